@@ -1,0 +1,58 @@
+# Every command makes the virtual environment .venv if it is not there, and nothing twice.
+# A stamp in .venv stands for each finished part of the set-up and is written only once that part
+# has succeeded, so a set-up that was cut short is taken up again.
+
+PYTHON ?= python3
+VENV := .venv/bin
+INSTALL := $(VENV)/uv pip install --python $(VENV)/python
+
+.PHONY: help demo lab test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo    train the four losses on the built-in world: table and figures in runs/demo'
+	@echo 'make lab     open the course in JupyterLab'
+	@echo 'make test    lint, check types and run all tests'
+	@echo 'make clean   remove .venv and caches; runs/ stays'
+	@echo
+	@echo 'Another Python (3.11 or newer): make demo PYTHON=python3.12'
+
+demo: .venv/.core
+	$(VENV)/mmret demo --out runs/demo
+
+lab: .venv/.lab
+	$(VENV)/jupyter lab
+
+test: lint
+	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+
+lint: .venv/.test
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/.made:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'mmret needs Python 3.11 or newer, and "$(PYTHON)" is not one.'; \
+	  echo 'Name one that is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12'; \
+	  exit 1; } >&2
+	rm -rf .venv
+	"$(PYTHON)" -m venv .venv
+	$(VENV)/python -m pip install --quiet uv
+	@touch $@
+
+.venv/.core: .venv/.made pyproject.toml
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/.lab: .venv/.made pyproject.toml
+	$(INSTALL) --editable '.[lab]'
+	@touch $@ .venv/.core
+
+.venv/.test: .venv/.made pyproject.toml
+	$(INSTALL) --editable '.[test]'
+	@touch $@ .venv/.core

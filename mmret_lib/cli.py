@@ -1,0 +1,271 @@
+"""The command `mmret`: demo, train, evaluate, search, pretrain.
+
+Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
+"""
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from mmret_lib.errors import DataError
+from mmret_lib.training import TrainConfig
+
+Config = OmitArgPrefixes[TrainConfig]
+LossName = Literal["sum_triplet", "max_triplet", "simclr", "barlow_twins"]
+DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
+
+# The splits to train on, to watch while training, and to report, where none is asked for.
+SPLITS = {
+    "scenes": ("train", "val", "test"),
+    "coco": ("train2017", None, "val2017"),
+    "flickr8k": ("train", "dev", "test"),
+    "flickr30k": ("train", "val", "test"),
+}
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def demo(
+    out: Path = Path("runs/demo"), size: int | None = None, config: Config = TrainConfig()
+) -> None:
+    """Train the four losses on the built-in world; print the results table, draw the figures.
+
+    Args:
+        out: folder for the table (CSV, JSON), the figures (PNG) and the trained runs.
+        size: training scenes; by default the whole world of 8,000.
+        config: the training of every loss.
+    """
+    from mmret_lib.demo import run_demo
+
+    run_demo(out, config, size=size)
+
+
+@app.command
+def train(
+    data: DataName = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    val_split: str | None = None,
+    loss: LossName = "simclr",
+    out: Path | None = None,
+    temperature: float | None = None,
+    margin: float | None = None,
+    lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
+    image_backbone: Literal["mini", "resnet18", "resnet34", "resnet50"] = "mini",
+    image_weights: str = "auto",
+    text_backbone: str = "mini",
+    text_weights: str = "auto",
+    pooling: Literal["first", "mean"] = "first",
+    max_unreadable: float = 0.01,
+    config: Config = TrainConfig(),
+) -> None:
+    """Train one model on any data set and report its recall.
+
+    Args:
+        data: the data set; "scenes" is the built-in world and needs no root.
+        root: folder of the data set.
+        split: what to train on, by default the set's training split.
+        val_split: what to watch after each epoch; "none" watches nothing.
+        loss: how the negatives are weighed.
+        out: run folder to write, by default runs/DATA-LOSS.
+        temperature: of simclr.
+        margin: of the triplet losses.
+        lambda_: weight of barlow_twins' off-diagonal term.
+        image_backbone: the ResNet.
+        image_weights: auto (what helps most), none, mini, imagenet, or a safetensors file.
+        text_backbone: mini, or any BERT-family model by hub name or folder, such as
+            distilbert-base-uncased.
+        text_weights: auto (what helps most), none, mini or pretrained.
+        pooling: what stands for a caption: its first token, or the mean of all.
+        max_unreadable: share of images that may be unreadable before training refuses to start.
+        config: how to train.
+    """
+    from mmret_lib.checkpoint import save_run
+    from mmret_lib.recipes import build_loss, build_model, made_by
+    from mmret_lib.training import Decoded, Trainer, validate
+
+    train_split, usual_val, test_split = SPLITS[data]
+    split, val_split = split or train_split, val_split or usual_val
+    out = out or Path("runs") / f"{data}-{loss}"
+    loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    pairs = _load(data, root, split)
+    model = build_model(
+        loss, pairs, image_backbone=image_backbone, image_weights=_none(image_weights),
+        text_backbone=text_backbone, text_weights=_none(text_weights), pooling=pooling,
+        seed=config.seed,
+    )  # fmt: skip
+
+    def decoded(pairs: Any) -> Decoded:
+        return Decoded.of(pairs, model.image.image_size, max_unreadable=max_unreadable)
+
+    validation = decoded(_load(data, root, val_split)) if _none(val_split or "none") else None
+    trainer = Trainer(model, loss_module, decoded(pairs), config, validation=validation)
+    history = trainer.fit()
+    print(f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs)")
+    figures: dict[str, Any] = {"training_seconds": round(history.training_seconds, 1)}
+    if validation is not None:
+        report = validate(model, validation)
+        figures[val_split or ""] = report.as_dict()
+        print(f"{data} {val_split}:\n{report}")
+    save_run(
+        out, model, history, trainer.config, loss=loss, loss_settings={"repr": repr(loss_module)},
+        data={
+            "name": data, "root": str(root.resolve()) if root else "", "split": split,
+            "report_split": test_split,
+        },
+        figures=figures, made_by=made_by(),
+    )  # fmt: skip
+    print(f"wrote {out}\nMeasure it: mmret evaluate {out}")
+
+
+@app.command
+def evaluate(
+    run: Positional[Path],
+    data: DataName | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    protocol: Literal["full", "1k"] = "full",
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+) -> None:
+    """Rank a split with a trained model: recall@K, mean and median rank, both directions.
+
+    Args:
+        run: run folder that `mmret train` wrote.
+        data: data set, by default the one the run was trained on.
+        root: its folder, by default the run's.
+        split: what to rank, by default the data set's test split.
+        protocol: 1k: the mean of five folds of 1,000 images (COCO); full: all at once.
+        json_file: also write the figures here.
+    """
+    from mmret_lib.ceiling import best_possible
+    from mmret_lib.training import Decoded, pick_device, validate
+    from mmret_lib.weights import write_json
+
+    model, pairs, title = _open_run(run, data, root, split)
+    model.to(pick_device())
+    report = validate(model, Decoded.of(pairs, model.image.image_size), protocol=protocol)
+    print(f"{title}:\n{report}")
+    if pairs.caption_info is not None and protocol == "full":
+        print(f"the best possible here:\n{best_possible(pairs)}")
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(json_file, report.as_dict())
+        print(f"wrote {json_file}")
+
+
+@app.command
+def search(
+    run: Positional[Path],
+    query: Positional[str],
+    k: int = 5,
+    data: DataName | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Find the images for a text; or, where the query is an image file, the captions for it.
+
+    Args:
+        run: run folder that `mmret train` wrote.
+        query: what to look for.
+        k: answers to show.
+        data: data set to search, by default the one the run was trained on.
+        root: its folder, by default the run's.
+        split: what to search, by default the data set's test split.
+        out: also write the answers as a page with pictures.
+    """
+    from mmret_lib.page import write_page
+    from mmret_lib.search import SearchIndex
+
+    if not query.strip():
+        raise DataError('the query is empty; say what to look for, such as "a red bus"')
+    model, pairs, title = _open_run(run, data, root, split)
+    index = SearchIndex.build(model, pairs)
+    is_image = Path(query).suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+    hits = index.by_image(Path(query), k=k) if is_image else index.by_text(query, k=k)
+    print(f"{title}: {len(pairs):,} images searched")
+    for hit in hits:
+        print(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.image}")
+        for caption in hit.captions:
+            print(f"{'':13}{caption}")
+    if out:
+        write_page(out, query, hits, title=title)
+        print(f"wrote {out}")
+
+
+@app.command
+def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str = "auto") -> None:
+    """Make the mini pretrained backbones that data/mini ships.
+
+    Args:
+        part: image (by naming sprites) or text (by distillation).
+        out: folder for the weights and the recipe.
+        device: auto takes the GPU if there is one.
+    """
+    from mmret_lib.pretrain import distil_text, pretrain_image
+    from mmret_lib.recipes import made_by
+    from mmret_lib.training import pick_device
+    from mmret_lib.weights import write_json
+
+    make = pretrain_image if part == "image" else distil_text
+    figures = make(out, device=str(pick_device(device)))
+    recipe = {"command": f"mmret pretrain {part} --out {out}", "figures": figures}
+    write_json(out / "recipe.json", {**recipe, "made_by": made_by()})
+    print(json.dumps(figures, indent=2))
+
+
+def _none(value: str) -> str | None:
+    return None if value.lower() == "none" else value
+
+
+def _load(data: str, root: Path | None, split: str | None) -> Any:
+    """Read a split, and say what was left out of it."""
+    from mmret_lib.data import load_pairs
+
+    pairs = load_pairs(data, root=root, split=split)
+    for line in pairs.skipped[:10]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(pairs.skipped) > 10:
+        print(f"left out: {len(pairs.skipped) - 10} more", file=sys.stderr)
+    return pairs
+
+
+def _open_run(
+    run: Path, data: str | None, root: Path | None, split: str | None
+) -> tuple[Any, Any, str]:
+    """The run's model, and the pairs to use it on: the run's own test split unless told."""
+    from mmret_lib.checkpoint import load_run
+
+    model, record = load_run(run)
+    own = data is None or data == record.data["name"]
+    name = data or record.data["name"]
+    if root is None and own and record.data["root"]:
+        root = Path(record.data["root"])
+    split = split or SPLITS[name][2]
+    return model, _load(name, root, split), f"{run.name} on {name} {split}"
+
+
+def main() -> None:
+    """Run the command line; what a user can mend is printed in one line, without a traceback."""
+    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    try:
+        app.cli(prog="mmret", description="Build and try an image-text retrieval system.")
+    except (DataError, FloatingPointError, OSError) as error:
+        if os.environ.get("MMRET_TRACEBACK"):
+            raise
+        print(f"mmret: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nmmret: stopped; nothing half-written was kept", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

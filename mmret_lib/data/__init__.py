@@ -1,0 +1,63 @@
+"""Data sets, all read into one form: `Pairs`. Start with `load_pairs`."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmret_lib.data import coco, flickr
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.errors import DataError
+
+__all__ = ["DATASETS", "Pairs", "load_pairs"]
+
+
+def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
+    from mmret_lib.data.scenes import load_scenes  # it draws: only for those who want it
+
+    return load_scenes(root, **options)
+
+
+# name: (reader, what must lie under root; None where the data set makes itself)
+DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
+    "scenes": (_load_scenes, None),
+    "coco": (coco.read_coco, coco.LAYOUT),
+    "flickr8k": (flickr.read_flickr8k, flickr.LAYOUT_8K),
+    "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
+}
+
+
+def load_pairs(
+    name: str, root: str | Path | None = None, split: str | None = None, **options: Any
+) -> Pairs:
+    """Read one split of a data set.
+
+    >>> load_pairs("scenes", split="test")
+    >>> load_pairs("coco", root="~/coco", split="val2017")
+
+    Args:
+        name: "scenes" (the built-in world, needs nothing), "coco", "flickr8k" or "flickr30k".
+        root: the folder of the data set; for "scenes" where to keep it, if not in the cache.
+        split: which part; without it the reader's own: "test", for COCO "val2017".
+        options: passed on to the reader (`load_scenes`, `read_coco`, `read_flickr8k`,
+            `read_flickr30k`).
+
+    Raises:
+        DataError: if there is no such data set, or it does not hold what it should.
+        MissingFile: if its folder or a file of it is not there.
+    """
+    if name not in DATASETS:
+        close = difflib.get_close_matches(str(name).lower(), DATASETS, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise DataError(f"there is no data set {name!r}; there are {', '.join(DATASETS)}.{hint}")
+    reader, layout = DATASETS[name]
+    if layout is not None and root is None:
+        raise DataError(
+            f"{name} is not built in: pass root=…, a folder that holds {layout} "
+            "(the data set that needs no folder is 'scenes')"
+        )
+    if split is not None:
+        options["split"] = split
+    if root is not None:
+        root = Path(root).expanduser()
+    return reader(root, **options)

@@ -1,0 +1,208 @@
+"""Read Flickr8k and Flickr30k, in each of the forms in which they are handed around."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmret_lib.data.coco import chosen_splits, existing_folder, read_karpathy
+from mmret_lib.data.pairs import NAMED, Pairs, Photo, assemble, clean_caption, short
+from mmret_lib.errors import DataError, MissingFile
+
+LAYOUT_8K = (
+    "Images/ (or Flicker8k_Dataset/), captions.txt (or Flickr8k.token.txt) and the official lists "
+    "Flickr_8k.{train,dev,test}Images.txt"
+)
+LAYOUT_30K = (
+    "flickr30k-images/ (or flickr30k_images/, Images/) and dataset_flickr30k.json, results.csv or "
+    "results_20130124.token"
+)
+SPLITS_8K = ["train", "dev", "test"]
+
+Row = tuple[int, str, str]  # line number, file name, caption
+
+
+def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float = 0.01) -> Pairs:
+    """Read one split of Flickr8k; images in the order of the caption file.
+
+    The official lists name all 8,000 photos. Where a copy holds fewer, the names that have no
+    caption in it are counted in one line of `skipped`.
+
+    Args:
+        root: the folder that holds the photos and the text files.
+        split: "train", "dev" (or "val"), "test", several joined by "+", or "all": every photo that
+            has a caption, official split or not.
+        max_missing: share of captioned photos whose file may be missing before that is an error.
+
+    Raises:
+        MissingFile: if the folder, a text file, or too many photos are not there.
+        DataError: if a text file does not hold what it should; the message names the line.
+    """
+    root = existing_folder(root, LAYOUT_8K)
+    source = _first(root, ["captions.txt", "Flickr8k.token.txt"], "Flickr8k_text", LAYOUT_8K)
+    folder = _image_folder(root, ["Images", "Flicker8k_Dataset", "Flickr8k_Dataset"], LAYOUT_8K)
+    photos = _group(_rows(source), source)
+    skipped: list[str] = []
+    if split != "all":
+        parts = "+".join("dev" if part == "val" else part for part in split.split("+"))
+        listed: set[str] = set()
+        for part in sorted(chosen_splits(parts, SPLITS_8K, "Flickr8k")):
+            name = f"Flickr_8k.{part}Images.txt"
+            official = _first(root, [name], "Flickr8k_text", LAYOUT_8K)
+            names = {line.strip() for line in _text(official).splitlines() if line.strip()}
+            absent = sorted(names - photos.keys())
+            if absent:
+                more = ", …" if len(absent) > NAMED else ""
+                skipped.append(
+                    f"{official}: {len(absent):,} of its {len(names):,} names have no caption in "
+                    f"{source.name} (a partial copy?): {', '.join(absent[:NAMED])}{more}"
+                )
+            listed |= names
+        photos = {name: photo for name, photo in photos.items() if name in listed}
+    return assemble(
+        photos.values(),
+        folder,
+        source,
+        name="flickr8k",
+        split=split,
+        max_missing=max_missing,
+        skipped=skipped,
+    )
+
+
+def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float = 0.01) -> Pairs:
+    """Read one split of Flickr30k.
+
+    Karpathy's `dataset_flickr30k.json` holds splits and captions and is preferred; without it only
+    "all" can be read, from `results.csv`, `captions.txt` or `results_20130124.token`. Images keep
+    the order of the file.
+
+    Args:
+        root: the folder that holds the photos and one of these files.
+        split: "train", "val", "test", several joined by "+", or "all".
+        max_missing: share of photos whose file may be missing before that is an error.
+
+    Raises:
+        MissingFile, DataError: as `read_flickr8k`.
+    """
+    root = existing_folder(root, LAYOUT_30K)
+    folder = _image_folder(root, ["flickr30k-images", "flickr30k_images", "Images"], LAYOUT_30K)
+    photos: list[Photo]
+    source = root / "dataset_flickr30k.json"
+    if source.is_file():
+        photos = read_karpathy(source, split)
+    else:
+        if split != "all":
+            raise MissingFile(
+                f"{source} does not exist, and only it says which photos are in {split!r}: put "
+                "Karpathy's split file there, or read split='all'"
+            )
+        names = ["results.csv", "captions.txt", "results_20130124.token"]
+        source = _first(root, names, folder.name, LAYOUT_30K)
+        photos = list(_group(_rows(source), source).values())
+    return assemble(photos, folder, source, name="flickr30k", split=split, max_missing=max_missing)
+
+
+def _rows(source: Path) -> Iterator[Row]:
+    """The rows of a caption file, whichever of the three forms it has."""
+    if source.name == "captions.txt":
+        return _comma_rows(source)
+    if source.name == "results.csv":
+        return _bar_rows(source)
+    return _token_rows(source)
+
+
+def _comma_rows(source: Path) -> Iterator[Row]:
+    """`image,caption` (or `image_name,comment_number,comment`) under a header, quoted as csv."""
+    # strict: else one quote that is never closed swallows the rest of the file in silence
+    reader = csv.reader(io.StringIO(_text(source), newline=""), strict=True)
+    try:
+        header = next(reader, [])
+        if len(header) < 2 or not header[0].strip().startswith("image"):
+            raise DataError(
+                f"{source}: line 1 is {short(','.join(header))}; expected the header image,caption"
+            )
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise DataError(
+                    f"{source}: line {reader.line_num} has {len(row)} fields where the header has "
+                    f"{len(header)}: put a caption that has commas between double quotes"
+                )
+            yield reader.line_num, row[0].strip(), row[-1]
+    except csv.Error as error:
+        raise DataError(
+            f"{source}: line {reader.line_num}: {error}; check its double quotes"
+        ) from error
+
+
+def _bar_rows(source: Path) -> Iterator[Row]:
+    """`image_name| comment_number| comment` under a header."""
+    lines = _text(source).split("\n")
+    if not lines[0].startswith("image_name|"):
+        raise DataError(
+            f"{source}: line 1 is {short(lines[0])}; expected the header "
+            "image_name| comment_number| comment"
+        )
+    for number, line in enumerate(lines[1:], start=2):
+        if not line.strip():
+            continue
+        # The published file lacks the second bar in one row (2199200615.jpg| 4   A dog runs …).
+        row = re.fullmatch(r"([^|]+)\|\s*\d+\s*(?:\||\s)(.*)", line.rstrip("\r"))
+        if row is None:
+            raise DataError(
+                f"{source}: line {number} is {short(line)}; expected image name| number| caption"
+            )
+        yield number, row[1].strip(), row[2]
+
+
+def _token_rows(source: Path) -> Iterator[Row]:
+    """`name.jpg#0<tab>caption`, no header."""
+    for number, line in enumerate(_text(source).split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = re.fullmatch(r"([^\t]+)#\d+\t(.*)", line.rstrip("\r"))
+        if row is None:
+            raise DataError(
+                f"{source}: line {number} is {short(line)}; expected name.jpg#number<tab>caption"
+            )
+        yield number, row[1].strip(), row[2]
+
+
+def _group(rows: Iterator[Row], source: Path) -> dict[str, Photo]:
+    photos: dict[str, Photo] = {}
+    for number, name, caption in rows:
+        photo = photos.setdefault(name, Photo(f"line {number}", name, name, []))
+        photo.captions.append(clean_caption(caption, f"{source}: line {number}"))
+    return photos
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: byte {error.start} is not UTF-8; download the file again, or save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:
+    """The first of these files that is there, in root or in the folder its archive unpacks to."""
+    for name in names:
+        for path in (root / name, root / inner / name):
+            if path.is_file():
+                return path
+    raise MissingFile(f"{root} has no {' or '.join(names)}; expected {layout}")
+
+
+def _image_folder(root: Path, names: list[str], layout: str) -> Path:
+    for name in names:
+        # Some archives unpack to a folder of the same name within.
+        for folder in (root / name / name, root / name):
+            if folder.is_dir():
+                return folder
+    raise MissingFile(f"{root} has no folder {' or '.join(names)}; expected {layout}")

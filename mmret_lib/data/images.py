@@ -1,0 +1,289 @@
+"""From a file that claims to be a picture to pixels of one size.
+
+Photos come in every state: turned by their EXIF tag, grey, CMYK, sixteen bits deep, see-through,
+cut off half-way, or a few bytes that unfold into gigabytes. `read_image` makes all of them upright
+RGB or says what is wrong; `decode_images` does so for a whole data set, once, into one array.
+"""
+
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm.auto import tqdm
+
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.errors import DataError, MissingFile
+
+MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the header, undecoded
+MAX_BYTES = 16 * 2**30  # what decode_images may fill; beyond it a laptop or Colab kills the process
+NAMED = 10  # unreadable files that a summary lists before it only counts
+SPAN = 16  # images that a thread takes at a time: few enough tasks for 100,000 images
+
+# Only what photos come in: Pillow knows formats that start a program (EPS) or hold no pixels.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+# EXIF 2.32, tag 0x0112: what undoes each way of holding the camera.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """The first frame of an image file, upright, in 8-bit RGB.
+
+    Transparent parts become white; deeper pixels are scaled down to 8 bits, not cut off.
+
+    Raises:
+        MissingFile: if there is no such file.
+        DataError: if it is empty, truncated, no image, or larger than MAX_PIXELS.
+    """
+    with _quiet_pillow():
+        return _read(Path(path))
+
+
+def read_pixels(path: str | Path, size: int) -> npt.NDArray[np.uint8]:
+    """An image file at one size, uint8 (3, size, size): what `decode_images` makes of it.
+
+    To be used for a query photo too: pixels that were scaled another way are not quite the same.
+
+    Raises:
+        MissingFile, DataError: as `read_image`.
+    """
+    with _quiet_pillow():
+        return _read_pixels(Path(path), size)
+
+
+def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The centre square of an RGB image at one size, uint8 (3, size, size).
+
+    The same as scaling the shorter side to `size` and cropping the middle, but never larger than
+    the outcome on the way: one by a million pixels is a picture too. An image of that size already
+    comes through bit for bit.
+    """
+    width, height = image.size
+    if (width, height) != (size, size):
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        image = image.resize(
+            (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
+        )
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (3, size, size)
+
+
+def decode_images(
+    pairs: Pairs,
+    size: int,
+    *,
+    max_unreadable: float = 0.01,
+    workers: int | None = None,
+    progress: bool = True,
+) -> tuple[npt.NDArray[np.uint8], Pairs]:
+    """Every image of a data set at one size, decoded once, in threads.
+
+    Args:
+        size: pixels along each side; the shorter side is scaled to it, the middle is kept.
+        max_unreadable: share of images that may be left out before that is an error.
+        workers: threads; as many as there are processors by default.
+        progress: whether to show a progress bar.
+
+    Returns:
+        uint8 (N, 3, size, size), C-contiguous, and the Pairs of the N images that could be read.
+        Those left out are warned of once, and one line of `skipped` counts and names them.
+
+    Raises:
+        DataError: if too many cannot be read, or the array would not fit into memory.
+    """
+    count = len(pairs)
+    if not 0 <= max_unreadable <= 1:
+        raise DataError(f"max_unreadable is {max_unreadable}; it is a share, from 0 to 1")
+    if size < 1:
+        raise DataError(f"size is {size}; it is a number of pixels, at least 1")
+    if count * 3 * size * size > MAX_BYTES:
+        raise DataError(
+            f"{count:,} images at {size} x {size} pixels would fill "
+            f"{count * 3 * size * size / 2**30:.1f} GiB of memory, more than the "
+            f"{MAX_BYTES / 2**30:.0f} GiB allowed: take a smaller size, or a part of the images "
+            "(pairs.subset)"
+        )
+    pixels = np.empty((count, 3, size, size), np.uint8)
+    faults: dict[int, str] = {}
+
+    def decode(span: range) -> int:
+        for index in span:
+            try:
+                pixels[index] = _read_pixels(pairs.images[index], size)
+            except DataError as error:
+                faults[index] = str(error)
+        return len(span)
+
+    spans = [range(first, min(first + SPAN, count)) for first in range(0, count, SPAN)]
+    with (
+        _quiet_pillow(),
+        tqdm(total=count, desc="reading images", unit="", disable=not progress, leave=False) as bar,
+        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
+    ):
+        try:
+            for done in pool.map(decode, spans):
+                bar.update(done)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # else Ctrl-C waits until every image is decoded
+            raise
+    if not faults:
+        return pixels, pairs
+    return _without(pixels, pairs, faults, max_unreadable)
+
+
+def _without(
+    pixels: npt.NDArray[np.uint8], pairs: Pairs, faults: dict[int, str], max_unreadable: float
+) -> tuple[npt.NDArray[np.uint8], Pairs]:
+    """Leave out the images at fault, loudly, or refuse to go on."""
+    count = len(pairs)
+    named = "; ".join(faults[index] for index in sorted(faults)[:NAMED])
+    if len(faults) == count:
+        raise DataError(f"none of the {count:,} images can be read; fetch them again. {named}")
+    more = f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
+    summary = f"{len(faults):,} of {count:,} images could not be read: {named}{more}"
+    if len(faults) > max_unreadable * count:
+        raise DataError(
+            f"{len(faults) / count:.1%} of the images cannot be read, more than the "
+            f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
+            f"pass a larger max_unreadable. {summary}"
+        )
+    warnings.warn(summary, stacklevel=3)
+    kept = [index for index in range(count) if index not in faults]
+    for place, index in enumerate(kept):  # in place: a copy would need twice the memory
+        pixels[place] = pixels[index]
+    left = pairs.subset(kept)
+    return pixels[: len(kept)], replace(left, skipped=(*left.skipped, summary))
+
+
+def _read_pixels(path: Path, size: int) -> npt.NDArray[np.uint8]:
+    # Twice the size wanted: JPEG decodes to it in 60 % of the time (640 x 480 to 64 pixels), and
+    # the last halving, done well, leaves under one grey level of difference in the mean.
+    return to_pixels(_read(path, draft=2 * size), size)
+
+
+def _read(path: Path, draft: int | None = None) -> Image.Image:
+    """`read_image`; with `draft`, the shorter side may come out smaller, though not below that."""
+    _check_file(path)
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width:,} x {image.height:,} pixels")
+            if draft is not None:
+                # Only JPEG obeys: it then decodes at 1/2, 1/4 or 1/8, never below the size asked.
+                image.draft(None, (draft, draft))
+            image.load()
+            # Now, not earlier: PNG may keep its EXIF at the end, and TIFF turns itself in load().
+            turn = UPRIGHT.get(_orientation(image))
+            rgb = _to_rgb(image)
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is larger than the {MAX_PIXELS:,} pixels allowed ({error}); scale it down or "
+            "take it out of the data set"
+        ) from None
+    except Image.UnidentifiedImageError:
+        raise DataError(
+            f"{path} is not an image, or its beginning is damaged ({', '.join(FORMATS)} can be "
+            "read); replace it or take it out of the data set"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise nearly anything
+        reason = str(error) or type(error).__name__
+        raise DataError(
+            f"{path} cannot be decoded ({reason}); download it again or take it out of the data set"
+        ) from error
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _check_file(path: Path) -> None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise MissingFile(f"{path} does not exist; download it again or check the folder") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise DataError(f"{str(path)!r} cannot be opened ({error}); check its name") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a named pipe would wait for ever
+        raise DataError(f"{path} is a folder or a device, not an image file; check its name")
+    if status.st_size == 0:
+        raise DataError(f"{path} is empty (zero bytes); download it again or take it out")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken tag must not cost the picture: it stays as it is stored
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    # A copy even of RGB: the file behind the image is about to be closed.
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale a deep greyscale image to 8 bits; Pillow's own conversion cuts everything off at 255.
+
+    Black to white is 0 to 65535 for integers and 0 to 1 for floats, as cameras and tools write
+    them; an image with values outside that is stretched from its darkest to its brightest.
+    """
+    values = np.asarray(image, dtype=np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it has pixels that are not finite")
+    full = 1.0 if image.mode == "F" else 65535.0
+    if low >= 0 and high <= full:
+        low, high = 0.0, full
+    scaled = (values - low) * (255 / (high - low or 1.0))
+    return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: warnings.catch_warnings | None = None
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Without Pillow's warnings about odd tags and sizes; what matters is raised as an error.
+
+    `warnings.catch_warnings` swaps filters for the whole process: two threads that enter and leave
+    it crosswise leave the wrong ones behind. So the first to enter swaps, the last puts back.
+    """
+    global _quiet_depth, _quiet_filters
+    with _quiet_lock:
+        _quiet_depth += 1
+        if _quiet_depth == 1:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.simplefilter("ignore")
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0 and _quiet_filters is not None:
+                _quiet_filters.__exit__(None, None, None)

@@ -1,0 +1,311 @@
+"""Pairs: images, captions and who owns what, the one form that every reader gives.
+
+A data set here is nothing but image files, captions, and `owner`, which says for every caption
+which image it describes. The captions of one image stand together, as the usual evaluation code
+expects, so that the captions of image i are one slice. Readers describe what they found as
+`Photo`s; `assemble` checks the files once, in one place, and makes the `Pairs`.
+"""
+
+import os
+import re
+import reprlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmret_lib.errors import DataError, MissingFile
+
+NAMED = 5  # how many records an error lists before it only counts
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Pairs:
+    """Images with their captions; immutable, checked when made.
+
+    Attributes:
+        images: the file of each image, N of them.
+        captions: M captions, each a string that is more than white space.
+        owner: int64 (M,), read-only; `owner[j]` is the index of the image that caption j describes.
+            Non-decreasing, and every image owns at least one caption.
+        image_ids: N names under which the data set itself knows the images.
+        name, split: which data set and which part of it, for titles and run records.
+        skipped: one line for each record (or each kind of record) that was left out, and why.
+        image_info, caption_info: the raw records of the file that was read, N and M of them, or
+            None where they were not kept.
+
+    Raises:
+        DataError: if the parts do not fit together; the message names the first offender.
+    """
+
+    images: list[Path]
+    captions: list[str]
+    owner: npt.NDArray[np.int64]
+    image_ids: list[int | str]
+    name: str = ""
+    split: str = ""
+    skipped: tuple[str, ...] = ()
+    image_info: list[dict[str, Any]] | None = None
+    caption_info: list[dict[str, Any]] | None = None
+
+    def __post_init__(self) -> None:
+        # Copies: a list that the caller goes on changing would undo the checks below.
+        for field in ("images", "captions", "image_ids", "image_info", "caption_info"):
+            value = getattr(self, field)
+            object.__setattr__(self, field, None if value is None else list(value))
+        object.__setattr__(self, "skipped", tuple(self.skipped))
+        owner = np.asarray(self.owner)
+        if owner.size and owner.dtype.kind not in "iu":
+            raise DataError(f"owner must hold integers, not {owner.dtype}")
+        owner = np.array(owner, dtype=np.int64)
+        owner.setflags(write=False)
+        object.__setattr__(self, "owner", owner)
+        self._check()
+
+    def _check(self) -> None:
+        count = len(self.images)
+        if self.owner.shape != (len(self.captions),):
+            raise DataError(
+                f"owner has shape {self.owner.shape} for {len(self.captions)} captions; "
+                "it needs one entry per caption"
+            )
+        for field, wanted in (
+            ("image_ids", count),
+            ("image_info", count),
+            ("caption_info", len(self.captions)),
+        ):
+            value = getattr(self, field)
+            if value is not None and len(value) != wanted:
+                raise DataError(f"{field} has {len(value)} entries where {wanted} are needed")
+        for index, caption in enumerate(self.captions):
+            if not isinstance(caption, str) or not caption.strip():
+                raise DataError(f"caption {index} is {short(caption)}; it must be a text")
+        if self.owner.size and not 0 <= self.owner.min() <= self.owner.max() < count:
+            raise DataError(
+                f"owner runs from {self.owner.min()} to {self.owner.max()}, but the images are "
+                f"numbered from 0 to {count - 1}"
+            )
+        out_of_order = np.flatnonzero(np.diff(self.owner) < 0)
+        if out_of_order.size:
+            raise DataError(
+                f"caption {out_of_order[0] + 1} belongs to an earlier image than the caption "
+                "before it; the captions of one image must stand together, in image order"
+            )
+        without = np.flatnonzero(np.bincount(self.owner, minlength=count) == 0)
+        if without.size:
+            raise DataError(
+                f"{without.size} of {count} images have no caption, the first is image "
+                f"{without[0]} ({self.images[without[0]]}); leave such images out"
+            )
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.images)
+
+    def __repr__(self) -> str:
+        title = " ".join(part for part in (self.name, self.split) if part)
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        counts = f"{len(self.images):,} images, {len(self.captions):,} captions"
+        return f"<Pairs {title}: {counts}{skipped}>" if title else f"<Pairs: {counts}{skipped}>"
+
+    def captions_of(self, image: int) -> list[str]:
+        """The captions of one image, given its index (0 … N-1).
+
+        Raises:
+            IndexError: if there is no such image.
+        """
+        if not 0 <= image < len(self):
+            raise IndexError(f"image {image} of {len(self)}: indices run from 0 to {len(self) - 1}")
+        first, end = np.searchsorted(self.owner, [image, image + 1])
+        return self.captions[first:end]
+
+    def subset(self, indices: Iterable[int] | npt.NDArray[Any]) -> "Pairs":
+        """The given images, in the given order, with all their captions.
+
+        Args:
+            indices: image indices (0 … N-1), or a boolean mask of N entries.
+
+        Raises:
+            IndexError: if an index is out of range or a mask has the wrong length.
+            TypeError: if they are neither integers nor booleans.
+        """
+        chosen = np.asarray(indices if isinstance(indices, np.ndarray) else list(indices))
+        if chosen.dtype == bool:
+            if chosen.shape != (len(self),):
+                raise IndexError(f"a mask of shape {chosen.shape} for {len(self)} images")
+            chosen = np.flatnonzero(chosen)
+        if chosen.ndim != 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise TypeError("subset takes a flat list of image indices or a boolean mask")
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise IndexError(
+                f"image indices from {chosen.min()} to {chosen.max()} asked of {len(self)} images; "
+                f"they run from 0 to {len(self) - 1}"
+            )
+        images = [int(index) for index in chosen]
+        first = np.searchsorted(self.owner, images)
+        end = np.searchsorted(self.owner, images, side="right")
+        captions = [j for a, b in zip(first, end, strict=True) for j in range(a, b)]
+
+        def pick(values: Sequence[Any] | None, places: list[int]) -> Any:
+            return None if values is None else [values[place] for place in places]
+
+        return Pairs(
+            images=pick(self.images, images),
+            captions=pick(self.captions, captions),
+            owner=np.repeat(np.arange(len(images)), end - first),
+            image_ids=pick(self.image_ids, images),
+            name=self.name,
+            split=self.split,
+            skipped=self.skipped,
+            image_info=pick(self.image_info, images),
+            caption_info=pick(self.caption_info, captions),
+        )
+
+
+@dataclass
+class Photo:
+    """One image as a reader found it, before anyone has looked for its file.
+
+    `record` names the entry in the file that was read, for messages ("image id 7", "line 12").
+    """
+
+    record: str
+    image_id: int | str
+    file_name: Any
+    captions: list[str]
+    image_info: dict[str, Any] | None = None
+    caption_info: list[dict[str, Any]] | None = None
+
+
+def assemble(
+    photos: Iterable[Photo],
+    folder: Path,
+    source: Path,
+    *,
+    name: str,
+    split: str,
+    max_missing: float = 0.01,
+    skipped: Iterable[str] = (),
+    keep_info: bool = False,
+) -> Pairs:
+    """Find the files of `photos` under `folder` and make the Pairs.
+
+    Photos without captions and photos whose file is missing are left out and counted in `skipped`.
+
+    Args:
+        source: the file that the photos were read from, for messages.
+        max_missing: share of photos whose file may be missing before that is an error.
+
+    Raises:
+        DataError: if a file name leads out of `folder`, too many files are missing, or nothing is
+            left.
+    """
+    if not 0 <= max_missing <= 1:
+        raise DataError(f"max_missing is {max_missing}; it is a share, from 0 to 1")
+    listings: dict[str, set[str]] = {}  # one listing per folder: 118,000 stats take far longer
+    kept: list[Photo] = []
+    files: list[Path] = []
+    left_out = list(skipped)
+    missing: list[str] = []
+    captioned = 0
+    for photo in photos:
+        file_name = safe_name(photo.file_name, f"{source}: {photo.record}")
+        if not photo.captions:
+            left_out.append(f"{source}: {photo.record} ({file_name}) has no caption")
+            continue
+        captioned += 1
+        parent, _, leaf = file_name.rpartition("/")
+        if parent not in listings:
+            listings[parent] = _names_in(folder / parent)
+        if leaf not in listings[parent]:
+            missing.append(f"{source}: {photo.record}: {folder / file_name} is missing")
+            continue
+        kept.append(photo)
+        files.append(folder / file_name)
+    if len(missing) > max_missing * captioned:
+        raise MissingFile(
+            f"{len(missing):,} of the {captioned:,} images that {source} lists are not in "
+            f"{folder}, more than the {max_missing:.1%} that may be missing. The first: "
+            f"{'; '.join(missing[:NAMED])}. Fetch or unpack the images again, or pass "
+            "max_missing=1 to go on with those that are there."
+        )
+    if not kept:
+        raise DataError(
+            f"{source}: no image with a caption is left (split {split!r}); check that this is the "
+            f"right file for {folder}. {'; '.join((left_out + missing)[:NAMED])}"
+        )
+    return Pairs(
+        images=files,
+        captions=[caption for photo in kept for caption in photo.captions],
+        owner=np.repeat(np.arange(len(kept)), [len(photo.captions) for photo in kept]),
+        image_ids=[photo.image_id for photo in kept],
+        name=name,
+        split=split,
+        skipped=(*left_out, *missing),
+        image_info=[photo.image_info or {} for photo in kept] if keep_info else None,
+        caption_info=[info for photo in kept for info in photo.caption_info or []]
+        if keep_info
+        else None,
+    )
+
+
+def safe_name(file_name: Any, where: str) -> str:
+    """The file name if it stays inside its folder, on every operating system.
+
+    A data set is somebody else's text: `../../x.jpg` in it must not read (or later, write) files
+    anywhere else. Names are refused, not mended, so that nobody gets another file than was meant.
+    """
+    remedy = "write it as a name inside the image folder, such as 'photo.jpg'"
+    if not isinstance(file_name, str) or not file_name.strip():
+        raise DataError(f"{where}: the file name is {short(file_name)}; {remedy}")
+    if (
+        ".." in file_name.split("/")
+        or file_name.startswith("/")
+        or file_name.endswith("/")
+        or "\\" in file_name
+        or "\0" in file_name
+        or re.match(r"[A-Za-z]:", file_name)
+    ):
+        raise DataError(
+            f"{where}: the file name {short(file_name)} leads out of its folder; {remedy}"
+        )
+    return file_name
+
+
+def clean_caption(caption: Any, where: str) -> str:
+    """The caption without the white space around it; all else in it is data and stays.
+
+    Raises:
+        DataError: if it is no string, has nothing in it, or is not valid Unicode.
+    """
+    if not isinstance(caption, str):
+        raise DataError(
+            f"{where}: the caption is {short(caption)}, not a text; write it as a string"
+        )
+    text = caption.strip()
+    if not text:
+        raise DataError(f"{where}: the caption is empty; write one or take the record out")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: json lets it through, every tokeniser and every print fails.
+        raise DataError(
+            f"{where}: the caption {short(caption)} is not valid Unicode; save the file as UTF-8"
+        ) from None
+    return text
+
+
+def short(value: Any) -> str:
+    """A value for a message: its repr, cut to a line, escapes and all."""
+    return reprlib.repr(value)
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except OSError:
+        return set()

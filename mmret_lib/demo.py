@@ -1,0 +1,134 @@
+"""The main job: the built-in world, four losses, one table, and pictures of what came out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from mmret_lib import figures
+from mmret_lib.ceiling import best_possible
+from mmret_lib.checkpoint import save_run
+from mmret_lib.data import load_pairs
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.scene_captions import Scene
+from mmret_lib.data.scenes import SLIDE_QUERIES
+from mmret_lib.encoders import DualEncoder
+from mmret_lib.losses import LOSSES, negative_weights
+from mmret_lib.metrics import Report
+from mmret_lib.recipes import build_loss, build_model, made_by
+from mmret_lib.results import DISPLAY, results_frame, results_text
+from mmret_lib.search import SearchIndex
+from mmret_lib.training import Decoded, History, TrainConfig, Trainer, validate
+
+BATCH_SHOWN = 24  # pairs in the picture of the negatives' weights: small enough to read
+
+
+def run_demo(
+    out: str | Path, config: TrainConfig | None = None, *, size: int | None = None
+) -> dict[str, Report]:
+    """Train every loss on the built-in world, print and save the results, draw the figures.
+
+    Writes into ``out``: ``results.csv``, ``results.json``, four figures as PNG, and one run folder
+    per loss for `mmret search` and `mmret evaluate`.
+
+    Args:
+        config: the same for every loss, so that only the loss differs.
+        size: training scenes; None takes the built-in world's 8,000 (with 1,000 for val and
+            test), any other number makes both other splits an eighth of it.
+
+    Returns:
+        the report of each loss on the test split.
+    """
+    config = config or TrainConfig()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    sizes = {"train": size, "val": size and max(8, size // 8), "test": size and max(8, size // 8)}
+    train, val, test = (
+        Decoded.of(load_pairs("scenes", split=split, size=count), 64)
+        for split, count in sizes.items()
+    )
+    ceiling = best_possible(test.pairs)
+    reports: dict[str, Report] = {}
+    models: dict[str, DualEncoder] = {}
+    histories: dict[str, History] = {}
+    for number, name in enumerate(LOSSES, start=1):
+        print(f"\n[{number}/{len(LOSSES)}] {DISPLAY[name]}")
+        loss = build_loss(name)
+        model = build_model(name, train.pairs, seed=config.seed)
+        history = Trainer(model, loss, train, config, validation=val).fit()
+        report = validate(model, test)
+        reports[name], models[name], histories[name] = report, model.to("cpu"), history
+        print(f"{history.training_seconds:.0f} s of training\n{report}")
+        save_run(
+            out / "runs" / name, model, history, config, loss=name,
+            loss_settings={"repr": repr(loss)},
+            data={"name": "scenes", "root": "", "split": "train", "options": {"size": size}},
+            figures={
+                "training_seconds": round(history.training_seconds, 1),
+                "test": report.as_dict(),
+                "ceiling": ceiling.as_dict(),
+            },
+            made_by=made_by(),
+        )  # fmt: skip
+    frame = results_frame(reports, ceiling)
+    frame.insert(
+        0, "training_seconds",
+        [histories[n].training_seconds if n in histories else float("nan") for n in frame.index],
+    )  # fmt: skip
+    frame.round(3).to_csv(out / "results.csv")
+    record = {"made_by": made_by(), "results": json.loads(frame.round(3).to_json(orient="index"))}
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print("\n" + results_text(frame) + "\n")
+    for name, figure in draw_figures(models, histories, test, ceiling).items():
+        figure.savefig(out / f"{name}.png", dpi=110)
+        print(f"wrote {out / f'{name}.png'}")
+    print(f'\nSearch it: mmret search {out / "runs" / "simclr"} "Baby elephant plays in the water"')
+    return reports
+
+
+def draw_figures(
+    models: dict[str, DualEncoder], histories: dict[str, History], test: Decoded, ceiling: Report
+) -> dict[str, Figure]:
+    """The demo's pictures by file name."""
+    index = SearchIndex.build(models["simclr"], test)
+    rng = np.random.default_rng(0)
+    asked = rng.choice(len(test.pairs.captions), 3, replace=False)
+    queries = [(query, showing(test.pairs, scene)) for query, scene in SLIDE_QUERIES.items()]
+    queries += [(test.pairs.captions[j], {int(test.pairs.owner[j])}) for j in asked]
+    batch = np.arange(5, min(5 + BATCH_SHOWN, len(test.pairs)))
+    images = torch.as_tensor(test.images[batch])
+    captions = [test.pairs.captions_of(int(i))[0] for i in batch]
+    weights = {
+        name: negative_weights(
+            build_loss(name), model.encode_images(images), model.encode_texts(captions),
+            caption_ids=captions,
+        )
+        for name, model in models.items()
+    }  # fmt: skip
+    return {
+        "training_curves": figures.training_curves(histories, ceiling),
+        "text_to_image": figures.text_to_image(index, queries),
+        "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
+        "negative_weights": figures.negative_weights(weights, captions, images),
+    }
+
+
+def showing(pairs: Pairs, wanted: Scene) -> set[int]:
+    """The images of the built-in world that show what ``wanted`` does, whatever else they show.
+
+    The sizes and counts count only where they are said: "normal" size is never said.
+    """
+    right = set()
+    for index, info in enumerate(pairs.image_info or []):
+        scene = Scene.from_dict(info["scene"])
+        groups = {group.kind: group for group in scene.objects}
+        if scene.place == wanted.place and all(
+            (there := groups.get(group.kind)) is not None
+            and there.count == group.count
+            and (group.size == "normal" or there.size == group.size)
+            for group in wanted.objects
+        ):
+            right.add(index)
+    return right
