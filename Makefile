@@ -1,13 +1,11 @@
 # Every command makes the virtual environment .venv if it is not there, and nothing twice.
-# A stamp in .venv stands for each finished part of the set-up and is written only once that part
-# has succeeded, so a set-up that was cut short is taken up again.
+# A stamp in .venv stands for each part of the set-up that succeeded.
 
 PYTHON ?= python3
 VENV := .venv/bin
-INSTALL := $(VENV)/uv pip install --python $(VENV)/python
 
 .PHONY: help demo lab test lint clean
-.DELETE_ON_ERROR:
+.NOTPARALLEL:
 
 help:
 	@echo 'make demo    train the four losses on the built-in world: table and figures in runs/demo'
@@ -45,14 +43,20 @@ clean:
 	$(VENV)/python -m pip install --quiet uv
 	@touch $@
 
+# An install that was cut short leaves packages that look whole and are not, and no later install
+# mends them. So .made is away while one runs, and without it the next make starts .venv afresh.
+define install
+@mv .venv/.made .venv/.unfinished
+$(VENV)/uv pip install --python $(VENV)/python --editable '.$(1)'
+@mv .venv/.unfinished .venv/.made
+@touch $@ .venv/.core
+endef
+
 .venv/.core: .venv/.made pyproject.toml
-	$(INSTALL) --editable .
-	@touch $@
+	$(call install)
 
 .venv/.lab: .venv/.made pyproject.toml
-	$(INSTALL) --editable '.[lab]'
-	@touch $@ .venv/.core
+	$(call install,[lab])
 
 .venv/.test: .venv/.made pyproject.toml
-	$(INSTALL) --editable '.[test]'
-	@touch $@ .venv/.core
+	$(call install,[test])

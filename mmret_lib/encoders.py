@@ -59,11 +59,11 @@ class DualEncoder(nn.Module):
                 f"the branches' embeddings differ in length: image {self.dim}, "
                 f"text {text.projection.out_features}"
             )
-        norms = [
-            nn.BatchNorm1d(self.dim, affine=False) if standardise else nn.Identity() for _ in "it"
-        ]
-        self.image_norm, self.text_norm = norms
+        self.image_norm, self.text_norm = self._norm(), self._norm()
         self.trains = "all"
+
+    def _norm(self) -> nn.Module:
+        return nn.BatchNorm1d(self.dim, affine=False) if self.standardise else nn.Identity()
 
     @classmethod
     def from_names(

@@ -21,6 +21,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
@@ -48,11 +49,14 @@ LOOKS = [
     ("#b08a00", "P", (0, (3, 1, 1, 1, 1, 1))),
 ]
 INK, QUIET, FAINT = "#1b1f24", "#57606a", "#d8dcdf"
-CEILING = "the best possible"
+LISTED = 8  # negatives of the chosen query that are shown one by one
+SHADES = PowerNorm(0.4, 0, 1)  # else all shades but the hardest negative's would look white
+SHADE_MAP = "rocket_r"  # darker is more, so it reads in greyscale too
 
 # DejaVu Sans comes with matplotlib and has ✓ and ✗; what it lacks, the reader's own font may have.
-STYLE = {
-    "font.family": ["DejaVu Sans", "sans-serif"],
+FONTS = ["DejaVu Sans", "sans-serif"]
+STYLE: dict[Any, Any] = {
+    "font.family": FONTS,
     "font.size": 10,
     "text.parse_math": False,  # "$5 and $6" is a price, not a formula
     "text.usetex": False,
@@ -103,7 +107,8 @@ def training_curves(histories: Mapping[str, History], ceiling: Report | None = N
     figure = CourseFigure(figsize=(11, 6.6 if measured else 2.8), layout="constrained")
     lower: Figure | SubFigure = figure
     if measured:
-        upper, lower = figure.subfigures(2, 1, height_ratios=(3, 2), hspace=0.04)
+        parts = figure.subfigures(2, 1, height_ratios=(3, 2), hspace=0.04)
+        upper, lower = np.asarray(parts, dtype=object)
         _recall_panels(upper, measured, list(histories), ceiling)
     panels = np.atleast_1d(lower.subplots(1, len(histories)))
     for place, (axes, (name, history)) in enumerate(zip(panels, histories.items(), strict=True)):
@@ -124,16 +129,21 @@ def _recall_panels(
             _curve(axes, history, f"{direction}_r1", name, names.index(name))
         if ceiling is not None:
             best = getattr(ceiling, direction).recall[1]
-            axes.axhline(best, color=INK, linewidth=1.2, linestyle=(0, (6, 4)), label=CEILING)
-            axes.annotate(
-                f"{best:.1f} %", (1, best), xycoords=("axes fraction", "data"), ha="right",
-                va="bottom", xytext=(-2, 2), textcoords="offset points", fontsize=9,
+            axes.axhline(
+                best, color=INK, linewidth=1.2, linestyle=(0, (6, 4)), label="best possible"
+            )
+            axes.annotate(  # below the line and to the left, where the curves are still low
+                f"best possible: {best:.1f} %", (0, best), xycoords=("axes fraction", "data"),
+                va="top", xytext=(4, -4), textcoords="offset points", fontsize=9,
             )  # fmt: skip
         axes.set_title(f"{title}: is the first answer right?", fontsize=11)
-        axes.set_ylim(0, 100)
+    # Only now: a limit set before all curves are there would keep the shared axis from growing.
+    panels[0].set_ylim(0, 100 if ceiling is not None else None)
     panels[0].set_ylabel("validation R@1 (%)")
     handles, labels = panels[0].get_legend_handles_labels()
-    part.legend(handles, labels, loc="outside upper center", ncols=6, frameon=False, handlelength=3.2)
+    part.legend(
+        handles, labels, loc="outside upper center", ncols=6, frameon=False, handlelength=3.2
+    )
 
 
 def _curve(axes: Axes, history: History, column: str, name: str, place: int) -> None:
@@ -197,15 +207,14 @@ def text_to_image(
     head, row = 0.95, side + 0.85
     figure = CourseFigure(figsize=(width, head + row * len(queries)))
     title = title or f"Text → image: the best {columns} of {len(index):,} pictures"
-    _heading(figure, title, any(truth is not None for _, truth in queries), "picture", margin)
+    _heading(figure, title, any(truth is not None for _, truth in queries), margin)
     for line, ((text, truth), hits) in enumerate(zip(queries, found, strict=True)):
         top = head + line * row
         _write(figure, margin, top + 0.16, f"“{text}”", width - 2 * margin, 11, weight="bold")
         for hit in hits:
             right = None if truth is None else hit.image_index in truth
             left = margin + (hit.rank - 1) * (side + gap)
-            axes = _picture(figure, left, top + 0.34, side, _pixels(hit))
-            _frame(axes, right)
+            _frame(_picture(figure, left, top + 0.34, side, read_pixels(hit.image, 256)), right)
             _score(figure, left, top + 0.34 + side + 0.16, hit, right)
     return figure
 
@@ -227,7 +236,7 @@ def image_to_text(
         DataError: as `by_image`.
     """
     _some(image_indices, "image_indices")
-    size, margin, side, found_width, own_width = 9, 0.25, 1.5, 5.2, 4.2
+    size, margin, side, found_width, own_width = 10, 0.25, 1.5, 5.2, 4.3
     found_left = margin + side + 0.3
     own_left = found_left + found_width + 0.35
     width, head, step = own_left + own_width + margin, 1.3, 0.26
@@ -240,9 +249,11 @@ def image_to_text(
     figure = CourseFigure(figsize=(width, head + sum(heights)))
     count = len(index.pairs.captions)
     title = title or f"Image → text: the best {len(found[0])} of {count:,} captions"
-    _heading(figure, title, True, "caption", margin)
-    _write(figure, found_left, head - 0.25, "What the model finds", found_width, 10, weight="bold")
-    _write(figure, own_left, head - 0.25, "What people wrote", own_width, 10, weight="bold")
+    _heading(
+        figure, title, True, margin, "of this very picture", "of another one, though it may fit"
+    )
+    _write(figure, found_left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
+    _write(figure, own_left, head - 0.25, "Its own captions", own_width, 10, weight="bold")
     top = head
     rows = zip(image_indices, own, found, heights, strict=True)
     for image_index, captions, hits, height in rows:
@@ -263,12 +274,14 @@ def image_to_text(
     return figure
 
 
-def _heading(figure: Figure, title: str, marked: bool, noun: str, margin: float) -> None:
+def _heading(
+    figure: Figure, title: str, marked: bool, margin: float, right: str = "right",
+    wrong: str = "wrong",
+) -> None:  # fmt: skip
     width = figure.get_size_inches()[0] - 2 * margin
     _write(figure, margin, 0.32, title, width, 14, weight="bold")
-    key = f"✓  the right {noun}     ✗  another one     number: cosine similarity"
-    key = key if marked else "number: cosine similarity"
-    _write(figure, margin, 0.64, key, width, 9, color=QUIET)
+    key = f"✓ {right}  ·  ✗ {wrong}  ·  " if marked else ""
+    _write(figure, margin, 0.64, f"{key}number: cosine similarity", width, 9, color=QUIET)
 
 
 def _frame(axes: Axes, right: bool | None) -> None:
@@ -283,10 +296,6 @@ def _score(figure: Figure, left: float, top: float, hit: Hit, right: bool | None
         left += 0.22
     weight = "bold" if right else "normal"
     _write(figure, left, top, f"{hit.score:.2f}", 0.5, 9, color=colour, weight=weight)
-
-
-def _pixels(hit: Hit) -> np.ndarray:
-    return read_pixels(hit.image, 256)
 
 
 # ---------------------------------------------------------------------------- whom a loss pushes
@@ -320,55 +329,54 @@ def negative_weights(
         ValueError: shapes that do not fit each other, or no such query or direction.
     """
     shares = _checked_shares(weights, captions, images, query, direction)
-    total = sum(map(lambda share: share[query], shares.values()))
-    assert isinstance(total, np.ndarray)
+    total = np.sum([share[query] for share in shares.values()], axis=0)  # (B,)
     others = [k for k in np.argsort(-total, kind="stable").tolist() if k != query]
     listed, rest = others[:LISTED], others[LISTED:]
 
     margin, left_width, gap, side, step = 0.25, 3.75, 0.25, 1.9, 0.46
     left = margin + left_width + gap
     width = left + len(shares) * (side + gap)
-    maps_top, bars_top = 1.75, 1.75 + side + 1.55
+    maps_top, bars_top = 1.7, 1.7 + side + 1.8
     rows = len(listed) + bool(rest)
     figure = CourseFigure(figsize=(width, bars_top + rows * step + 0.65))
     span = width - 2 * margin
     title = f"How each loss weighs the negatives of one batch ({len(captions)} pairs)"
     _write(figure, margin, 0.32, title, span, 14, weight="bold")
     asks, pushed = ("image", "caption") if direction == 0 else ("caption", "image")
-    key = f"each {asks} pushes the {pushed}s of other pairs away; a query's shares add up to 100 %"
-    _write(figure, margin, 0.64, key, span, 9, color=QUIET)
+    twins = f" (Barlow Twins: their {asks}s)" if "barlow_twins" in weights else ""
+    key = f"Each {asks} pushes away the {pushed}s of other pairs{twins}. Its shares make 100 %."
+    _write(figure, margin, 0.64, key, span, 10, color=QUIET)
 
     for place, (name, share) in enumerate(shares.items()):
         at = left + place * (side + gap)
-        _write(figure, at, 1.1, _display(name), side, 11, weight="bold", color=_look(name, place)[0])
+        _write(
+            figure, at, 1.1, _display(name), side, 11, weight="bold", color=_look(name, place)[0]
+        )
         effective = _sharing(share)
-        said = "pushes none" if effective is None else f"as if {effective:.1f} shared the push"
-        _write(figure, at, 1.4, said, side, 9)
+        shared = "no" if effective is None else f"≈ {effective:.1f}"
+        _write(figure, at, 1.37, f"{shared} of {len(others)} share a push", side + gap, 10)
         axes = _axes(figure, at, maps_top, side, side)
         _heat_map(axes, share, query, first=place == 0)
         axes = _axes(figure, at, bars_top, side, rows * step)
         _bars(axes, share[query], listed, rest, _look(name, place)[0])
 
     _colour_bar(figure, margin, maps_top, left_width - 0.6)
-    asked = bars_top - 0.95
-    _rule(figure, margin, width - margin, asked - 0.1)
+    asked, text = bars_top - 1.2, margin + 0.85
+    _rule(figure, margin, width - margin, asked - 0.12)
     _thumb(figure, margin, asked, 0.7, images, query)
-    text = margin + 0.85
-    _write(figure, text, asked + 0.14, f"▶ Query: {asks} of pair {query}", 3, 9, weight="bold")
-    _write(figure, text, asked + 0.44, captions[query], span - 0.85, 9)
+    said = f"▶ The query: the {asks} of pair {query}"
+    _write(figure, text, asked + 0.17, said, span - 0.85, 10, weight="bold")
+    _write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 10)
+    said = f"The {pushed}s it pushes hardest"
+    _write(figure, margin, bars_top - 0.2, said, left_width, 10, weight="bold")
     for line, k in enumerate(listed):
         top = bars_top + line * step
         _thumb(figure, margin, top + 0.03, step - 0.06, images, k)
-        _write(figure, margin + 0.55, top + step / 2, captions[k], left_width - 0.6, 8.5, lines=2)
+        _write(figure, margin + 0.55, top + step / 2, captions[k], left_width - 0.6, 9.5, lines=2)
     if rest:
         top = bars_top + len(listed) * step + step / 2
-        _write(figure, margin + 0.55, top, f"the other {len(rest)}, together", 3, 8.5, color=QUIET)
+        _write(figure, margin + 0.55, top, f"the other {len(rest)}, together", 3, 9.5, color=QUIET)
     return figure
-
-
-LISTED = 8  # negatives of the chosen query that are shown one by one
-SHADES = PowerNorm(0.4, 0, 1)  # else all shades but the hardest negative's would look white
-SHADE_MAP = "rocket_r"  # darker is more, so it reads in greyscale too
 
 
 def _checked_shares(
@@ -407,15 +415,17 @@ def _heat_map(axes: Axes, share: np.ndarray, query: int, first: bool) -> None:
         share, mask=own, norm=SHADES, cmap=SHADE_MAP, cbar=False, ax=axes,
         xticklabels=False, yticklabels=False,
     )  # fmt: skip
-    row = Rectangle((0, query), len(share), 1, fill=False, edgecolor=INK, linewidth=1, clip_on=False)
+    row = Rectangle(
+        (0, query), len(share), 1, fill=False, edgecolor=INK, linewidth=1, clip_on=False
+    )
     axes.add_patch(row)
     axes.annotate(
         "▶", (0, query + 0.5), xytext=(-3, 0), textcoords="offset points", ha="right", va="center",
         fontsize=8, annotation_clip=False,
     )  # fmt: skip
     axes.spines[:].set(visible=True, color=QUIET, linewidth=0.8)
-    axes.set_xlabel("negative", fontsize=9)
-    axes.set_ylabel("query" if first else "", fontsize=9, labelpad=12)
+    axes.set_xlabel("negative", fontsize=10)
+    axes.set_ylabel("query" if first else "", fontsize=10, labelpad=12)
 
 
 def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colour: str) -> None:
@@ -424,27 +434,35 @@ def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colou
     if rest:
         bars[-1].set(facecolor="white", edgecolor=colour, hatch="////", linewidth=0.8)
     for place, value in enumerate(values):
-        inside = value > 0.7  # a long bar leaves no room behind it
+        inside = value > 0.7 and place < len(listed)  # a long bar leaves no room behind it
         axes.text(
-            value - 0.02 if inside else value + 0.02, place, f"{value:.0%}", fontsize=8.5,
-            ha="right" if inside else "left", va="center", color="white" if inside else INK,
+            value - 0.02 if inside else value + 0.02, place, _percent(value), fontsize=9.5,
+            ha="right" if inside else "left", va="center",
+            color="white" if inside else INK if value else QUIET,
         )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(len(values) - 0.5, -0.5), yticks=[], xticks=(0, 0.5, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("share of the push", fontsize=9)
-    axes.tick_params(labelsize=8.5, colors=QUIET, labelcolor=INK)
+    axes.get_xticklabels()[0].set_horizontalalignment("left")  # beside the next panel's
+    axes.get_xticklabels()[-1].set_horizontalalignment("right")
+    axes.set_xlabel("share of the push", fontsize=10)
+    axes.tick_params(labelsize=9.5, colors=QUIET, labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _percent(share: float) -> str:
+    """Nothing and next to nothing told apart: the one idea is who is pushed at all."""
+    return "0" if share == 0 else "<1%" if share < 0.005 else f"{share:.0%}"
+
+
 def _colour_bar(figure: Figure, left: float, top: float, width: float) -> None:
-    _write(figure, left, top + 0.15, "How dark: share of the query's push", width, 9)
+    _write(figure, left, top + 0.1, "Darker: a larger share of the query's push", width, 10)
     bar = figure.colorbar(
-        ScalarMappable(SHADES, SHADE_MAP), cax=_axes(figure, left, top + 0.35, width, 0.18),
+        ScalarMappable(SHADES, SHADE_MAP), cax=_axes(figure, left + 0.1, top + 0.3, width, 0.18),
         orientation="horizontal", ticks=[0, 0.05, 0.2, 0.5, 1], format=PercentFormatter(1),
     )  # fmt: skip
-    bar.ax.tick_params(labelsize=8.5, colors=QUIET, labelcolor=INK)
-    _write(figure, left, top + 0.95, "Grey: the query's own pair, never pushed", width, 9)
-    _write(figure, left, top + 1.2, "▶ the query that is shown below", width, 9)
+    bar.ax.tick_params(labelsize=9.5, colors=QUIET, labelcolor=INK)
+    _write(figure, left, top + 0.95, "Grey: the query's own pair, never pushed", width, 10)
+    _write(figure, left, top + 1.2, "▶ the query shown below", width, 10)
 
 
 def _thumb(
@@ -473,10 +491,8 @@ def _picture(figure: Figure, left: float, top: float, side: float, pixels: np.nd
 
 def _rule(figure: Figure, left: float, right: float, top: float) -> None:
     across, down = figure.get_size_inches()
-    line = mpl.lines.Line2D(
-        (left / across, right / across), (1 - top / down,) * 2, color=FAINT, linewidth=1
-    )
-    figure.add_artist(line)
+    ends = (left / across, right / across), (1 - top / down, 1 - top / down)
+    figure.add_artist(Line2D(*ends, color=FAINT, linewidth=1))
 
 
 def _write(
@@ -491,21 +507,26 @@ def _write(
 
 def _fitted(text: str, width: float, size: float, lines: int, weight: str) -> str:
     """The text on at most so many lines of so many inches, an ellipsis where some is left out."""
-    font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
+    font = FontProperties(family=FONTS, size=size, weight=weight)
 
     def wide(part: str) -> float:
-        return text_to_path.get_text_width_height_descent(part, font, ismath=False)[0] / 72
+        points = text_to_path.get_text_width_height_descent(part, font, ismath=False)[0]
+        return points / 72 * 1.02  # on a screen, letters snapped to pixels may run wider
+
+    def fits(part: str, tail: str = "") -> int:  # how many signs of it, before the tail
+        return bisect_right(range(1, len(part) + 1), width, key=lambda n: wide(part[:n] + tail))
 
     # No line holds a thousand signs; measuring ten thousand words would take seconds.
-    rest, whole = " ".join(_drawable(text[:1000]).split()), []
+    rest = " ".join(_drawable(text[:1000]).split())
+    whole: list[str] = []
     while len(whole) < lines - 1 and wide(rest) > width:
-        fits = bisect_right(range(1, len(rest) + 1), width, key=lambda n: wide(rest[:n]))  # noqa: B023
-        at = max(1, rest.rfind(" ", 0, fits + 1) if " " in rest[: fits + 1] else fits)
-        whole.append(rest[:at].rstrip())
-        rest = rest[at:].lstrip()
+        end = fits(rest)
+        space = rest.rfind(" ", 0, end + 1)
+        end = space if space > 0 else max(1, end)
+        whole.append(rest[:end])
+        rest = rest[end:].lstrip()
     if wide(rest) > width:
-        fits = bisect_right(range(1, len(rest) + 1), width, key=lambda n: wide(rest[:n] + "…"))
-        rest = rest[:fits].rstrip() + "…"
+        rest = rest[: fits(rest, "…")].rstrip() + "…"
     return "\n".join([*whole, rest])
 
 
@@ -517,7 +538,7 @@ def _drawable(text: str) -> str:
 
 @cache
 def _charmap() -> frozenset[int]:
-    faces = [get_font(findfont(FontProperties(family=[name]))) for name in STYLE["font.family"]]
+    faces = [get_font(findfont(FontProperties(family=[name]))) for name in FONTS]
     return frozenset(code for face in faces for code in face.get_charmap())
 
 

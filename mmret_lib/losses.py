@@ -252,7 +252,7 @@ class BarlowTwins(PairLoss):
         return alike.relu().masked_fill(~negatives, 0)
 
 
-LOSSES: dict[str, type[PairLoss]] = {
+LOSSES: dict[str, type[SumTriplet | MaxTriplet | SimCLR | BarlowTwins]] = {
     "sum_triplet": SumTriplet,
     "max_triplet": MaxTriplet,
     "simclr": SimCLR,

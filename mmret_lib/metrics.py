@@ -193,22 +193,16 @@ def report_from_scores(
         ValueError: for NaN, naming its place, and for shapes or owners that do not fit.
     """
     ks = _check_ks(ks)
-    both = [i2t_scores] if t2i_scores is None else [i2t_scores, t2i_scores]
-    ranks = []
-    for name, given in zip(("i2t_scores", "t2i_scores"), both, strict=False):
-        scores = _as_tensor(given)
-        if scores.ndim != 2 or 0 in scores.shape:
-            raise ValueError(f"{name} has shape {tuple(scores.shape)}, expected (images, captions)")
-        if not scores.is_floating_point():
-            scores = scores.double()
-        bad = scores.isnan().nonzero()
-        if len(bad):
-            raise ValueError(f"{name}{bad[0].tolist()} is NaN ({len(bad)} such): nothing ranks it")
-        owners = _check_owner(owner, *scores.shape)
-        ranks.append(_score_ranks(scores, owners))
-    if len({(len(i2t), len(t2i)) for i2t, t2i in ranks}) > 1:
-        raise ValueError("i2t_scores and t2i_scores must have the same shape (images, captions)")
-    return _report(ranks[0][0], ranks[-1][1], owners, ks)
+    i2t = t2i = _check_scores("i2t_scores", i2t_scores)
+    if t2i_scores is not None:
+        t2i = _check_scores("t2i_scores", t2i_scores)
+        if i2t.shape != t2i.shape:
+            raise ValueError(
+                f"i2t_scores is {tuple(i2t.shape)} and t2i_scores {tuple(t2i.shape)}: both are "
+                "(images, captions) of the same pool"
+            )
+    owners = _check_owner(owner, *i2t.shape)
+    return _report(_score_ranks(i2t, owners)[0], _score_ranks(t2i, owners)[1], owners, ks)
 
 
 # --- ranks ---
@@ -434,12 +428,22 @@ def _check_embedding(name: str, values: object) -> Tensor:
     return rows
 
 
+def _check_scores(name: str, values: object) -> Tensor:
+    scores = _as_tensor(values)
+    if scores.ndim != 2 or 0 in scores.shape:
+        raise ValueError(f"{name} has shape {tuple(scores.shape)}, expected (images, captions)")
+    bad = scores.isnan().nonzero()
+    if len(bad):
+        raise ValueError(f"{name}{bad[0].tolist()} is NaN ({len(bad)} such): it cannot be ranked")
+    return scores if scores.is_floating_point() else scores.double()
+
+
 def _check_owner(owner: object, images: int, captions: int) -> np.ndarray:
     values = owner.detach().cpu().numpy() if isinstance(owner, Tensor) else np.asarray(owner)
     if values.shape != (captions,) or values.dtype.kind not in "iu":
         raise ValueError(
-            f"owner has shape {values.shape} and type {values.dtype}: one integer is needed for "
-            f"each of the {captions} captions, the index of its image"
+            f"owner has shape {values.shape} and type {values.dtype}: the {captions} "
+            "captions need one integer each, the index of its image"
         )
     outside = np.flatnonzero((values < 0) | (values >= images))
     if len(outside):

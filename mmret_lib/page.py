@@ -29,7 +29,8 @@ STYLE = """
 body { margin: 0 auto; padding: 1.25rem; max-width: 75rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.45 system-ui, sans-serif; }
 h1 { margin: 0; font-size: 1rem; font-weight: 600; color: var(--quiet); }
-.query { margin: .25rem 0 1.25rem; font-size: 1.5rem; line-height: 1.3; }
+.query { margin: .4rem 0 1.25rem; max-height: 16rem; overflow: auto; font-size: 1.5rem;
+  line-height: 1.3; }
 .query img { max-width: 15rem; }
 bdi { white-space: pre-wrap; overflow-wrap: anywhere; }
 img { display: block; width: 100%; height: auto; border-radius: .4rem; }
@@ -40,7 +41,7 @@ ol, ul { margin: 0; padding: 0; list-style: none; }
 .score { display: flex; justify-content: space-between; margin: 0 0 .5rem; color: var(--quiet);
   font-size: .875rem; font-variant-numeric: tabular-nums; }
 .score b { color: var(--ink); }
-ul { margin-top: .6rem; font-size: .875rem; }
+ul { margin-top: .6rem; max-height: 20rem; overflow: auto; font-size: .875rem; }
 ul li + li { margin-top: .35rem; padding-top: .35rem; border-top: 1px solid var(--edge); }
 footer { margin-top: 1.25rem; color: var(--quiet); font-size: .875rem; }
 """
@@ -76,16 +77,20 @@ def write_page(
             cannot be written.
     """
     path = Path(path)
+    if os.path.isdir(path):
+        raise DataError(f"{path} is a folder; name a file, such as {path / 'page.html'}")
     page = _page(query, hits, title)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(page, encoding="utf-8")
-        os.replace(fresh, path)
+        try:
+            fresh.write_text(page, encoding="utf-8")
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
         raise DataError(
-            f"{path} cannot be written ({error.strerror}); choose another place with --out"
+            f"{path} cannot be written ({error.strerror}); choose another place for the page"
         ) from error
     return path
 
@@ -144,6 +149,7 @@ def _text(text: str) -> str:
 def _image(picture: Picture, says: str) -> str:
     small = open_picture(picture)
     small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small.info.clear()  # the camera's or the editor's remarks would be saved with it
     kind = "png" if max(small.size) <= SMALL else "jpeg"
     file = io.BytesIO()
     small.save(file, kind, optimize=True)

@@ -70,7 +70,7 @@ def draw_scenes(count: int, split: str, image_size: int) -> tuple[Tensor, list[S
 
 
 def pretrain_image(
-    out: Path, *, scenes_drawn: int = 60_000, epochs: int = 8, batch_size: int = 128,
+    out: Path, *, scenes_drawn: int = 40_000, epochs: int = 10, batch_size: int = 128,
     lr: float = 3e-3, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Teach the mini ResNet to name sprites and save its backbone into ``out``.
@@ -162,7 +162,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 def distil_text(
-    out: Path, *, captions: int = 100_000, teacher_epochs: int = 2, student_epochs: int = 3,
+    out: Path, *, captions: int = 40_000, teacher_epochs: int = 2, student_epochs: int = 2,
     batch_size: int = 128, lr: float = 1e-3, temperature: float = 2.0, device: str = "cpu",
 ) -> dict[str, float]:  # fmt: skip
     """Train a BERT on masked scene captions, distil it into the mini DistilBERT, save the student.
@@ -181,8 +181,8 @@ def distil_text(
     words = encoder.backbone.config.vocab_size
     teacher = BertForMaskedLM(
         BertConfig(
-            vocab_size=words, hidden_size=256, num_hidden_layers=4, num_attention_heads=4,
-            intermediate_size=1024, max_position_embeddings=128,
+            vocab_size=words, hidden_size=192, num_hidden_layers=3, num_attention_heads=4,
+            intermediate_size=768, max_position_embeddings=128,
         )
     ).to(device)  # fmt: skip
     student = DistilBertForMaskedLM(encoder.backbone.config).to(device)

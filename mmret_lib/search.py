@@ -1,4 +1,4 @@
-"""Search: a collection embedded once, then asked by text for pictures, or by a picture for captions.
+"""A collection embedded once, then asked by text for pictures or by a picture for captions.
 
     index = SearchIndex.build(model, pairs)
     for hit in index.by_text("A baby elephant plays in the water", k=5):
@@ -127,8 +127,7 @@ class SearchIndex:
             )
         scores = self._scores(self.model.encode_texts([text]), self.image_emb)  # (N,)
         return [
-            self._hit(rank, score, image_index)
-            for rank, score, image_index in _best(scores, k)
+            self._hit(rank, score, image_index) for rank, score, image_index in _best(scores, k)
         ]
 
     def by_image(self, image: Picture, k: int = 5) -> list[Hit]:

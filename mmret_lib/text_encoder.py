@@ -12,6 +12,7 @@ from tokenizers.models import WordPiece
 from tokenizers.trainers import WordPieceTrainer
 from torch import Tensor, nn
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModel,
     AutoTokenizer,
@@ -231,7 +232,8 @@ def _read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTr
     try:
         with _quiet_transformers():
             config = AutoConfig.from_pretrained(folder, **LOCAL)
-            if config.is_encoder_decoder or not hasattr(config, "max_position_embeddings"):
+            # What fills in masked words reads both ways, as a caption's first token must.
+            if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or config.is_encoder_decoder:
                 raise ValueError(f"{config.model_type!r} is no encoder of the BERT family")
             missing: list[str] = []
             if with_weights:

@@ -13,11 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import huggingface_hub
-from huggingface_hub.errors import (
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -59,9 +55,22 @@ def hub_files(repo: str, needed: tuple[str, ...], also: tuple[str, ...], without
                     f"{by_hand} lacks {name} of the pretrained model {repo}. {remedy}"
                 )
         return by_hand
+    folder = by_hand
     for name in (*needed, *also):
         try:
-            path = _hub_file(repo, name)
+            # What an earlier call fetched needs no network, and never changes under a course.
+            cached = huggingface_hub.try_to_load_from_cache(repo, name)
+            if isinstance(cached, str):
+                folder = Path(cached).parent
+                continue
+            if cached is not None and name in also:
+                continue  # an earlier call learned that the model has no such file
+            if name == needed[0]:
+                # Asked beforehand because it fails at once: the download itself would retry a
+                # refused connection for half a minute before it said so.
+                url = huggingface_hub.hf_hub_url(repo, name)
+                huggingface_hub.get_hf_file_metadata(url)
+            folder = Path(huggingface_hub.hf_hub_download(repo, name)).parent
         except RemoteEntryNotFoundError:
             if name in also:
                 continue
@@ -73,24 +82,12 @@ def hub_files(repo: str, needed: tuple[str, ...], also: tuple[str, ...], without
                 f"The pretrained weights {repo} ({name}) could not be fetched from {where}: "
                 f"{_reason(error)}. {remedy}"
             ) from error
-        folder = Path(path).parent
     return folder
-
-
-def _hub_file(repo: str, name: str) -> str:
-    try:  # what an earlier call fetched needs no network, and never changes under a course
-        return huggingface_hub.hf_hub_download(repo, name, local_files_only=True)
-    except LocalEntryNotFoundError:
-        pass
-    # Asked first because it fails at once: the download itself would retry a refused connection
-    # for half a minute before it said so.
-    huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, name))
-    return huggingface_hub.hf_hub_download(repo, name)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, RepositoryNotFoundError):
-        return "the hub knows no model of that name"
+        return "the hub knows no model of that name that is open to all"
     cause: BaseException = error
     while cause.__cause__ is not None:  # the client wraps "connection refused" in general advice
         cause = cause.__cause__

@@ -85,7 +85,7 @@ WORDS += ["##s"]
 
 
 def tiny_sizes(vocab_size: int = len(WORDS)) -> dict:
-    return {"vocab_size": vocab_size, "max_position_embeddings": 32}
+    return {"vocab_size": vocab_size, "max_position_embeddings": 64}
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +311,8 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(hub, tmp_path, fault):
 
 def test_endpoint_of_the_environment_is_asked(hub, tmp_path):
     """HF_ENDPOINT is read when huggingface_hub is imported: a process of its own tells."""
-    script = "from mmret_lib.encoders import *; TextEncoder('somebody/tiny-distilbert', None)"
+    wanted = "'somebody/tiny-distilbert', ('config.json',), ('absent.json',), ''"
+    script = f"from mmret_lib.weights import hub_files; print(hub_files({wanted}))"
     environment = {
         "PATH": "",
         "HF_ENDPOINT": hub.url,
@@ -319,19 +320,33 @@ def test_endpoint_of_the_environment_is_asked(hub, tmp_path):
         "MMRET_CACHE": str(tmp_path / "cache"),
         "PYTHONPATH": str(Path(mmret_lib.shipped.__file__).parents[1]),
     }
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
-    assert "GET somebody/tiny-distilbert/config.json" in hub.requests
-    assert not any("model.safetensors" in request for request in hub.requests)
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, check=True, stdout=subprocess.PIPE
+    )
+    fetched = Path(done.stdout.decode().strip()) / "config.json"
+    assert fetched.read_bytes() == (hub.root / "somebody/tiny-distilbert/config.json").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["somebody/tiny-distilbert", "tiny-distilbert"])
 def test_text_backbone_comes_from_the_hub_under_both_names(hub, tiny, name):
-    encoder = TextEncoder(name, "pretrained", max_length=32).eval()
-    local = TextEncoder(tiny / "distilbert", "pretrained", max_length=32).eval()
+    encoder = TextEncoder(name, "pretrained").eval()
+    local = TextEncoder(tiny / "distilbert", "pretrained").eval()
     tokens = local.tokenize(CAPTIONS)
     with torch.no_grad():
         assert torch.equal(encoder.describe(**tokens), local.describe(**tokens))
     assert encoder.backbone_name == name
+    assert f"HEAD {name}/vocab.txt" in hub.requests
+
+    hub.stop()  # the cache also knows which files the model does not have
+    again = TextEncoder(name, "pretrained").eval()
+    with torch.no_grad():
+        assert torch.equal(again.describe(**tokens), encoder.describe(**tokens))
+
+
+def test_random_weights_fetch_no_weights(hub):
+    TextEncoder("somebody/tiny-distilbert", None)
+    assert "GET somebody/tiny-distilbert/tokenizer.json" in hub.requests
+    assert not any("safetensors" in request for request in hub.requests)
 
 
 def test_text_backbone_that_cannot_be_fetched(hub, tmp_path):
@@ -340,6 +355,8 @@ def test_text_backbone_that_cannot_be_fetched(hub, tmp_path):
     by_hand = tmp_path / "cache" / "weights" / "distilbert-base-uncased"
     for part in ("knows no model", str(by_hand), "model.safetensors", "--text-weights none"):
         assert part in str(caught.value)
+    with pytest.raises(MissingFile, match=r"could not be fetched .*'no such name'"):
+        TextEncoder("no such name", "pretrained")
     hub.stop()
     with pytest.raises(MissingFile, match=r"could not be fetched .*--text-backbone mini"):
         TextEncoder("distilbert-base-uncased", None)
@@ -350,7 +367,7 @@ def test_text_backbone_that_cannot_be_fetched(hub, tmp_path):
 
 def spoil(path: Path, fault: str) -> None:
     state = load_file(path)
-    first = next(iter(state))
+    first = min(name for name in state if "num_batches" not in name)
     if fault == "truncated":
         path.write_bytes(path.read_bytes()[:-1000])
     elif fault == "empty":
@@ -511,7 +528,7 @@ def test_only_lists_of_strings_are_tokenised(texts):
 @pytest.mark.parametrize("pooling", ["first", "mean"])
 @pytest.mark.parametrize("name", ["mini", "bert", "distilbert"])
 def test_padding_never_changes_an_embedding(tiny, name, pooling):
-    settings = {"pooling": pooling, "max_length": 32}
+    settings = {"pooling": pooling}
     if name == "mini":
         encoder = TextEncoder("mini", None, captions=CAPTIONS, **settings)
     else:
@@ -541,7 +558,7 @@ def test_pooling_is_what_it_says():
 
 @pytest.mark.parametrize("name", ["distilbert", "bert"])
 def test_pretrained_text_equals_transformers_own(tiny, name):
-    encoder = TextEncoder(tiny / name, "pretrained", max_length=32).eval()
+    encoder = TextEncoder(tiny / name, "pretrained").eval()
     tokens = AutoTokenizer.from_pretrained(tiny / name)(CAPTIONS, padding=True, return_tensors="pt")
     theirs = AutoModel.from_pretrained(tiny / name)
     ours = encoder.tokenize(CAPTIONS)
@@ -557,7 +574,7 @@ def test_pretrained_text_equals_transformers_own(tiny, name):
 
 def test_random_text_weights_keep_the_models_sizes_and_vocabulary(tiny_copy):
     (tiny_copy / "model.safetensors").unlink()
-    encoder = TextEncoder(tiny_copy, None, max_length=32)
+    encoder = TextEncoder(tiny_copy, None)
     assert encoder.features == 16
     assert encoder.tokenizer.get_vocab() == {word: i for i, word in enumerate(WORDS)}
 
@@ -566,7 +583,7 @@ def test_half_precision_checkpoints_are_trained_in_single(tiny_copy):
     half = AutoModel.from_pretrained(tiny_copy, dtype=torch.float16)
     half.save_pretrained(tiny_copy)
     for weights in ("pretrained", None):
-        encoder = TextEncoder(tiny_copy, weights, max_length=32)
+        encoder = TextEncoder(tiny_copy, weights)
         assert {p.dtype for p in encoder.parameters()} == {torch.float32}
 
 
@@ -578,7 +595,7 @@ def test_a_cased_vocabulary_stays_cased(tiny_copy):
     cased.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     (tiny_copy / "tokenizer_config.json").unlink()
     cased.save(str(tiny_copy / "tokenizer.json"))
-    encoder = TextEncoder(tiny_copy, "pretrained", max_length=32)
+    encoder = TextEncoder(tiny_copy, "pretrained")
     ids = encoder.tokenize(["A a Z", "za"])
     assert ids["input_ids"].tolist() == [[5, 6, 7], [8, 9, 0]]
     assert ids["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
@@ -587,7 +604,7 @@ def test_a_cased_vocabulary_stays_cased(tiny_copy):
 def test_an_old_vocabulary_file_is_enough(tiny_copy):
     (tiny_copy / "tokenizer.json").unlink()
     (tiny_copy / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    encoder = TextEncoder(tiny_copy, "pretrained", max_length=32)
+    encoder = TextEncoder(tiny_copy, "pretrained")
     assert encoder.tokenize(["two zebras"])["input_ids"].tolist() == [[2, 13, 14, 15, 3]]
 
 
@@ -603,7 +620,7 @@ def test_an_old_vocabulary_file_is_enough(tiny_copy):
     ids=str,
 )
 def test_text_settings_that_do_not_exist(tiny, settings):
-    with pytest.raises(DataError, match=r"choose|3 to 32 tokens"):
+    with pytest.raises(DataError, match=r"choose|3 to 64 tokens"):
         TextEncoder(tiny / "distilbert", **({"weights": "pretrained"} | settings))
 
 
@@ -616,7 +633,7 @@ def test_a_text_folder_that_is_not_there_is_not_looked_up_on_the_hub(no_network,
 def test_damaged_text_folders(tiny_copy, tmp_path):
     def refused(said: str, error: type[DataError] = DataError) -> None:
         with pytest.raises(error) as caught:
-            TextEncoder(tiny_copy, "pretrained", max_length=32)
+            TextEncoder(tiny_copy, "pretrained")
         assert str(tiny_copy) in str(caught.value)
         assert said in str(caught.value)
 
@@ -633,7 +650,7 @@ def test_damaged_text_folders(tiny_copy, tmp_path):
     config.write_text(json.dumps({**sizes, "vocab_size": 8}))
     weights.unlink()
     with pytest.raises(DataError, match="vocabulary has 16 entries, the backbone rows for 8"):
-        TextEncoder(tiny_copy, None, max_length=32)
+        TextEncoder(tiny_copy, None)
     refused("lacks model.safetensors", MissingFile)
     torch.save({"a": Trap(tmp_path / "sprung")}, tiny_copy / "pytorch_model.bin")
     refused("pytorch_model.bin is a pickle")
@@ -652,12 +669,12 @@ def test_damaged_text_folders(tiny_copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "config", [T5Config(d_model=16), GPT2Config(n_embd=16)], ids=["t5", "gpt2"]
+    "config", [T5Config(d_model=16), GPT2Config(n_embd=16, n_head=2)], ids=["t5", "gpt2"]
 )
 def test_models_that_are_no_bert_are_refused(tiny_copy, config):
     config.save_pretrained(tiny_copy)
-    with pytest.raises(DataError, match=r"no encoder of the BERT family|no padding token"):
-        TextEncoder(tiny_copy, None, max_length=32)
+    with pytest.raises(DataError, match="no encoder of the BERT family"):
+        TextEncoder(tiny_copy, None)
 
 
 def test_code_that_comes_with_a_model_is_never_run(tiny_copy, tmp_path):
@@ -669,18 +686,13 @@ def test_code_that_comes_with_a_model_is_never_run(tiny_copy, tmp_path):
         json.dumps({**config, "model_type": "theirs", "auto_map": own})
     )
     with pytest.raises(DataError, match="cannot be used as a text backbone"):
-        TextEncoder(tiny_copy, "pretrained", max_length=32)
+        TextEncoder(tiny_copy, "pretrained")
     (tiny_copy / "config.json").write_text(json.dumps({**config, "auto_map": own}))
-    TextEncoder(tiny_copy, "pretrained", max_length=32)  # known by itself: theirs is left alone
+    TextEncoder(tiny_copy, "pretrained")  # known by itself: theirs is left alone
     assert not sprung.exists()
 
 
 # ------------------------------------------------------------------------- both branches
-
-
-@pytest.fixture
-def frozen_texts() -> dict[str, torch.Tensor]:
-    return mini().text.tokenize(CAPTIONS[:4])
 
 
 def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -798,30 +810,24 @@ def test_parameter_groups_hold_each_trained_parameter_once():
 
 
 def test_standardised_branches_have_mean_0_and_deviation_1():
-    torch.manual_seed(0)
+    """Whatever a branch's scale and offset per dimension, the ranking sees neither."""
     model = mini(standardise=True, dim=16)
     tokens = model.text.tokenize(CAPTIONS[:5])
-    model.train()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     with torch.no_grad():
-        for norm in (model.image_norm, model.text_norm):
-            norm.momentum = None  # plain averages, exact for a batch that repeats
+        for branch, norm in ((model.image, model.image_norm), (model.text, model.text_norm)):
+            branch.projection.weight.mul_(torch.logspace(1, 3, 16)[:, None])
+            branch.projection.bias.fill_(1000.0)
+            norm.momentum = None  # plain averages: exact for a batch that repeats
         model.image.backbone.eval()
         for _ in range(3):
             model(photos(5), tokens)
         model.eval()
         for embeddings in model(photos(5), tokens):
-            torch.testing.assert_close(embeddings.mean(0), torch.zeros(16), atol=1e-3, rtol=0)
-            deviation = embeddings.std(0) * norm_share(5)
-            assert deviation.max() <= 1.01
-            assert deviation.median() > 0.9
-
-
-def norm_share(count: int) -> float:
-    """Running variances are unbiased already: the factor between the two deviations is 1."""
-    return 1.0
+            torch.testing.assert_close(embeddings.mean(0), torch.zeros(16), atol=2e-3, rtol=0)
+            torch.testing.assert_close(embeddings.std(0), torch.ones(16), atol=2e-2, rtol=0)
 
 
 def test_branches_of_different_length_are_refused():
@@ -829,3 +835,156 @@ def test_branches_of_different_length_are_refused():
         DualEncoder(
             ImageEncoder(weights=None, dim=16), TextEncoder("mini", None, captions=CAPTIONS)
         )
+
+
+# ---------------------------------------------------------------------- saved and read back
+
+
+SAVED = {
+    "mini": {},
+    "mean, standardised": {"pooling": "mean", "standardise": True, "dim": 24, "max_length": 9},
+    "resnet18": {"image_backbone": "resnet18", "image_size": 96},
+}
+
+
+@pytest.mark.parametrize("settings", SAVED.values(), ids=SAVED)
+def test_a_saved_model_gives_the_same_bits_without_a_network(tmp_path, no_network, settings):
+    model = mini(**settings)
+    model.train()
+    model(photos(3), model.text.tokenize(CAPTIONS[:3]))  # statistics of its own
+    model.save(tmp_path / "run" / "model")
+    read = DualEncoder.load(tmp_path / "run" / "model")
+    assert not read.training
+    assert torch.equal(read.encode_images(photos()), model.encode_images(photos()))
+    assert torch.equal(read.encode_texts(WEIRD), model.encode_texts(WEIRD))
+    assert read.image.image_size == model.image.image_size
+    read.save(tmp_path / "again")
+    for name in ("model.json", "model.safetensors", "text/config.json", "text/tokenizer.json"):
+        first, second = tmp_path / "run" / "model" / name, tmp_path / "again" / name
+        assert first.read_bytes() == second.read_bytes(), name
+
+
+@pytest.mark.parametrize("name", ["bert", "distilbert"])
+def test_a_saved_model_needs_nothing_of_the_pretrained_one(tiny, tmp_path, no_network, name):
+    source = shutil.copytree(tiny / name, tmp_path / "source")
+    text = TextEncoder(source, "pretrained")
+    model = DualEncoder(ImageEncoder(weights=None), text)
+    model.save(tmp_path / "model")
+    shutil.rmtree(source)
+    read = DualEncoder.load(tmp_path / "model")
+    assert torch.equal(read.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS))
+    assert read.text.backbone_name == str(source)
+    assert str(tmp_path) not in (tmp_path / "model" / "text" / "config.json").read_text()
+
+
+def test_a_new_model_replaces_the_old_one_whole(tmp_path):
+    small, large = mini(dim=8), mini(dim=16)
+    small.save(tmp_path / "model")
+    large.save(tmp_path / "model")
+    assert DualEncoder.load(tmp_path / "model").dim == 16
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_save_that_fails_leaves_the_old_model(tmp_path, monkeypatch):
+    model = mini()
+    model.save(tmp_path / "model")
+    before = model.encode_texts(CAPTIONS)
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(type(model.text.tokenizer), "save_pretrained", full)
+    nn.init.zeros_(model.text.projection.weight)
+    with pytest.raises(OSError, match="no space left"):
+        model.save(tmp_path / "model")
+    with pytest.raises(OSError, match="no space left"):
+        model.save(tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert torch.equal(DualEncoder.load(tmp_path / "model").encode_texts(CAPTIONS), before)
+
+
+def test_saving_deletes_nobodys_files(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"holds thesis\.tex"):
+        mini().save(tmp_path)
+    with pytest.raises(DataError, match="not only a saved model"):
+        mini().save(tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    mini().save(folder)
+    return folder
+
+
+@pytest.fixture
+def model_folder(saved_model: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(saved_model, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "absent", [".", "model.json", "model.safetensors", "text", "text/config.json",
+               "text/tokenizer.json"]
+)  # fmt: skip
+def test_a_model_with_a_part_missing(model_folder, no_network, monkeypatch, absent):
+    monkeypatch.chdir(model_folder.parent)  # "model/text" must not pass for a name on the hub
+    path = model_folder / absent
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(MissingFile) as caught:
+        DualEncoder.load("model")
+    assert str(model_folder) in str(caught.value)
+    assert absent.removeprefix("text/") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"version": 2}, "version 2, this mmret reads version 1"),
+        ({"version": None}, "version None"),
+        ({"format": "cake"}, "does not describe a saved mmret model"),
+        ({"dim": 64}, "wrong shape: image.projection.weight (128, 256) where (64, 256)"),
+        ({"dim": "128"}, "dim cannot be '128'"),
+        ({"dim": -1}, "dim cannot be -1"),
+        ({"standardise": True}, "missing: image_norm.running_mean"),
+        ({"surprise": 1}, "surprise missing or unknown"),
+        ({"image": {"backbone": "mini"}}, "image.channels_last, image.image_size missing"),
+        ({"image": None}, "image.backbone"),
+        (
+            {"text": {"backbone": "mini", "pooling": "max", "max_length": 64}},
+            "choose first or mean",
+        ),
+    ],
+    ids=str,
+)
+def test_settings_that_do_not_fit_are_named(model_folder, changes, said):
+    path = model_folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(DataError) as caught:
+        DualEncoder.load(model_folder)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000], ids=lambda c: repr(c[:9])
+)
+def test_settings_that_are_no_json_object(model_folder, content):
+    (model_folder / "model.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"model\.json (is not JSON|does not describe)"):
+        DualEncoder.load(model_folder)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "empty", "text", "missing", "unknown", "shape"])
+def test_damaged_model_weights(model_folder, fault):
+    spoil(model_folder / "model.safetensors", fault)
+    with pytest.raises(DataError, match=r"model\.safetensors (cannot be read|does not hold)"):
+        DualEncoder.load(model_folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "text/extra.pkl", "notes"])
+def test_a_model_folder_with_a_pickle_in_it(model_folder, tmp_path, name):
+    torch.save({"a": Trap(tmp_path / "sprung")}, model_folder / name)
+    with pytest.raises(DataError, match="is a pickle"):
+        DualEncoder.load(model_folder)
+    assert not (tmp_path / "sprung").exists()

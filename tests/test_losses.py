@@ -1,8 +1,12 @@
 """The losses against plain loops written from the formulas, against peers, and at their limits."""
 
+import importlib.util
 import math
+import runpy
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +130,11 @@ def test_equals_the_loop(name: str, batch: int, dim: int, ids: dict, device: str
 
 
 def test_twice_open_clips_loss() -> None:
-    peer = pytest.importorskip("open_clip", reason="open_clip is not installed").ClipLoss()
+    # The file alone: importing the package takes longer than all of these tests.
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        pytest.skip("open_clip is not installed")
+    peer = runpy.run_path(str(Path(package.origin).with_name("loss.py")))["ClipLoss"]()
     image_emb, text_emb = pairs(12, 8)
     unit = [torch.nn.functional.normalize(emb, dim=1) for emb in (image_emb, text_emb)]
     expected = 2 * peer(*unit, logit_scale=1 / 0.07)
@@ -372,7 +380,8 @@ def test_a_learnable_margin_or_lambda_falls_to_its_bound(make: Callable) -> None
     loss = make(learnable=True)
     assert len(list(loss.parameters())) == 1 and not list(make().parameters())
     descend(loss, *pairs(6, 4))
-    assert loss.read() == pytest.approx(loss.bounds[0], rel=0.01)
+    low = loss.bounds[0]
+    assert 0.9999 * low < loss.read() < 1.1 * low
 
 
 @pytest.mark.parametrize("make", [SimCLR, ClipForm])
@@ -383,7 +392,7 @@ def test_a_learnable_temperature_follows_the_positives(make: Callable) -> None:
     descend(losing, image_emb, image_emb.roll(1, dims=0), steps=2)
     assert winning.temperature < 0.3 and losing.temperature > 0.8
     descend(losing, image_emb, image_emb.roll(1, dims=0))
-    assert losing.temperature == pytest.approx(10, rel=0.01)
+    assert 9 < losing.temperature < 10.001
 
 
 @pytest.mark.parametrize("make", EVERY)
@@ -444,7 +453,7 @@ def test_refuses_a_bad_batch(make: Callable, batch: tuple, ids: dict, message: s
 
 
 def test_refuses_what_is_not_a_tensor() -> None:
-    with pytest.raises(TypeError, match="text_emb must be .*, not ndarray"):
+    with pytest.raises(TypeError, match=r"text_emb must be .*, not ndarray"):
         SimCLR()(GOOD, GOOD.numpy())
 
 
@@ -469,6 +478,6 @@ def test_refuses_to_learn_from_outside_the_bounds(make: Callable) -> None:
 
 
 @pytest.mark.parametrize("steps", [-1, 1.5, "3"])
-def test_refuses_bad_steps(steps: object) -> None:
+def test_refuses_bad_steps(steps: Any) -> None:
     with pytest.raises(ValueError, match=f"all_negatives_steps .*not {steps!r}"):
         MaxTriplet(all_negatives_steps=steps)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -13,13 +14,16 @@ from torch import Tensor
 from mmret_lib.losses import BarlowTwins, MaxTriplet, SimCLR, SumTriplet, negative_weights
 
 ClipForm = partial(SimCLR, positive_in_denominator=True)
-EVERY = [SumTriplet, MaxTriplet, SimCLR, ClipForm, BarlowTwins]
+EVERY: list[Callable] = [SumTriplet, MaxTriplet, SimCLR, ClipForm, BarlowTwins]
 WITH_NEGATIVES = EVERY[:4]
 quick = settings(max_examples=25, deadline=None)
 seeds = st.integers(0, 2**31)
 
 # Pairs 0 and 1 show one image, pairs 0 and 2 carry one caption, pair 4 is like no other.
-IDS = {"image_ids": [7, 7, 8, 9, 5], "caption_ids": ["a dog", "a cat", "a dog", "a bus", "a hat"]}
+IDS: dict[str, Any] = {
+    "image_ids": [7, 7, 8, 9, 5],
+    "caption_ids": ["a dog", "a cat", "a dog", "a bus", "a hat"],
+}
 SAME = [(0, 1), (1, 0), (0, 2), (2, 0)]
 
 
@@ -172,7 +176,7 @@ def test_satisfied_queries_push_nothing() -> None:
 def test_a_query_without_negatives_pushes_nothing() -> None:
     image_emb, text_emb = pairs(3, 4)
     for make in WITH_NEGATIVES:
-        ids = {"image_ids": [1, 1, 2], "caption_ids": ["a", "b", "a"]}
+        ids: dict[str, Any] = {"image_ids": [1, 1, 2], "caption_ids": ["a", "b", "a"]}
         weights = negative_weights(make(margin_or_temperature(make)), image_emb, text_emb, **ids)
         assert weights[0].tolist() == weights[1].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
         assert not negative_weights(make(), image_emb, text_emb, image_ids=[1, 1, 1]).any()

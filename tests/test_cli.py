@@ -1,0 +1,144 @@
+"""The command line as a user meets it: small runs end to end, and errors without tracebacks."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--epochs", "1", "--batch-size", "16"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def mmret(home, *arguments, ok=True):
+    """Run the command in a process of its own; its output must never hold a traceback."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT), "MMRET_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1", "COLUMNS": "100",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "mmret_lib.cli", *map(str, arguments)],
+        cwd=home, env=environment, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert "Traceback" not in output, output
+    assert (done.returncode == 0) == ok, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def photos(home):
+    """A Flickr8k folder of 40 plain pictures."""
+    folder = home / "photos"
+    (folder / "Images").mkdir(parents=True)
+    lines = ["image,caption"]
+    for index in range(40):
+        Image.new("RGB", (50, 40 + index), (6 * index, 90, 200)).save(
+            folder / "Images" / f"p{index}.jpg"
+        )
+        lines += [f'p{index}.jpg,"A picture, number {index} of <b>forty</b> ."'] * 5
+    (folder / "captions.txt").write_text("\n".join(lines) + "\n")
+    for split, numbers in {"train": range(24), "dev": range(24, 32), "test": range(32, 40)}.items():
+        names = "".join(f"p{index}.jpg\n" for index in numbers)
+        (folder / f"Flickr_8k.{split}Images.txt").write_text(names)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(home, photos):
+    out = mmret(home, "train", "--data", "flickr8k", "--root", photos, "--out", "run", *TINY)
+    assert "s of training (1 epochs)" in out and "flickr8k dev" in out
+    return home / "run"
+
+
+def test_demo_makes_the_table_the_figures_and_the_runs(home):
+    out = mmret(home, "demo", "--out", "demo", "--size", "120", *TINY)
+    for label in ("Sum Triplet", "Max Triplet", "SimCLR", "Barlow Twins", "best possible"):
+        assert label in out
+    assert "the slides, on COCO" in out and "19.7" in out
+    table = pd.read_csv(home / "demo" / "results.csv", index_col="loss")
+    assert list(table.index) == ["sum_triplet", "max_triplet", "simclr", "barlow_twins", "ceiling"]
+    record = json.loads((home / "demo" / "results.json").read_text())["results"]
+    assert record["simclr"]["i2t_r1"] == pytest.approx(table.loc["simclr", "i2t_r1"])
+    assert table.loc["ceiling", "t2i_r1"] >= table["t2i_r1"].max() - 25
+    for name in ("training_curves", "text_to_image", "image_to_text", "negative_weights"):
+        with Image.open(home / "demo" / f"{name}.png") as figure:
+            assert min(figure.size) > 300
+            assert len(set(figure.convert("L").resize((40, 40)).tobytes())) > 10  # not blank
+    # The saved run ranks the built-in test split by itself, and the page answers with pictures.
+    page = home / "page.html"
+    found = mmret(home, "search", "demo/runs/simclr", "Grazing zebra", "--k", "3", "--out", page)
+    assert found.count(".png") == 3 and "1,000 images searched" in found
+    assert page.read_text().count("<img") == 3
+
+
+def test_evaluate_prints_the_pool_and_writes_json(home, run):
+    out = mmret(home, "evaluate", run, "--split", "dev+test", "--json", "figures.json")
+    assert "16 images, 80 captions, 5 per image" in out
+    figures = json.loads((home / "figures.json").read_text())
+    assert set(figures) == {
+        *(f"{d}_{m}" for d in ("i2t", "t2i")
+          for m in ("r1", "r5", "r10", "mean_rank", "median_rank")),
+        "images", "captions",
+    }  # fmt: skip
+
+
+def test_search_by_picture(home, run, photos):
+    out = mmret(home, "search", run, photos / "Images" / "p3.jpg", "--k", "2")
+    assert out.count("<b>forty</b>") >= 2
+
+
+def test_the_help_names_every_command(home):
+    out = mmret(home, "--help")
+    for command in ("demo", "train", "evaluate", "search", "pretrain"):
+        assert command in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evaluate", "nowhere"], "There is no run folder nowhere"),
+        (["search", "RUN", "  "], "the query is empty"),
+        (["search", "RUN", "zebra", "--k", "0"], "k"),
+        (["search", "RUN", "missing.jpg"], "missing.jpg"),
+        (["evaluate", "RUN", "--split", "nonsense"], "nonsense"),
+        (["evaluate", "RUN", "--protocol", "1k"], "1,000|5,000|5000"),
+        (["train", "--data", "coco"], "root"),
+        (["train", "--data", "coco", "--root", "nowhere"], "nowhere"),
+        (["train", "--data", "flickr8k", "--root", "PHOTOS", "--batch-size", "999"], "24 images"),
+        (["train", "--data", "flickr8k", "--root", "PHOTOS", "--margin", "0.1"], "margin"),
+        (["train", "--temperature", "-1"], "temperature"),
+        (["train", "--epochs", "0"], "epochs"),
+        (["train", "--device", "abacus"], "abacus"),
+        (["train", "--image-backbone", "resnet34"], "--image-weights none"),
+        (["train", "--text-backbone", "distilbert-base-uncased"], "distilbert-base-uncased"),
+        (["train", "--data", "flickr8k", "--root", "PHOTOS", "--out", "PHOTOS", *TINY], "delete"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_matter(home, run, photos, arguments, said):
+    named = {"RUN": run, "PHOTOS": photos}
+    out = mmret(home, *(named.get(a, a) for a in arguments), ok=False)
+    assert re.search(said, out), out
+
+
+def test_unreadable_images_are_counted_and_too_many_refused(home, photos):
+    (photos / "Images" / "p1.jpg").write_bytes(b"not a picture")
+    try:
+        arguments = ["train", "--data", "flickr8k", "--root", photos, "--out", "few", *TINY]
+        out = mmret(home, *arguments, ok=False)
+        assert "p1.jpg" in out and "1.0%" in out
+        out = mmret(home, *arguments, "--max-unreadable", "0.1")
+        assert "1 of 24 images could not be read" in out and "p1.jpg" in out
+    finally:
+        Image.new("RGB", (50, 41), (6, 90, 200)).save(photos / "Images" / "p1.jpg")
