@@ -87,9 +87,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
-    train, test = (
-        Decoded.of(load_pairs("scenes", split=split), 64) for split in ("train", "test")
-    )
+    train, test = (Decoded.of(load_pairs("scenes", split=split), 64) for split in ("train", "test"))
     table = args.out / "world.csv"
     args.out.mkdir(parents=True, exist_ok=True)
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []

@@ -17,6 +17,7 @@ from mmret_lib.errors import DataError
 from mmret_lib.training import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
+DEFAULT = TrainConfig()
 LossName = Literal["sum_triplet", "max_triplet", "simclr", "barlow_twins"]
 DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
 
@@ -32,9 +33,7 @@ app = tyro.extras.SubcommandApp()
 
 
 @app.command
-def demo(
-    out: Path = Path("runs/demo"), size: int | None = None, config: Config = TrainConfig()
-) -> None:
+def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config = DEFAULT) -> None:
     """Train the four losses on the built-in world; print the results table, draw the figures.
 
     Args:
@@ -64,7 +63,7 @@ def train(
     text_weights: str = "auto",
     pooling: Literal["first", "mean"] = "first",
     max_unreadable: float = 0.01,
-    config: Config = TrainConfig(),
+    config: Config = DEFAULT,
 ) -> None:
     """Train one model on any data set and report its recall.
 
@@ -91,7 +90,7 @@ def train(
     from mmret_lib.recipes import build_loss, build_model, made_by
     from mmret_lib.training import Decoded, Trainer, validate
 
-    train_split, usual_val, test_split = SPLITS[data]
+    train_split, usual_val, _ = SPLITS[data]
     split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
@@ -118,7 +117,6 @@ def train(
         out, model, history, trainer.config, loss=loss, loss_settings={"repr": repr(loss_module)},
         data={
             "name": data, "root": str(root.resolve()) if root else "", "split": split,
-            "report_split": test_split,
         },
         figures=figures, made_by=made_by(),
     )  # fmt: skip
@@ -193,7 +191,7 @@ def search(
     print(f"{title}: {len(pairs):,} images searched")
     for hit in hits:
         print(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.image}")
-        for caption in hit.captions:
+        for caption in hit.captions if hit.caption is None else [hit.caption]:
             print(f"{'':13}{caption}")
     if out:
         write_page(out, query, hits, title=title)

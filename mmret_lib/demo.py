@@ -64,7 +64,7 @@ def run_demo(
         save_run(
             out / "runs" / name, model, history, config, loss=name,
             loss_settings={"repr": repr(loss)},
-            data={"name": "scenes", "root": "", "split": "train", "options": {"size": size}},
+            data={"name": "scenes", "root": "", "split": "train"},
             figures={
                 "training_seconds": round(history.training_seconds, 1),
                 "test": report.as_dict(),
@@ -81,7 +81,7 @@ def run_demo(
     record = {"made_by": made_by(), "results": json.loads(frame.round(3).to_json(orient="index"))}
     (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     print("\n" + results_text(frame) + "\n")
-    for name, figure in draw_figures(models, histories, test, ceiling).items():
+    for name, figure in draw_figures(models, histories, test, best_possible(val.pairs)).items():
         figure.savefig(out / f"{name}.png", dpi=110)
         print(f"wrote {out / f'{name}.png'}")
     print(f'\nSearch it: mmret search {out / "runs" / "simclr"} "Baby elephant plays in the water"')
@@ -89,7 +89,10 @@ def run_demo(
 
 
 def draw_figures(
-    models: dict[str, DualEncoder], histories: dict[str, History], test: Decoded, ceiling: Report
+    models: dict[str, DualEncoder],
+    histories: dict[str, History],
+    test: Decoded,
+    validation_ceiling: Report,
 ) -> dict[str, Figure]:
     """The demo's pictures by file name."""
     index = SearchIndex.build(models["simclr"], test)
@@ -108,7 +111,7 @@ def draw_figures(
         for name, model in models.items()
     }  # fmt: skip
     return {
-        "training_curves": figures.training_curves(histories, ceiling),
+        "training_curves": figures.training_curves(histories, validation_ceiling),
         "text_to_image": figures.text_to_image(index, queries),
         "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
         "negative_weights": figures.negative_weights(weights, captions, images),

@@ -30,15 +30,10 @@ from torch import Tensor
 
 from mmret_lib.data.images import read_pixels
 from mmret_lib.metrics import Report
+from mmret_lib.results import DISPLAY
 from mmret_lib.search import Hit, SearchIndex, visible
 from mmret_lib.training import History
 
-DISPLAY = {
-    "sum_triplet": "Sum Triplet",
-    "max_triplet": "Max Triplet",
-    "simclr": "SimCLR",
-    "barlow_twins": "Barlow Twins",
-}
 # Colour (Okabe and Ito's, told apart by the colour-blind), marker, line: one look for each loss.
 LOOKS = [
     ("#0072b2", "s", (0, (5, 1.5))),

@@ -254,8 +254,8 @@ def _filled_in(model: nn.Module, encoder: TextEncoder, texts: list[str], device:
     right = hidden = 0
     for inputs, targets in _masked_batches(encoder, texts, 100, 1, device):
         there = targets != -100
-        right += (model(**inputs).logits.argmax(-1)[there] == targets[there]).sum().item()
-        hidden += there.sum().item()
+        right += int((model(**inputs).logits.argmax(-1)[there] == targets[there]).sum())
+        hidden += int(there.sum())
     return round(100 * right / hidden, 2)
 
 

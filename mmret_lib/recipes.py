@@ -9,13 +9,13 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import nn
 
 from mmret_lib import __version__
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
 from mmret_lib.losses import LOSSES
+from mmret_lib.negatives import PairLoss
 
 # Barlow Twins' own lambda, 0.0051, was tuned for 8,192 dimensions. With 128 there are 4,000 times
 # fewer off-diagonal entries beside 64 times fewer diagonal ones, and redundancy goes unpunished.
@@ -30,7 +30,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 STANDARDISED = {"barlow_twins"}
 
 
-def build_loss(name: str, **settings: Any) -> nn.Module:
+def build_loss(name: str, **settings: Any) -> PairLoss:
     """The loss called ``name`` with its defaults, but for the ``settings`` that are not None.
 
     Raises:

@@ -51,7 +51,9 @@ def results_text(frame: pd.DataFrame) -> str:
             cells = [row.get(f"{prefix}{d}_{m}") for d in ("i2t", "t2i") for m in MEASURES]
             if any(cell is None or pd.isna(cell) for cell in cells):
                 continue
-            left, right = ("".join(f"{cell:7.1f}" for cell in half) for half in (cells[:5], cells[5:]))
+            left, right = (
+                "".join(f"{cell:7.1f}" for cell in half) for half in (cells[:5], cells[5:])
+            )
             label = DISPLAY.get(str(name), "best possible" if name == "ceiling" else str(name))
             lines.append(f"{label:<20}{left:<38}  {right:<38}".rstrip())
     return "\n".join(lines)

@@ -103,9 +103,7 @@ class Decoded:
                     f"{size}; decode them again"
                 )
             return pairs
-        return cls(
-            *decode_images(pairs, size, max_unreadable=max_unreadable, progress=progress)
-        )
+        return cls(*decode_images(pairs, size, max_unreadable=max_unreadable, progress=progress))
 
 
 @dataclass
@@ -213,7 +211,12 @@ class Trainer:
                 mean_loss = torch.stack(losses).mean().item()
                 seconds = time.perf_counter() - started
                 history.training_seconds += seconds
-                row = {"epoch": epoch + 1, "loss": mean_loss, "lr": self._rate(), "seconds": seconds}
+                row = {
+                    "epoch": epoch + 1,
+                    "loss": mean_loss,
+                    "lr": self._rate(),
+                    "seconds": seconds,
+                }
                 if self.validation is not None and config.validate:
                     report = validate(self.model, self.validation)
                     row |= {name: value for name, value in report.as_dict().items() if "2" in name}
@@ -273,7 +276,7 @@ def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
         return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     if config.schedule == "multistep":
         passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
-        return rising * config.gamma**passed
+        return rising * float(config.gamma**passed)
     return rising
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from mmret_lib.ceiling import best_possible
-from mmret_lib.data import load_pairs
+from mmret_lib.data import load_pairs, scene_pictures, scenes
 from mmret_lib.data import scene_captions as words
-from mmret_lib.data import scene_pictures, scenes
 from mmret_lib.data.images import decode_images
 from mmret_lib.data.scene_captions import KINDS, PLACES, SIZES, Claim, Objects, Scene
 from mmret_lib.data.scenes import World
@@ -43,9 +42,7 @@ def every_outcome(function, *args):
         outcome = function(*args, pick)
         yield outcome, pick.probability
         for place in range(len(script), len(pick.taken)):
-            scripts += [
-                [*pick.taken[:place], other] for other in range(1, pick.open[place])
-            ]
+            scripts += [[*pick.taken[:place], other] for other in range(1, pick.open[place])]
 
 
 CAPTIONS_DIGEST = "91111936f1057c9f"
@@ -69,7 +66,10 @@ def test_every_branch_is_tried_once():
     "scene",
     [
         *TINY[::3],
-        Scene("snow", (Objects("fox", 3, "big"), Objects("hat", 1, "normal"), Objects("owl", 2, "small"))),
+        Scene(
+            "snow",
+            (Objects("fox", 3, "big"), Objects("hat", 1, "normal"), Objects("owl", 2, "small")),
+        ),
     ],
 )
 def test_claim_probability_is_that_of_the_generator(scene):

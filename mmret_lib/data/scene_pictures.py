@@ -84,7 +84,9 @@ def _overlap(left: int, top: int, side: int, other: tuple[int, int, int]) -> flo
 def _original(kind: str) -> Image.Image:
     path = shipped(f"sprites/{kind.replace(' ', '_')}.png")
     with Image.open(path) as image:
-        return image.convert("RGBA").convert("RGBa")  # premultiplied: resizing must not bleed hidden colours
+        return image.convert("RGBA").convert(
+            "RGBa"
+        )  # premultiplied: resizing must not bleed hidden colours
 
 
 @functools.lru_cache(maxsize=8192)
@@ -110,13 +112,15 @@ def _grain(size: int) -> np.ndarray:
 
     A multiplicative hash of the position instead of a random stream: same on every machine."""
     side = np.arange(2 * size, dtype=np.uint64)
-    mixed = (side[:, None] * np.uint64(2654435761) + side * np.uint64(40503)) ^ np.uint64(0x5BD1E995)
+    mixed = (side[:, None] * np.uint64(2654435761) + side * np.uint64(40503)) ^ np.uint64(
+        0x5BD1E995
+    )
     mixed = mixed * (mixed >> np.uint64(7)) + (mixed >> np.uint64(13))
     return ((mixed >> np.uint64(9)) % np.uint64(256)).astype(np.int16) - 128
 
 
 def _background(place: str, size: int, rng: random.Random) -> np.ndarray:
-    """uint8 (size, size, 3): sky or wall above a horizon, ground below, grain and a place's marks."""
+    """uint8 (size, size, 3): sky or wall above a horizon, ground below, a place's marks."""
     top, horizon, ground, grain = _GROUND[place]
     line = int(size * (horizon + 0.16 * (rng.random() - 0.5)))
     shade = int(24 * (rng.random() - 0.5))

@@ -1,7 +1,8 @@
 """The built-in world: drawn scenes with five captions each, kept as a real COCO caption folder.
 
 It needs no network and no licence, its difficulty is a knob, and because we know how its captions
-come about, the best recall that any system can reach on it is computable (`caption_log_likelihood`).
+come about, the best recall that any system can reach on it is computable: see
+`caption_log_likelihood`.
 The world is written once into a cache folder as PNG files and COCO json, and read back by the
 same reader as COCO itself: the built-in path and the COCO path are one path.
 """
@@ -106,9 +107,7 @@ def imagine(pick: scene_captions.Pick) -> Scene:
             pool = at_home if pick((True, False), (0.7, 0.3)) else list(KINDS)
             kinds.append(pick([name for name in pool if name not in kinds]))
         objects = tuple(
-            Objects(
-                name, pick((1, 2, 3, 4), (0.5, 0.25, 0.15, 0.1)), pick(scene_captions.SIZES)
-            )
+            Objects(name, pick((1, 2, 3, 4), (0.5, 0.25, 0.15, 0.1)), pick(scene_captions.SIZES))
             for name in kinds
         )
         scene = Scene(place, objects)
