@@ -21,11 +21,11 @@ from mmret_lib.training import Decoded, TrainConfig, Trainer, validate
 
 # name -> loss, settings of the loss, settings of the model
 TRIALS: dict[str, tuple[str, dict, dict]] = {
-    "sum_triplet": ("sum_triplet", {}, {}),
-    "max_triplet": ("max_triplet", {}, {}),
     "simclr": ("simclr", {}, {}),
+    "max_triplet": ("max_triplet", {}, {}),
     "barlow_twins": ("barlow_twins", {}, {}),
     "barlow_twins, plain": ("barlow_twins", {"lambda_": 0.0051}, {"standardise": False}),
+    "sum_triplet": ("sum_triplet", {}, {}),
 }
 RECALLS = ["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10"]
 

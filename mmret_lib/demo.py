@@ -11,9 +11,8 @@ from mmret_lib import figures
 from mmret_lib.ceiling import best_possible
 from mmret_lib.checkpoint import save_run
 from mmret_lib.data import load_pairs
-from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.scene_captions import Scene
-from mmret_lib.data.scenes import SLIDE_QUERIES
+from mmret_lib.data.scene_captions import Claim
+from mmret_lib.data.scenes import SLIDE_QUERIES, images_that_fit
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.metrics import Report
@@ -98,8 +97,10 @@ def draw_figures(
     index = SearchIndex.build(models["simclr"], test)
     rng = np.random.default_rng(0)
     asked = rng.choice(len(test.pairs.captions), 3, replace=False)
-    queries = [(query, showing(test.pairs, scene)) for query, scene in SLIDE_QUERIES.items()]
-    queries += [(test.pairs.captions[j], {int(test.pairs.owner[j])}) for j in asked]
+    queries = [(query, images_that_fit(test.pairs, c)) for query, c in SLIDE_QUERIES.items()]
+    for j in asked:
+        claim = Claim.from_dict((test.pairs.caption_info or [])[j]["claim"])
+        queries.append((test.pairs.captions[j], images_that_fit(test.pairs, claim)))
     batch = np.arange(5, min(5 + BATCH_SHOWN, len(test.pairs)))
     images = torch.as_tensor(test.images[batch])
     captions = [test.pairs.captions_of(int(i))[0] for i in batch]
@@ -116,22 +117,3 @@ def draw_figures(
         "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
         "negative_weights": figures.negative_weights(weights, captions, images),
     }
-
-
-def showing(pairs: Pairs, wanted: Scene) -> set[int]:
-    """The images of the built-in world that show what ``wanted`` does, whatever else they show.
-
-    The sizes and counts count only where they are said: "normal" size is never said.
-    """
-    right = set()
-    for index, info in enumerate(pairs.image_info or []):
-        scene = Scene.from_dict(info["scene"])
-        groups = {group.kind: group for group in scene.objects}
-        if scene.place == wanted.place and all(
-            (there := groups.get(group.kind)) is not None
-            and there.count == group.count
-            and (group.size == "normal" or there.size == group.size)
-            for group in wanted.objects
-        ):
-            right.add(index)
-    return right

@@ -231,42 +231,51 @@ def image_to_text(
         DataError: as `by_image`.
     """
     _some(image_indices, "image_indices")
-    size, margin, side, found_width, own_width = 10, 0.25, 1.5, 5.2, 4.3
-    found_left = margin + side + 0.3
+    margin, side, found_width, own_width = 0.25, 1.6, 4.2, 3.7
+    found_left = margin + side + 1.05  # with room for the mark and the score
     own_left = found_left + found_width + 0.35
-    width, head, step = own_left + own_width + margin, 1.3, 0.26
+    width, head = own_left + own_width + margin, 1.3
     own = [index.pairs.captions_of(image_index) for image_index in image_indices]
     found = [index.by_image(index.pairs.images[image_index], k) for image_index in image_indices]
+    own_tall = [[_tall(caption, own_width) for caption in captions] for captions in own]
+    found_tall = [[_tall(hit.caption or "", found_width) for hit in hits] for hits in found]
     heights = [
-        max(side, step * len(hits), step * len(captions)) + 0.4
-        for hits, captions in zip(found, own, strict=True)
+        max(side, sum(left), sum(right)) + 0.35
+        for left, right in zip(found_tall, own_tall, strict=True)
     ]
     figure = CourseFigure(figsize=(width, head + sum(heights)))
     count = len(index.pairs.captions)
     title = title or f"Image → text: the best {len(found[0])} of {count:,} captions"
-    _heading(
-        figure, title, True, margin, "of this very picture", "of another one, though it may fit"
-    )
-    _write(figure, found_left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
+    marks = "of this very picture", "of another one, though it may fit"
+    _heading(figure, title, True, margin, *marks)
+    left = found_left - 0.75
+    _write(figure, left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
     _write(figure, own_left, head - 0.25, "Its own captions", own_width, 10, weight="bold")
     top = head
-    rows = zip(image_indices, own, found, heights, strict=True)
-    for image_index, captions, hits, height in rows:
-        _rule(figure, margin, width - margin, top - 0.07)
+    for row, image_index in enumerate(image_indices):
+        _rule(figure, margin, width - margin, top - 0.08)
         picture = read_pixels(index.pairs.images[image_index], 256)
         _frame(_picture(figure, margin, top + 0.1, side, picture), None)
-        for hit in hits:
-            y = top + 0.2 + (hit.rank - 1) * step
+        y = top + 0.08
+        for hit, tall in zip(found[row], found_tall[row], strict=True):
             right = hit.image_index == image_index
-            _score(figure, found_left, y, hit, right)
+            _score(figure, left, y + tall / 2, hit, right)
             _write(
-                figure, found_left + 0.75, y, hit.caption or "", found_width - 0.75, size,
+                figure, found_left, y + tall / 2, hit.caption or "", found_width, 10, lines=2,
                 weight="bold" if right else "normal", color=INK if right else QUIET,
             )  # fmt: skip
-        for line, caption in enumerate(captions):
-            _write(figure, own_left, top + 0.2 + line * step, caption, own_width, size)
-        top += height
+            y += tall
+        y = top + 0.08
+        for caption, tall in zip(own[row], own_tall[row], strict=True):
+            _write(figure, own_left, y + tall / 2, caption, own_width, 10, lines=2)
+            y += tall
+        top += heights[row]
     return figure
+
+
+def _tall(caption: str, width: float) -> float:
+    """Inches that a caption takes on the one or two lines that it may fill."""
+    return 0.12 + 0.165 * len(_fitted(caption, width, 10, 2, "bold").split("\n"))
 
 
 def _heading(
@@ -511,8 +520,8 @@ def _fitted(text: str, width: float, size: float, lines: int, weight: str) -> st
     def fits(part: str, tail: str = "") -> int:  # how many signs of it, before the tail
         return bisect_right(range(1, len(part) + 1), width, key=lambda n: wide(part[:n] + tail))
 
-    # No line holds a thousand signs; measuring ten thousand words would take seconds.
-    rest = " ".join(_drawable(text[:1000]).split())
+    # No place holds so many signs, and to measure ten thousand words would take seconds.
+    rest = " ".join(_drawable(text[:600]).split())
     whole: list[str] = []
     while len(whole) < lines - 1 and wide(rest) > width:
         end = fits(rest)

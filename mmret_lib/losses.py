@@ -186,8 +186,8 @@ class SimCLR(PairLoss):
         if self.positive_in_denominator:
             summed = negatives | torch.eye(len(logits), dtype=torch.bool, device=logits.device)
         counted = summed.any(dim=1)  # (B,)
-        # The log of an empty sum is -inf and its gradient NaN, even if masked afterwards: rows
-        # that do not count sum over everything instead.
+        # The log of an empty sum is -inf and its gradient NaN, which anomaly detection reports
+        # even where a mask stops it: rows that do not count sum over everything instead.
         left_out = ~summed & counted[:, None]  # (B, B)
         cost = logits.masked_fill(left_out, -math.inf).logsumexp(dim=1) - logits.diagonal()  # (B,)
         return cost.where(counted, 0).sum() / counted.sum()

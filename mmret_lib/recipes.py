@@ -23,7 +23,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "sum_triplet": {"margin": 0.2},
     "max_triplet": {"margin": 0.2},
     "simclr": {"temperature": 0.07},
-    "barlow_twins": {"lambda_": 0.05},
+    "barlow_twins": {"lambda_": 0.02},
 }
 
 # Its loss is blind to the offset and scale of each dimension, the cosine that ranks is not.

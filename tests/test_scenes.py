@@ -207,8 +207,25 @@ def test_a_break_while_drawing_leaves_nothing(tmp_path, monkeypatch):
 def test_the_slides_queries_have_their_pictures():
     for split in ("train", "val", "test"):
         made, _ = scenes.make_scenes(World(size=50), split)
-        for scene in scenes.SLIDE_QUERIES.values():
-            assert scene in made
+        for claim in scenes.SLIDE_QUERIES.values():
+            assert any(words.claim_probability(claim, scene) for scene in made)
+    # And they mean what they are said to mean: the generator can say each of them, or nearly so.
+    said = {
+        s for s, _ in every_outcome(words.put_into_words, scenes.SLIDE_QUERIES["Grazing zebra"])
+    }
+    assert "Grazing zebra." in said
+
+
+def test_images_that_fit_are_those_the_claim_is_true_of(tmp_path):
+    pairs = load_pairs("scenes", root=tmp_path, size=300, progress=False)
+    claim = scenes.SLIDE_QUERIES["Red bus on the street"]
+    by_hand = {
+        index
+        for index, info in enumerate(pairs.image_info)
+        if info["scene"]["place"] == "street"
+        and any(g["kind"] == "bus" and g["count"] == 1 for g in info["scene"]["objects"])
+    }
+    assert by_hand and scenes.images_that_fit(pairs, claim) == by_hand
 
 
 def test_scenes_fit_on_the_canvas_and_use_the_whole_vocabulary():

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from mmret_lib.data import scene_captions, scene_pictures
 from mmret_lib.data.coco import read_coco
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.scene_captions import KINDS, PLACES, Claim, Objects, Scene
+from mmret_lib.data.scene_captions import KINDS, PLACES, Claim, Mention, Objects, Scene
 from mmret_lib.errors import DataError
 from mmret_lib.paths import cache_folder
 
@@ -34,13 +34,13 @@ VERSION = 1  # raise it with any change to what a seed draws or says: the cache 
 CAPTIONS_PER_SCENE = 5
 SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000}
 
-# The slides' queries; the first scenes of every split show them.
-SLIDE_QUERIES: dict[str, Scene] = {
-    "Baby elephant plays in the water": Scene("water", (Objects("elephant", 1, "small"),)),
-    "Big hamster plays on the grass": Scene("grass", (Objects("hamster", 1, "big"),)),
-    "Grazing zebra": Scene("grass", (Objects("zebra", 1, "normal"),)),
-    "Red bus on the street": Scene("street", (Objects("bus", 1, "normal"),)),
-    "A steaming bowl of ramen": Scene("table", (Objects("ramen", 1, "normal"),)),
+# The slides' queries and what they claim; the first scenes of every split show them.
+SLIDE_QUERIES: dict[str, Claim] = {
+    "Baby elephant plays in the water": Claim((Mention("elephant", 1, "small"),), "water"),
+    "Big hamster plays on the grass": Claim((Mention("hamster", 1, "big"),), "grass"),
+    "Grazing zebra": Claim((Mention("zebra", 1, None),), None),
+    "Red bus on the street": Claim((Mention("bus", 1, None),), "street"),
+    "A steaming bowl of ramen": Claim((Mention("ramen", 1, None),), None),
 }
 
 
@@ -115,6 +115,12 @@ def imagine(pick: scene_captions.Pick) -> Scene:
             return scene
 
 
+def plainest_scene(claim: Claim) -> Scene:
+    """What ``claim`` says and nothing more: normal size and the kind's usual place if not said."""
+    objects = tuple(Objects(m.kind, m.count or 2, m.size or "normal") for m in claim.mentions)
+    return Scene(claim.place or KINDS[claim.mentions[0].kind].places[0], objects)
+
+
 def change_one_fact(scene: Scene, pick: scene_captions.Pick) -> Scene:
     """A look-alike: another place, or another kind, count or size of one group."""
     while True:
@@ -139,7 +145,7 @@ def change_one_fact(scene: Scene, pick: scene_captions.Pick) -> Scene:
 def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
     """The split's scenes, and for each the key that decides its layout."""
     size = world.size or SPLIT_SIZES.get(split, SPLIT_SIZES["test"])
-    scenes = list(SLIDE_QUERIES.values())[:size]
+    scenes = [plainest_scene(claim) for claim in SLIDE_QUERIES.values()][:size]
     keys = [f"{world.seed}/{split}/{index}/layout" for index in range(size)]
     shares = (world.look_alikes, world.identical, 1 - world.look_alikes - world.identical)
     for index in range(len(scenes), size):
@@ -251,7 +257,16 @@ def write_world(folder: Path, world: World, split: str, *, progress: bool = True
         shutil.rmtree(draft, ignore_errors=True)
 
 
-# ---------------------------------------------------------------------------- the ceiling
+# ---------------------------------------------------------------------------- the truth
+
+
+def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
+    """Indices of the built-in world's images of which ``claim`` is true."""
+    return {
+        index
+        for index, info in enumerate(pairs.image_info or [])
+        if scene_captions.claim_probability(claim, Scene.from_dict(info["scene"]))
+    }
 
 
 def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
