@@ -88,8 +88,9 @@ def train(
     """
     from mmret_lib.checkpoint import save_run
     from mmret_lib.recipes import build_loss, build_model, made_by
-    from mmret_lib.training import Decoded, Trainer, validate
+    from mmret_lib.training import Decoded, Trainer, pick_device, validate
 
+    pick_device(config.device)  # a mistake here should show before minutes of preparation
     train_split, usual_val, _ = SPLITS[data]
     split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
@@ -148,7 +149,11 @@ def evaluate(
 
     model, pairs, title = _open_run(run, data, root, split)
     model.to(pick_device())
-    report = validate(model, Decoded.of(pairs, model.image.image_size), protocol=protocol)
+    data_decoded = Decoded.of(pairs, model.image.image_size)
+    try:
+        report = validate(model, data_decoded, protocol=protocol)
+    except ValueError as error:  # what the protocol asks of a data set
+        raise DataError(f"{title}: {error}") from None
     print(f"{title}:\n{report}")
     if pairs.caption_info is not None and protocol == "full":
         print(f"the best possible here:\n{best_possible(pairs)}")
@@ -250,11 +255,15 @@ def _open_run(
     return model, _load(name, root, split), f"{run.name} on {name} {split}"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what a user can mend is printed in one line, without a traceback."""
     warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
     try:
-        app.cli(prog="mmret", description="Build and try an image-text retrieval system.")
+        app.cli(
+            prog="mmret",
+            args=arguments,
+            description="Build and try an image-text retrieval system.",
+        )
     except (DataError, FloatingPointError, OSError) as error:
         if os.environ.get("MMRET_TRACEBACK"):
             raise

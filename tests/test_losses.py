@@ -178,6 +178,7 @@ def test_gradcheck(make: Callable, ids: dict, learnable: bool) -> None:
     assert torch.autograd.gradcheck(value, inputs)
 
 
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
 @pytest.mark.parametrize("make", EVERY)
 def test_zero_rows_and_lonely_queries_have_moderate_gradients(make: Callable, device: str) -> None:
     image_emb, text_emb = (emb.float().to(device) for emb in pairs(3, 4))
