@@ -106,7 +106,7 @@ def draw_figures(
     captions = [test.pairs.captions_of(int(i))[0] for i in batch]
     weights = {
         name: negative_weights(
-            build_loss(name), model.encode_images(images), model.encode_texts(captions),
+            build_loss(name).eval(), model.encode_images(images), model.encode_texts(captions),
             caption_ids=captions,
         )
         for name, model in models.items()

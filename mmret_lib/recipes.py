@@ -21,7 +21,8 @@ from mmret_lib.negatives import PairLoss
 # fewer off-diagonal entries beside 64 times fewer diagonal ones, and redundancy goes unpunished.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "sum_triplet": {"margin": 0.2},
-    "max_triplet": {"margin": 0.2},
+    # Alone from the first step it collapses here (all embeddings equal, loss 2 x margin).
+    "max_triplet": {"margin": 0.2, "all_negatives_steps": 100},
     "simclr": {"temperature": 0.07},
     "barlow_twins": {"lambda_": 0.02},
 }

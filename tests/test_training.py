@@ -158,9 +158,9 @@ def test_schedules_against_their_formulas():
 
 
 def test_small_sets_get_more_epochs():
-    assert enough_epochs(8000, 128) == 8
-    assert enough_epochs(128, 128) == 480
-    assert enough_epochs(885, 128) == 80  # 6 batches an epoch
+    assert enough_epochs(8000, 128) == 7
+    assert enough_epochs(128, 128) == 430
+    assert enough_epochs(885, 128) == 72  # 6 batches an epoch
 
 
 def test_devices_and_precision():
