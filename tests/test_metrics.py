@@ -114,6 +114,16 @@ def test_agrees_with_exact_order_wherever_scores_differ_by_1e_6(device):
         np.testing.assert_array_equal(ranks[clear], one[clear])
 
 
+def test_what_counts_as_a_tie(device):
+    """Image 0's own caption scores 0.5; the others, all of image 1, as much more or less."""
+    apart = np.array([0, 2e-6, 1e-7, -1e-7, -2e-6])
+    height = 0.5 + apart
+    text_emb = np.stack([height, -np.sqrt(1 - height**2)], 1)
+    image_emb = torch.eye(2, dtype=torch.float64, device=device)
+    report = evaluate(image_emb, text_emb, [0, 1, 1, 1, 1])
+    assert report.i2t.ranks[0] == 1 + 1 / 2 + 1 / 2
+
+
 @pytest.mark.parametrize("spread", [3e-2, 3e-3, 1e-3])
 def test_a_nearly_collapsed_model_is_ranked_by_its_hairs(device, spread):
     """Here float32 products are as coarse as the differences: the close calls decide."""

@@ -140,7 +140,7 @@ class Elsewhere:
     of a folder added that way, so the editable install of this clone stays out of sight.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wheel: Path | None = None) -> None:
         venv.create(folder / "env", with_pip=False, symlinks=os.name != "nt")
         scripts = "Scripts" if os.name == "nt" else "bin"
         self.scripts = folder / "env" / scripts
@@ -148,6 +148,9 @@ class Elsewhere:
         self.cwd = folder / "unrelated folder"
         self.cwd.mkdir()
         here = [path for path in sys.path if Path(path).name in {"site-packages", "dist-packages"}]
+        if wheel:  # before the packages come into sight, an mmret of the same version among them
+            pip = [sys.executable, "-m", "pip", "--python", str(self.python), "install", "--quiet"]
+            subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
         [site_packages] = self.run("-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
         (Path(site_packages) / "packages_of_the_tests.pth").write_text("\n".join(here))
 
@@ -184,9 +187,7 @@ def test_the_wheel_holds_the_library_and_its_data_only(
 
 
 def test_the_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
-    elsewhere = Elsewhere(tmp_path)
-    pip = [sys.executable, "-m", "pip", "--python", str(elsewhere.python), "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    elsewhere = Elsewhere(tmp_path, wheel)
     module, sprite = elsewhere.run("-c", WHERE_THINGS_ARE)
     assert Path(module).is_relative_to(tmp_path / "env")
     assert Path(sprite).is_relative_to(Path(module).parent / "shipped_data")
