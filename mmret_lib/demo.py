@@ -1,6 +1,7 @@
 """The main job: the built-in world, four losses, one table, and pictures of what came out."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def run_demo(
     for name, figure in draw_figures(models, histories, test, best_possible(val.pairs)).items():
         figure.savefig(out / f"{name}.png", dpi=110)
         print(f"wrote {out / f'{name}.png'}")
-    print(f'\nSearch it: mmret search {out / "runs" / "simclr"} "Baby elephant plays in the water"')
+    here = sys.argv[0] if Path(sys.argv[0]).name == "mmret" else "mmret"
+    print(f'\nSearch it: {here} search {out / "runs" / "simclr"} "{next(iter(SLIDE_QUERIES))}"')
     return reports
 
 
@@ -101,16 +103,19 @@ def draw_figures(
     for j in asked:
         claim = Claim.from_dict((test.pairs.caption_info or [])[j]["claim"])
         queries.append((test.pairs.captions[j], images_that_fit(test.pairs, claim)))
-    batch = np.arange(5, min(5 + BATCH_SHOWN, len(test.pairs)))
-    images = torch.as_tensor(test.images[batch])
-    captions = [test.pairs.captions_of(int(i))[0] for i in batch]
+    # One model's embeddings under all losses, so that only the weighing differs, and scenes that
+    # resemble each other: among unlike ones a trained model leaves next to nothing to push.
+    alike = load_pairs("scenes", split="alike", size=BATCH_SHOWN, look_alikes=0.8, progress=False)
+    images = torch.as_tensor(Decoded.of(alike, 64, progress=False).images)
+    captions = [alike.captions_of(i)[0] for i in range(len(alike))]
+    image_emb, text_emb = (
+        models["simclr"].encode_images(images),
+        models["simclr"].encode_texts(captions),
+    )
     weights = {
-        name: negative_weights(
-            build_loss(name).eval(), model.encode_images(images), model.encode_texts(captions),
-            caption_ids=captions,
-        )
-        for name, model in models.items()
-    }  # fmt: skip
+        name: negative_weights(build_loss(name).eval(), image_emb, text_emb, caption_ids=captions)
+        for name in models
+    }
     return {
         "training_curves": figures.training_curves(histories, validation_ceiling),
         "text_to_image": figures.text_to_image(index, queries),

@@ -238,7 +238,10 @@ def image_to_text(
     own = [index.pairs.captions_of(image_index) for image_index in image_indices]
     found = [index.by_image(index.pairs.images[image_index], k) for image_index in image_indices]
     own_tall = [[_tall(caption, own_width) for caption in captions] for captions in own]
-    found_tall = [[_tall(hit.caption or "", found_width) for hit in hits] for hits in found]
+    found_tall = [
+        [_tall(hit.caption or "", found_width, hit.image_index == image_index) for hit in hits]
+        for image_index, hits in zip(image_indices, found, strict=True)
+    ]
     heights = [
         max(side, sum(left), sum(right)) + 0.35
         for left, right in zip(found_tall, own_tall, strict=True)
@@ -273,9 +276,10 @@ def image_to_text(
     return figure
 
 
-def _tall(caption: str, width: float) -> float:
+def _tall(caption: str, width: float, bold: bool = False) -> float:
     """Inches that a caption takes on the one or two lines that it may fill."""
-    return 0.12 + 0.165 * len(_fitted(caption, width, 10, 2, "bold").split("\n"))
+    fitted = _fitted(caption, width, 10, 2, "bold" if bold else "normal")
+    return 0.12 + 0.165 * len(fitted.split("\n"))
 
 
 def _heading(

@@ -47,8 +47,8 @@ class DirectionReport:
     - `median_rank` = floor(median(rank)) + 1, as VSE++ prints it;
 
     so the best mean and median rank is 1. `ranks` (Q,) are float64 and may be half-integers:
-    with ties a rank is the expected one (one other tied at the top: 0.5, still within K = 1;
-    99 tied: 49.5, within K = 50 only).
+    every other answer tied with the best right one adds one half (one tied at the top: rank 0.5,
+    still within K = 1; 99 tied: 49.5, within K = 50 only).
 
     Source: Faghri et al., VSE++, arXiv 1707.05612, section 4 and its published evaluation code.
     """
@@ -227,38 +227,42 @@ def _embedding_ranks(
         targets = own, _best_own(own, owners, len(images))  # (M,), (N,)
         doubled = [torch.zeros_like(target, dtype=torch.int64) for target in targets]
 
-        for left in range(0, len(texts), tile):
-            columns = slice(left, left + tile)
-            for top in range(0, len(images), tile):
-                rows = slice(top, top + tile)
-                inside = ((owners[columns] >= top) & (owners[columns] < top + tile)).nonzero()[:, 0]
-                own_entries = owners[columns][inside] - top, inside
-
-                scores = image_unit[rows] @ text_unit[columns].T  # (R, C)
-                scores[own_entries] = math.nan
-                exact = None
-                for dim, lines in enumerate((columns, rows)):
-                    target, total = targets[dim][lines], doubled[dim][lines]
-                    above, near = _compare(scores, target, clear_by, dim)
-                    sure, possible = _counts(above, dim), _counts(near, dim)
-                    close = int((possible - sure).sum())
-                    # A pair scored by itself costs some fifty times its share of a product.
-                    if close * 50 > scores.numel():
-                        if exact is None:
-                            exact = _unit(images[rows]) @ _unit(texts[columns]).T
-                            exact[own_entries] = math.nan
-                        total += _doubled_ranks(exact, target, TIE_TOLERANCE, dim)
-                        continue
-                    total += 2 * sure
-                    if close:
-                        pairs = _differing(above, near, (possible > sure).nonzero()[:, 0], dim)
-                        line = pairs[1 - dim]
-                        exact_pairs = _pair_scores(images[rows], texts[columns], *pairs)
-                        lead = exact_pairs - target[line]
-                        above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)
-                        total.index_add_(0, line, above_or_tied)
+        for rows, columns, own_entries in _tiles(owners, len(images), tile):
+            scores = image_unit[rows] @ text_unit[columns].T  # (R, C)
+            scores[own_entries] = math.nan
+            exact = None
+            for dim, lines in enumerate((columns, rows)):
+                target, total = targets[dim][lines], doubled[dim][lines]
+                above, near = _compare(scores, target, clear_by, dim)
+                sure, possible = _counts(above, dim), _counts(near, dim)
+                close = int((possible - sure).sum())
+                # A pair scored by itself costs some fifty times its share of a product.
+                if close * 50 > scores.numel():
+                    if exact is None:
+                        exact = _unit(images[rows]) @ _unit(texts[columns]).T
+                        exact[own_entries] = math.nan
+                    total += _doubled_ranks(exact, target, TIE_TOLERANCE, dim)
+                    continue
+                total += 2 * sure
+                if close:
+                    pairs = _differing(above, near, (possible > sure).nonzero()[:, 0], dim)
+                    line = pairs[1 - dim]
+                    lead = _pair_scores(images[rows], texts[columns], *pairs) - target[line]
+                    above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)
+                    total.index_add_(0, line, above_or_tied)
     t2i, i2t = (total.cpu().numpy() / 2 for total in doubled)
     return i2t, t2i
+
+
+def _tiles(
+    owners: Tensor, images: int, tile: int
+) -> Iterator[tuple[slice, slice, tuple[Tensor, Tensor]]]:
+    """Rows, columns and own entries, counted from the tile's corner, of each tile of (N, M)."""
+    for left in range(0, len(owners), tile):
+        row_of = owners[left : left + tile]  # (C,)
+        for top in range(0, images, tile):
+            inside = ((row_of >= top) & (row_of < top + tile)).nonzero()[:, 0]
+            yield slice(top, top + tile), slice(left, left + tile), (row_of[inside] - top, inside)
 
 
 def _score_ranks(scores: Tensor, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
