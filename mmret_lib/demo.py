@@ -116,9 +116,12 @@ def draw_figures(
         name: negative_weights(build_loss(name).eval(), image_emb, text_emb, caption_ids=captions)
         for name in models
     }
+    violators = (weights["sum_triplet"][0] > 0).sum(dim=1)  # (B,): within the margin of each image
     return {
         "training_curves": figures.training_curves(histories, validation_ceiling),
         "text_to_image": figures.text_to_image(index, queries),
         "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
-        "negative_weights": figures.negative_weights(weights, captions, images),
+        "negative_weights": figures.negative_weights(
+            weights, captions, images, query=int(violators.argmax())
+        ),
     }
