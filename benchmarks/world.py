@@ -87,7 +87,7 @@ def report(rows: pd.DataFrame, ceiling: dict) -> str:
                 f"- R@1 of {over} over {under}: {ratios[0]:.2f} image→text, "
                 f"{ratios[1]:.2f} text→image"
             )
-    return "\n".join(lines) + "\n"
+    return ("\n".join(lines) + "\n").replace(" ± nan", "")  # one seed has no spread
 
 
 def main() -> None:
