@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from mmret_lib.errors import DataError
-from mmret_lib.training import TrainConfig
+from mmret_lib.errors import DataError, visible
+from mmret_lib.train_config import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
 DEFAULT = TrainConfig()
@@ -195,9 +195,9 @@ def search(
     hits = index.by_image(Path(query), k=k) if is_image else index.by_text(query, k=k)
     print(f"{title}: {len(pairs):,} images searched")
     for hit in hits:
-        print(f"{hit.rank:3d}  {hit.score:6.3f}  {hit.image}")
+        print(f"{hit.rank:3d}  {hit.score:6.3f}  {visible(str(hit.image))}")
         for caption in hit.captions if hit.caption is None else [hit.caption]:
-            print(f"{'':13}{caption}")
+            print(f"{'':13}{visible(caption)}")
     if out:
         write_page(out, query, hits, title=title)
         print(f"wrote {out}")
@@ -234,7 +234,7 @@ def _load(data: str, root: Path | None, split: str | None) -> Any:
 
     pairs = load_pairs(data, root=root, split=split)
     for line in pairs.skipped[:10]:
-        print(f"left out: {line}", file=sys.stderr)
+        print(f"left out: {visible(line)}", file=sys.stderr)
     if len(pairs.skipped) > 10:
         print(f"left out: {len(pairs.skipped) - 10} more", file=sys.stderr)
     return pairs
@@ -257,7 +257,9 @@ def _open_run(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; what a user can mend is printed in one line, without a traceback."""
-    warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(
+        f"warning: {visible(str(message))}", file=sys.stderr
+    )
     try:
         app.cli(
             prog="mmret",
@@ -267,7 +269,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (DataError, FloatingPointError, OSError) as error:
         if os.environ.get("MMRET_TRACEBACK"):
             raise
-        print(f"mmret: {error}", file=sys.stderr)
+        print(f"mmret: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("\nmmret: stopped; nothing half-written was kept", file=sys.stderr)

@@ -6,13 +6,9 @@ wrong in sign and frame. Captions are other people's text: never read as mathema
 do not fit.
 """
 
-import io
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 import torch
@@ -20,18 +16,16 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
 
+from mmret_lib import sheet
 from mmret_lib.data.images import read_pixels
 from mmret_lib.metrics import Report
 from mmret_lib.results import DISPLAY
-from mmret_lib.search import Hit, SearchIndex, visible
+from mmret_lib.search import Hit, SearchIndex
+from mmret_lib.sheet import FAINT, INK, QUIET, CourseFigure, styled
 from mmret_lib.training import History
 
 # Colour (Okabe and Ito's, told apart by the colour-blind), marker, line: one look for each loss.
@@ -43,25 +37,9 @@ LOOKS = [
     ("#555555", "v", (0, (9, 2))),
     ("#b08a00", "P", (0, (3, 1, 1, 1, 1, 1))),
 ]
-INK, QUIET, FAINT = "#1b1f24", "#57606a", "#d8dcdf"
 LISTED = 8  # negatives of the chosen query that are shown one by one
 SHADES = PowerNorm(0.4, 0, 1)  # else all shades but the hardest negative's would look white
 SHADE_MAP = "rocket_r"  # darker is more, so it reads in greyscale too
-
-# DejaVu Sans comes with matplotlib and has ✓ and ✗; what it lacks, the reader's own font may have.
-FONTS = ["DejaVu Sans", "sans-serif"]
-STYLE: dict[Any, Any] = {
-    "font.family": FONTS,
-    "font.size": 10,
-    "text.parse_math": False,  # "$5 and $6" is a price, not a formula
-    "text.usetex": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": QUIET,
-    "axes.titlesize": 11,
-    "figure.facecolor": "white",
-    "axes.facecolor": "white",
-}
 
 # Sign, colour, line and width of the frame, by whether an answer is right (None: nobody knows).
 MARKS: dict[bool | None, tuple[str, str, Any, float]] = {
@@ -69,18 +47,6 @@ MARKS: dict[bool | None, tuple[str, str, Any, float]] = {
     False: ("✗", "#a04a3c", (0, (4, 3)), 1.4),
     None: ("", QUIET, "solid", 0.8),
 }
-styled = mpl.rc_context(STYLE)
-
-
-class CourseFigure(Figure):
-    """A figure that shows itself in a notebook, once, whether or not pyplot is in use there."""
-
-    def _repr_png_(self) -> bytes:
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=110)
-        return file.getvalue()
-
-
 # ---------------------------------------------------------------------------- training
 
 
@@ -205,11 +171,13 @@ def text_to_image(
     _heading(figure, title, any(truth is not None for _, truth in queries), margin)
     for line, ((text, truth), hits) in enumerate(zip(queries, found, strict=True)):
         top = head + line * row
-        _write(figure, margin, top + 0.16, f"“{text}”", width - 2 * margin, 11, weight="bold")
+        sheet.write(figure, margin, top + 0.16, f"“{text}”", width - 2 * margin, 11, weight="bold")
         for hit in hits:
             right = None if truth is None else hit.image_index in truth
             left = margin + (hit.rank - 1) * (side + gap)
-            _frame(_picture(figure, left, top + 0.34, side, read_pixels(hit.image, 256)), right)
+            _frame(
+                sheet.picture(figure, left, top + 0.34, side, read_pixels(hit.image, 256)), right
+            )
             _score(figure, left, top + 0.34 + side + 0.16, hit, right)
     return figure
 
@@ -252,25 +220,25 @@ def image_to_text(
     marks = "of this very picture", "of another one, though it may fit"
     _heading(figure, title, True, margin, *marks)
     left = found_left - 0.75
-    _write(figure, left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
-    _write(figure, own_left, head - 0.25, "Its own captions", own_width, 10, weight="bold")
+    sheet.write(figure, left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
+    sheet.write(figure, own_left, head - 0.25, "Its own captions", own_width, 10, weight="bold")
     top = head
     for row, image_index in enumerate(image_indices):
-        _rule(figure, margin, width - margin, top - 0.08)
+        sheet.rule(figure, margin, width - margin, top - 0.08)
         picture = read_pixels(index.pairs.images[image_index], 256)
-        _frame(_picture(figure, margin, top + 0.1, side, picture), None)
+        _frame(sheet.picture(figure, margin, top + 0.1, side, picture), None)
         y = top + 0.08
         for hit, tall in zip(found[row], found_tall[row], strict=True):
             right = hit.image_index == image_index
             _score(figure, left, y + tall / 2, hit, right)
-            _write(
+            sheet.write(
                 figure, found_left, y + tall / 2, hit.caption or "", found_width, 10, lines=2,
                 weight="bold" if right else "normal", color=INK if right else QUIET,
             )  # fmt: skip
             y += tall
         y = top + 0.08
         for caption, tall in zip(own[row], own_tall[row], strict=True):
-            _write(figure, own_left, y + tall / 2, caption, own_width, 10, lines=2)
+            sheet.write(figure, own_left, y + tall / 2, caption, own_width, 10, lines=2)
             y += tall
         top += heights[row]
     return figure
@@ -278,7 +246,7 @@ def image_to_text(
 
 def _tall(caption: str, width: float, bold: bool = False) -> float:
     """Inches that a caption takes on the one or two lines that it may fill."""
-    fitted = _fitted(caption, width, 10, 2, "bold" if bold else "normal")
+    fitted = sheet.fitted(caption, width, 10, 2, "bold" if bold else "normal")
     return 0.12 + 0.165 * len(fitted.split("\n"))
 
 
@@ -287,9 +255,9 @@ def _heading(
     wrong: str = "wrong",
 ) -> None:  # fmt: skip
     width = figure.get_size_inches()[0] - 2 * margin
-    _write(figure, margin, 0.32, title, width, 14, weight="bold")
+    sheet.write(figure, margin, 0.32, title, width, 14, weight="bold")
     key = f"✓ {right}  ·  ✗ {wrong}  ·  " if marked else ""
-    _write(figure, margin, 0.64, f"{key}number: cosine similarity", width, 9, color=QUIET)
+    sheet.write(figure, margin, 0.64, f"{key}number: cosine similarity", width, 9, color=QUIET)
 
 
 def _frame(axes: Axes, right: bool | None) -> None:
@@ -300,10 +268,10 @@ def _frame(axes: Axes, right: bool | None) -> None:
 def _score(figure: Figure, left: float, top: float, hit: Hit, right: bool | None) -> None:
     sign, colour, _, _ = MARKS[right]
     if sign:
-        _write(figure, left, top, sign, 0.2, 11, color=colour, weight="bold")
+        sheet.write(figure, left, top, sign, 0.2, 11, color=colour, weight="bold")
         left += 0.22
     weight = "bold" if right else "normal"
-    _write(figure, left, top, f"{hit.score:.2f}", 0.5, 9, color=colour, weight=weight)
+    sheet.write(figure, left, top, f"{hit.score:.2f}", 0.5, 9, color=colour, weight=weight)
 
 
 # ---------------------------------------------------------------------------- whom a loss pushes
@@ -349,41 +317,45 @@ def negative_weights(
     figure = CourseFigure(figsize=(width, bars_top + rows * step + 0.65))
     span = width - 2 * margin
     title = f"How each loss weighs the negatives of one batch ({len(captions)} pairs)"
-    _write(figure, margin, 0.32, title, span, 14, weight="bold")
+    sheet.write(figure, margin, 0.32, title, span, 14, weight="bold")
     asks, pushed = ("image", "caption") if direction == 0 else ("caption", "image")
     twins = f" (Barlow Twins: their {asks}s)" if "barlow_twins" in weights else ""
     key = f"Each {asks} pushes away the {pushed}s of other pairs{twins}. Its shares make 100 %."
-    _write(figure, margin, 0.64, key, span, 10, color=QUIET)
+    sheet.write(figure, margin, 0.64, key, span, 10, color=QUIET)
 
     for place, (name, share) in enumerate(shares.items()):
         at = left + place * (side + gap)
-        _write(
+        sheet.write(
             figure, at, 1.1, _display(name), side, 11, weight="bold", color=_look(name, place)[0]
         )
         effective = _sharing(share)
         shared = "no" if effective is None else f"≈ {effective:.1f}"
-        _write(figure, at, 1.37, f"{shared} of {len(others)} share a push", side + gap, 10)
-        axes = _axes(figure, at, maps_top, side, side)
+        sheet.write(figure, at, 1.37, f"{shared} of {len(others)} share a push", side + gap, 10)
+        axes = sheet.axes(figure, at, maps_top, side, side)
         _heat_map(axes, share, query, first=place == 0)
-        axes = _axes(figure, at, bars_top, side, rows * step)
+        axes = sheet.axes(figure, at, bars_top, side, rows * step)
         _bars(axes, share[query], listed, rest, _look(name, place)[0])
 
     _colour_bar(figure, margin, maps_top, left_width - 0.6)
     asked, text = bars_top - 1.2, margin + 0.85
-    _rule(figure, margin, width - margin, asked - 0.12)
+    sheet.rule(figure, margin, width - margin, asked - 0.12)
     _thumb(figure, margin, asked, 0.7, images, query)
     said = f"▶ The query: the {asks} of pair {query}"
-    _write(figure, text, asked + 0.17, said, span - 0.85, 10, weight="bold")
-    _write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 10)
+    sheet.write(figure, text, asked + 0.17, said, span - 0.85, 10, weight="bold")
+    sheet.write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 10)
     said = f"The {pushed}s it pushes hardest"
-    _write(figure, margin, bars_top - 0.2, said, left_width, 10, weight="bold")
+    sheet.write(figure, margin, bars_top - 0.2, said, left_width, 10, weight="bold")
     for line, k in enumerate(listed):
         top = bars_top + line * step
         _thumb(figure, margin, top + 0.03, step - 0.06, images, k)
-        _write(figure, margin + 0.55, top + step / 2, captions[k], left_width - 0.6, 9.5, lines=2)
+        sheet.write(
+            figure, margin + 0.55, top + step / 2, captions[k], left_width - 0.6, 9.5, lines=2
+        )
     if rest:
         top = bars_top + len(listed) * step + step / 2
-        _write(figure, margin + 0.55, top, f"the other {len(rest)}, together", 3, 9.5, color=QUIET)
+        sheet.write(
+            figure, margin + 0.55, top, f"the other {len(rest)}, together", 3, 9.5, color=QUIET
+        )
     return figure
 
 
@@ -463,91 +435,21 @@ def _percent(share: float) -> str:
 
 
 def _colour_bar(figure: Figure, left: float, top: float, width: float) -> None:
-    _write(figure, left, top + 0.1, "Darker: a larger share of the query's push", width, 10)
+    sheet.write(figure, left, top + 0.1, "Darker: a larger share of the query's push", width, 10)
     bar = figure.colorbar(
-        ScalarMappable(SHADES, SHADE_MAP), cax=_axes(figure, left + 0.1, top + 0.3, width, 0.18),
+        ScalarMappable(SHADES, SHADE_MAP),
+        cax=sheet.axes(figure, left + 0.1, top + 0.3, width, 0.18),
         orientation="horizontal", ticks=[0, 0.05, 0.2, 0.5, 1], format=PercentFormatter(1),
     )  # fmt: skip
     bar.ax.tick_params(labelsize=9.5, colors=QUIET, labelcolor=INK)
-    _write(figure, left, top + 0.95, "Grey: the query's own pair, never pushed", width, 10)
-    _write(figure, left, top + 1.2, "▶ the query shown below", width, 10)
+    sheet.write(figure, left, top + 0.95, "Grey: the query's own pair, never pushed", width, 10)
+    sheet.write(figure, left, top + 1.2, "▶ the query shown below", width, 10)
 
 
 def _thumb(
     figure: Figure, left: float, top: float, side: float, images: Tensor | np.ndarray, k: int
 ) -> None:
-    _frame(_picture(figure, left, top, side, torch.as_tensor(images[k]).cpu().numpy()), None)
-
-
-# ---------------------------------------------------------------------------- drawing by the inch
-
-
-def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches from the figure's upper left corner."""
-    across, down = figure.get_size_inches()
-    box = (left / across, 1 - (top + height) / down, width / across, height / down)
-    return figure.add_axes(box)
-
-
-def _picture(figure: Figure, left: float, top: float, side: float, pixels: np.ndarray) -> Axes:
-    """A square picture from uint8 (3, S, S)."""
-    axes = _axes(figure, left, top, side, side)
-    axes.imshow(pixels.transpose(1, 2, 0), interpolation="antialiased")
-    axes.set(xticks=[], yticks=[])
-    return axes
-
-
-def _rule(figure: Figure, left: float, right: float, top: float) -> None:
-    across, down = figure.get_size_inches()
-    ends = (left / across, right / across), (1 - top / down, 1 - top / down)
-    figure.add_artist(Line2D(*ends, color=FAINT, linewidth=1))
-
-
-def _write(
-    figure: Figure, left: float, top: float, text: str, width: float, size: float, lines: int = 1,
-    **how: Any,
-) -> Text:  # fmt: skip
-    """Text from `left`, its middle at `top`, inches; cut where it would be wider than `width`."""
-    across, down = figure.get_size_inches()
-    fitted = _fitted(text, width, size, lines, how.get("weight", "normal"))
-    return figure.text(left / across, 1 - top / down, fitted, fontsize=size, va="center", **how)
-
-
-def _fitted(text: str, width: float, size: float, lines: int, weight: str) -> str:
-    """The text on at most so many lines of so many inches, an ellipsis where some is left out."""
-    font = FontProperties(family=FONTS, size=size, weight=weight)
-
-    def wide(part: str) -> float:
-        points = text_to_path.get_text_width_height_descent(part, font, ismath=False)[0]
-        return points / 72 * 1.02  # on a screen, letters snapped to pixels may run wider
-
-    def fits(part: str, tail: str = "") -> int:  # how many signs of it, before the tail
-        return bisect_right(range(1, len(part) + 1), width, key=lambda n: wide(part[:n] + tail))
-
-    # No place holds so many signs, and to measure ten thousand words would take seconds.
-    rest = " ".join(_drawable(text[:600]).split())
-    whole: list[str] = []
-    while len(whole) < lines - 1 and wide(rest) > width:
-        end = fits(rest)
-        space = rest.rfind(" ", 0, end + 1)
-        end = space if space > 0 else max(1, end)
-        whole.append(rest[:end])
-        rest = rest[end:].lstrip()
-    if wide(rest) > width:
-        rest = rest[: fits(rest, "…")].rstrip() + "…"
-    return "\n".join([*whole, rest])
-
-
-def _drawable(text: str) -> str:
-    """The text with a box for each sign that no font at hand has; else every drawing would warn."""
-    known = _charmap()
-    return "".join(s if ord(s) in known or s.isspace() else "□" for s in visible(text))
-
-
-@cache
-def _charmap() -> frozenset[int]:
-    faces = [get_font(findfont(FontProperties(family=[name]))) for name in FONTS]
-    return frozenset(code for face in faces for code in face.get_charmap())
+    _frame(sheet.picture(figure, left, top, side, torch.as_tensor(images[k]).cpu().numpy()), None)
 
 
 def _some(things: Any, name: str) -> None:

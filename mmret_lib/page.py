@@ -14,8 +14,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmret_lib.errors import DataError
-from mmret_lib.search import Hit, Picture, open_picture, visible
+from mmret_lib.errors import DataError, visible
+from mmret_lib.search import Hit, Picture, open_picture
 
 SIDE = 360  # longest side of an embedded picture, in pixels: sharp on a phone, about 20 KB
 SMALL = 128  # up to here PNG costs little and loses nothing

@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from mmret_lib.data.images import _to_rgb, read_image, read_pixels, to_pixels
+from mmret_lib.data.images import read_image, read_pixels, to_pixels, to_rgb
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
@@ -30,10 +30,6 @@ from mmret_lib.training import Decoded
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
 CHUNK = 1024  # entries between two moves of the progress bar
-
-# What must not reach a terminal, a page or a figure as it is: it would steer them, or break them.
-_UNSEEN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
-_UNSEEN |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 
 
 @dataclass(frozen=True)
@@ -222,14 +218,5 @@ def open_picture(picture: Picture) -> Image.Image:
             )
         picture = Image.fromarray(np.ascontiguousarray(picture))
     if isinstance(picture, Image.Image):
-        return _to_rgb(ImageOps.exif_transpose(picture))
+        return to_rgb(ImageOps.exif_transpose(picture))
     return read_image(Path(picture))
-
-
-def visible(text: str) -> str:
-    """A text for people's eyes: control characters become the signs that stand for them.
-
-    A caption is somebody else's data. An escape sequence in it would steer the terminal that it is
-    printed on, a NUL or half a surrogate pair breaks pages and figures. Line breaks and tabs stay.
-    """
-    return text.replace("\r\n", "\n").translate(_UNSEEN)

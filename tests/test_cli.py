@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,10 +102,23 @@ def test_search_by_picture(home, run, photos):
     assert out.count("<b>forty</b>") >= 2
 
 
-def test_the_help_names_every_command(home):
+def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_path):
+    """Captions are somebody else's text: an escape sequence in one is shown, not obeyed."""
+    odd = shutil.copytree(photos, tmp_path / "odd")
+    captions = (odd / "captions.txt").read_text()
+    (odd / "captions.txt").write_text(captions.replace("A picture", "\x1b[2J\x07A picture"))
+    out = mmret(home, "search", run, "a picture", "--root", odd)
+    assert "␛[2J␇A picture" in out
+    assert not set(out) & {"\x1b", "\x07"}
+
+
+def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = mmret(home, "--help")
     for command in ("demo", "train", "evaluate", "search", "pretrain"):
         assert command in out
+    heavy = "import sys, mmret_lib.cli; print({'torch', 'pandas', 'matplotlib'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmret_lib import figures
+from mmret_lib import figures, sheet
 from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.encoders import DualEncoder
@@ -337,13 +337,13 @@ def test_odd_captions_are_drawn_and_cut_where_they_end(odd_index):
     assert shown.count("two lines and a tab") == 3
     cut = [text for text in shown if text.startswith(("word word", "xxx"))]
     assert len(cut) == 6 and all(text.endswith("…") and len(text) < 150 for text in cut)
-    assert shown.count(figures._drawable(ODD_TEXTS[2])) == 3
+    assert shown.count(sheet.drawable(ODD_TEXTS[2])) == 3
 
 
 def test_signs_that_no_font_has_become_boxes():
-    assert figures._drawable("✓ ✗ … → ≈ ▶ □ “é” Ω") == "✓ ✗ … → ≈ ▶ □ “é” Ω"
+    assert sheet.drawable("✓ ✗ … → ≈ ▶ □ “é” Ω") == "✓ ✗ … → ≈ ▶ □ “é” Ω"
     missing = chr(0x10FFFD)  # for private use: no font has it
-    assert figures._drawable(f"a{missing}b\x1b\0c\ud83d") in ("a□b□□c\ufffd", "a□b␛␀c\ufffd")
+    assert sheet.drawable(f"a{missing}b\x1b\0c\ud83d") in ("a□b□□c\ufffd", "a□b␛␀c\ufffd")
 
 
 @pytest.mark.parametrize("width", [0.2, 1.0, 4.0])
@@ -351,12 +351,12 @@ def test_signs_that_no_font_has_become_boxes():
 def test_text_is_wrapped_between_words_and_never_too_wide(width, lines):
     given = "an elephant and a hippopotamus stand beside two red buses"
     words = given.split()
-    got = figures._fitted(given, width, 9, lines, "normal").split("\n")
+    got = sheet.fitted(given, width, 9, lines, "normal").split("\n")
     assert len(got) <= lines
     canvas = Figure(dpi=100)
     FigureCanvasAgg(canvas)
     for line in got:
-        text = canvas.text(0, 0, line, fontsize=9, fontfamily=figures.FONTS)
+        text = canvas.text(0, 0, line, fontsize=9, fontfamily=sheet.FONTS)
         assert text.get_window_extent().width <= 100 * width + 1 or line == "…"
     if width == 4.0 or (width == 1.0 and lines == 3):
         assert all(word in words for line in got[:-1] for word in line.split())

@@ -16,9 +16,9 @@ from PIL import Image
 from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.encoders import DualEncoder
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.errors import DataError, MissingFile, visible
 from mmret_lib.page import SIDE, write_page
-from mmret_lib.search import Hit, SearchIndex, open_picture, visible
+from mmret_lib.search import Hit, SearchIndex, open_picture
 from mmret_lib.training import Decoded
 
 

@@ -192,7 +192,7 @@ def _read(path: Path, draft: int | None = None) -> Image.Image:
             image.load()
             # Now, not earlier: PNG may keep its EXIF at the end, and TIFF turns itself in load().
             turn = UPRIGHT.get(_orientation(image))
-            rgb = _to_rgb(image)
+            rgb = to_rgb(image)
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} is larger than the {MAX_PIXELS:,} pixels allowed ({error}); scale it down or "
@@ -233,7 +233,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _to_eight_bits(image)
     if image.has_transparency_data:
