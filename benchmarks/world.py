@@ -16,9 +16,10 @@ import pandas as pd
 
 from mmret_lib.ceiling import best_possible
 from mmret_lib.data import load_pairs
+from mmret_lib.data.store import Store, pack
 from mmret_lib.recipes import build_loss, build_model, made_by
 from mmret_lib.results import DISPLAY
-from mmret_lib.training import Decoded, TrainConfig, Trainer, validate
+from mmret_lib.training import TrainConfig, Trainer, validate
 
 # name -> loss, settings of the loss, settings of the model
 TRIALS: dict[str, tuple[str, dict, dict]] = {
@@ -32,7 +33,7 @@ TRIALS: dict[str, tuple[str, dict, dict]] = {
 RECALLS = ["i2t_r1", "i2t_r5", "i2t_r10", "t2i_r1", "t2i_r5", "t2i_r10"]
 
 
-def measure(trial: str, seed: int, train: Decoded, test: Decoded) -> dict:
+def measure(trial: str, seed: int, train: Store, test: Store) -> dict:
     loss, loss_settings, model_settings = TRIALS[trial]
     model = build_model(loss, train.pairs, seed=seed, **model_settings)
     config = TrainConfig(seed=seed, validate=False)
@@ -96,7 +97,7 @@ def main() -> None:
     parser.add_argument("--trials", nargs="+", choices=TRIALS, default=list(TRIALS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     args = parser.parse_args()
-    train, test = (Decoded.of(load_pairs("scenes", split=split), 64) for split in ("train", "test"))
+    train, test = (pack(load_pairs("scenes", split=split), 64) for split in ("train", "test"))
     table = args.out / "world.csv"
     args.out.mkdir(parents=True, exist_ok=True)
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []

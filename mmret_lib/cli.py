@@ -1,4 +1,4 @@
-"""The command `mmret`: demo, train, evaluate, search, pretrain.
+"""The command `mmret`: demo, data, train, evaluate, search, pretrain.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from mmret_lib.errors import DataError, visible
+from mmret_lib.errors import DataError, MissingFile, visible
 from mmret_lib.train_config import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
@@ -44,6 +44,51 @@ def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config 
     from mmret_lib.demo import run_demo
 
     run_demo(out, config, size=size)
+
+
+@app.command(name="data")
+def prepare(
+    data: Positional[DataName],
+    root: Path | None = None,
+    parts: tuple[str, ...] = (),
+    size: tuple[int, ...] = (64,),
+    keep_archives: bool = False,
+    max_unreadable: float = 0.01,
+) -> None:
+    """Fetch a data set, check it, and pack its photos so that training need not wait for them.
+
+    Started again, it goes on where it stopped. Flickr30k's photos must be asked for by hand; it
+    says where, and what to do with them. A set that already lies under root is only packed.
+
+    Args:
+        data: the data set; "scenes" is drawn and needs no root.
+        root: folder to keep it in, or where it lies already.
+        parts: what of it to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
+        size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets,
+            several for both; 0 packs nothing.
+        keep_archives: keep what was downloaded after unpacking it.
+        max_unreadable: share of images that may be unreadable before that is an error.
+    """
+    from mmret_lib.data import sources
+    from mmret_lib.data.store import pack
+
+    splits = [split for split in SPLITS[data] if split]
+    if data == "coco":  # one may have any part of it; the last three are Karpathy's
+        splits = ["train2017", "val2017", "train+restval", "val", "test"]
+    if data != "scenes":
+        if root is None:
+            raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
+        ours = (root / sources.NOTE).exists()  # begun by an earlier call, perhaps not finished
+        if parts or ours or not any(_lies_there(data, root, split) for split in splits):
+            sources.get(data, root, parts or None, keep_archives=keep_archives)
+    for split in splits:
+        if data == "coco" and not _lies_there(data, root, split):
+            continue
+        pairs = _load(data, root, split)
+        print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
+        for side in filter(None, size):
+            store = pack(pairs, side, max_unreadable=max_unreadable)
+            print(f"  packed at {side} pixels: {store.folder}")
 
 
 @app.command
@@ -87,8 +132,9 @@ def train(
         config: how to train.
     """
     from mmret_lib.checkpoint import save_run
+    from mmret_lib.data.store import Store, pack
     from mmret_lib.recipes import build_loss, build_model, made_by
-    from mmret_lib.training import Decoded, Trainer, pick_device, validate
+    from mmret_lib.training import Trainer, pick_device, validate
 
     pick_device(config.device)  # a mistake here should show before minutes of preparation
     train_split, usual_val, _ = SPLITS[data]
@@ -102,13 +148,17 @@ def train(
         seed=config.seed,
     )  # fmt: skip
 
-    def decoded(pairs: Any) -> Decoded:
-        return Decoded.of(pairs, model.image.image_size, max_unreadable=max_unreadable)
+    def packed(pairs: Any) -> Store:
+        return pack(pairs, model.image.image_size, max_unreadable=max_unreadable)
 
-    validation = decoded(_load(data, root, val_split)) if _none(val_split or "none") else None
-    trainer = Trainer(model, loss_module, decoded(pairs), config, validation=validation)
+    validation = packed(_load(data, root, val_split)) if _none(val_split or "none") else None
+    trainer = Trainer(model, loss_module, packed(pairs), config, validation=validation)
     history = trainer.fit()
-    print(f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs)")
+    waited = history.waiting_seconds / history.training_seconds
+    print(
+        f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs), "
+        f"{waited:.1%} of it waiting for data"
+    )
     figures: dict[str, Any] = {"training_seconds": round(history.training_seconds, 1)}
     if validation is not None:
         report = validate(model, validation)
@@ -144,14 +194,15 @@ def evaluate(
         json_file: also write the figures here.
     """
     from mmret_lib.ceiling import best_possible
-    from mmret_lib.training import Decoded, pick_device, validate
+    from mmret_lib.data.store import pack
+    from mmret_lib.training import pick_device, validate
     from mmret_lib.weights import write_json
 
     model, pairs, title = _open_run(run, data, root, split)
     model.to(pick_device())
-    data_decoded = Decoded.of(pairs, model.image.image_size)
+    store = pack(pairs, model.image.image_size)
     try:
-        report = validate(model, data_decoded, protocol=protocol)
+        report = validate(model, store, protocol=protocol)
     except ValueError as error:  # what the protocol asks of a data set
         raise DataError(f"{title}: {error}") from None
     print(f"{title}:\n{report}")
@@ -226,6 +277,17 @@ def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str 
 
 def _none(value: str) -> str | None:
     return None if value.lower() == "none" else value
+
+
+def _lies_there(data: str, root: Path | None, split: str) -> bool:
+    """Whether a split can be read without fetching anything."""
+    from mmret_lib.data import load_pairs
+
+    try:
+        load_pairs(data, root=root, split=split)
+    except MissingFile:
+        return False
+    return True
 
 
 def _load(data: str, root: Path | None, split: str | None) -> Any:

@@ -14,13 +14,14 @@ from mmret_lib.checkpoint import save_run
 from mmret_lib.data import load_pairs
 from mmret_lib.data.scene_captions import Claim
 from mmret_lib.data.scenes import SLIDE_QUERIES, images_that_fit
+from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.metrics import Report
 from mmret_lib.recipes import build_loss, build_model, made_by
 from mmret_lib.results import DISPLAY, results_frame, results_text
 from mmret_lib.search import SearchIndex
-from mmret_lib.training import Decoded, History, TrainConfig, Trainer, validate
+from mmret_lib.training import History, TrainConfig, Trainer, validate
 
 BATCH_SHOWN = 24  # pairs in the picture of the negatives' weights: small enough to read
 
@@ -46,8 +47,7 @@ def run_demo(
     out.mkdir(parents=True, exist_ok=True)
     sizes = {"train": size, "val": size and max(8, size // 8), "test": size and max(8, size // 8)}
     train, val, test = (
-        Decoded.of(load_pairs("scenes", split=split, size=count), 64)
-        for split, count in sizes.items()
+        pack(load_pairs("scenes", split=split, size=count), 64) for split, count in sizes.items()
     )
     ceiling = best_possible(test.pairs)
     reports: dict[str, Report] = {}
@@ -92,7 +92,7 @@ def run_demo(
 def draw_figures(
     models: dict[str, DualEncoder],
     histories: dict[str, History],
-    test: Decoded,
+    test: Store,
     validation_ceiling: Report,
 ) -> dict[str, Figure]:
     """The demo's pictures by file name."""
@@ -106,7 +106,7 @@ def draw_figures(
     # One model's embeddings under all losses, so that only the weighing differs, and scenes that
     # resemble each other: among unlike ones a trained model leaves next to nothing to push.
     alike = load_pairs("scenes", split="alike", size=BATCH_SHOWN, look_alikes=0.8, progress=False)
-    images = torch.as_tensor(Decoded.of(alike, 64, progress=False).images)
+    images = torch.as_tensor(pack(alike, 64, progress=False)[:])
     captions = [alike.captions_of(i)[0] for i in range(len(alike))]
     image_emb, text_emb = (
         models["simclr"].encode_images(images),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mmret_lib import __version__
 from mmret_lib import weights as files
+from mmret_lib.data.store import Store
 from mmret_lib.errors import DataError, MissingFile
 from mmret_lib.image_encoder import ImageEncoder, MiniResNet
 from mmret_lib.text_encoder import TextEncoder, train_wordpiece
@@ -99,17 +100,16 @@ class DualEncoder(nn.Module):
         text_emb = self.text_norm(self.text(**tokens))  # (B, dim), row b belongs to image b
         return image_emb, text_emb
 
-    def encode_images(self, images: Tensor | np.ndarray, batch_size: int = 256) -> Tensor:
+    def encode_images(self, images: Tensor | np.ndarray | Store, batch_size: int = 256) -> Tensor:
         """For search: (N, 3, H, W) uint8 (or float in [0, 1]) -> (N, dim) on the model's device.
 
         Without gradients and in eval mode, whatever mode the model is in.
         """
-        images = torch.as_tensor(images)
+        parts = []
         with _at_rest(self):
-            parts = [
-                self.image_norm(self.image(part.to(self.device, non_blocking=True)))
-                for part in images.split(batch_size)
-            ]
+            for start in range(0, len(images), batch_size):
+                part = torch.as_tensor(images[start : start + batch_size])
+                parts.append(self.image_norm(self.image(part.to(self.device))))
         return torch.cat(parts).float()
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from transformers import BertConfig, BertForMaskedLM, DistilBertForMaskedLM
 
 from mmret_lib.data import scene_pictures, scenes
-from mmret_lib.data.loader import augment
+from mmret_lib.data.loader import shift_and_flip
 from mmret_lib.data.scene_captions import KINDS, PLACES, SIZES, Scene
 from mmret_lib.encoders import ImageEncoder, TextEncoder
 
@@ -99,7 +99,7 @@ def pretrain_image(
         if len(order) < batch_size:
             order = torch.randperm(scenes_drawn, generator=generator)
         rows, order = order[:batch_size], order[batch_size:]
-        batch = augment(images[rows].to(device), generator)
+        batch = shift_and_flip(images[rows].to(device), generator)
         counts, sizes, places = (label[rows].to(device) for label in labels)
         count_logits, size_logits, place_logits = namer(encoder.describe(batch))
         there = sizes >= 0

@@ -22,10 +22,10 @@ from tqdm.auto import tqdm
 
 from mmret_lib.data.images import read_image, read_pixels, to_pixels, to_rgb
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
 from mmret_lib.negatives import unit_length
-from mmret_lib.training import Decoded
 
 Picture = str | os.PathLike[str] | Image.Image | np.ndarray
 
@@ -77,26 +77,26 @@ class SearchIndex:
 
     @classmethod
     def build(
-        cls, model: DualEncoder, pairs: Pairs | Decoded, *, progress: bool = True
+        cls, model: DualEncoder, pairs: Pairs | Store, *, progress: bool = True
     ) -> "SearchIndex":
         """Embed every image and every caption.
 
         Args:
             model: as trained; it stays on its device.
             pairs: the collection. Images that cannot be read are left out with a warning, as
-                `decode_images` does, and are missing from `index.pairs` too.
+                `pack` does, and are missing from `index.pairs` too.
             progress: whether to show progress bars.
 
         Raises:
             DataError: an empty collection, too many unreadable images, or a model whose
                 embeddings are not finite.
         """
-        if not len(pairs.pairs if isinstance(pairs, Decoded) else pairs):
+        if not len(pairs):
             raise DataError(
                 "the collection is empty, so there is nothing to search; give pairs with images"
             )
-        data = Decoded.of(pairs, model.image.image_size, progress=progress)
-        image_emb = _embed(model.encode_images, data.images, "image", progress)  # (N, D)
+        data = pack(pairs, model.image.image_size, progress=progress)
+        image_emb = _embed(model.encode_images, data, "image", progress)  # (N, D)
         text_emb = _embed(model.encode_texts, data.pairs.captions, "caption", progress)  # (M, D)
         return cls(model, data.pairs, image_emb, text_emb)
 
@@ -176,7 +176,7 @@ def _best(scores: Tensor, k: int) -> list[tuple[int, float, int]]:
 
 
 def _embed(
-    encode: Callable[[Any], Tensor], entries: Sequence[str] | np.ndarray, noun: str, progress: bool
+    encode: Callable[[Any], Tensor], entries: Sequence[str] | Store, noun: str, progress: bool
 ) -> Tensor:
     """Unit vectors (rows, D), float32 on the CPU."""
     parts = []
@@ -209,7 +209,7 @@ def open_picture(picture: Picture) -> Image.Image:
     """
     if isinstance(picture, np.ndarray):
         if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] not in (3, 4):
-            picture = picture.transpose(1, 2, 0)  # (H, W, 3), from what decode_images gives
+            picture = picture.transpose(1, 2, 0)  # (H, W, 3), as a store gives it
         channels = picture.shape[2:] in ((), (3,), (4,))
         if picture.dtype != np.uint8 or picture.ndim < 2 or not channels or not picture.size:
             raise DataError(

@@ -1,5 +1,6 @@
 """The text branch: a BERT, and one linear projection into the space shared with the images."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -130,6 +131,13 @@ class TextEncoder(nn.Module):
             return_tensors="pt",
         )
         return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+    def vocabulary(self) -> str:
+        """Names what `tokenize` makes of a text: the same string, the same ids."""
+        rules = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        for state in ("truncation", "padding"):  # left behind by the last call
+            rules.pop(state, None)
+        return json.dumps([rules, self.max_length], sort_keys=True)
 
     def describe(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """What the projection is given: ids and mask, both (B, L) -> (B, features)."""

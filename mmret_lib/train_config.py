@@ -39,10 +39,10 @@ class TrainConfig:
     """largest norm of the gradient; 0 turns clipping off"""
     train: Literal["all", "projections", "image", "text"] = "all"
     """what is trained; the rest stays as it is, batch-norm statistics included"""
-    captions: Literal["random", "first"] = "random"
-    """which of an image's captions an epoch shows"""
-    augment: bool = True
-    """mirror and shift the images"""
+    captions: Literal["random", "first", "all"] = "random"
+    """which of an image's captions an epoch shows: one at random, always the first, or all"""
+    augment: Literal["shift", "crop", "none"] = "shift"
+    """shift: move and mirror the images; crop: scale up a random part and mirror; none"""
     validate: bool = True
     """measure recall on the validation pairs after each epoch"""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

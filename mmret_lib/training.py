@@ -10,47 +10,24 @@ loss, step. Mixed precision follows from what the device can do.
 import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from mmret_lib.data.images import decode_images
-from mmret_lib.data.loader import Loader, augment
+from mmret_lib.data.loader import AUGMENTATIONS, Batch, Loader
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
 from mmret_lib.metrics import Report, evaluate
 from mmret_lib.train_config import EPOCHS, FEWEST_STEPS, TrainConfig
 
 __all__ = [
-    "Decoded", "History", "TrainConfig", "Trainer", "pick_device", "pick_precision", "validate",
+    "History", "TrainConfig", "Trainer", "pick_device", "pick_precision", "validate",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Pairs whose images lie decoded in memory: uint8 (N, 3, S, S), aligned with ``pairs``."""
-
-    images: np.ndarray
-    pairs: Pairs
-
-    @classmethod
-    def of(
-        cls, pairs: "Pairs | Decoded", size: int, *, max_unreadable: float = 0.01,
-        progress: bool = True,
-    ) -> "Decoded":  # fmt: skip
-        """Decode ``pairs`` at ``size`` pixels, unless that is done already."""
-        if isinstance(pairs, Decoded):
-            if pairs.images.shape[2] != size:
-                raise DataError(
-                    f"the images are decoded at {pairs.images.shape[2]} pixels, the model takes "
-                    f"{size}; decode them again"
-                )
-            return pairs
-        return cls(*decode_images(pairs, size, max_unreadable=max_unreadable, progress=progress))
 
 
 @dataclass
@@ -59,6 +36,7 @@ class History:
 
     rows: list[dict[str, float]] = field(default_factory=list)
     training_seconds: float = 0.0  # validation not counted
+    waiting_seconds: float = 0.0  # of these, spent waiting for data
 
     def column(self, name: str) -> list[float]:
         return [row[name] for row in self.rows if name in row]
@@ -70,7 +48,7 @@ class Trainer:
     Args:
         model: trained in place; moved to the configured device.
         loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
-        pairs: training pairs, decoded here unless they are already.
+        pairs: training pairs, packed here unless they are already.
         config: the knobs.
         validation: pairs to measure recall on after each epoch.
         progress: show progress bars.
@@ -83,10 +61,10 @@ class Trainer:
         self,
         model: DualEncoder,
         loss: nn.Module,
-        pairs: Pairs | Decoded,
+        pairs: Pairs | Store,
         config: TrainConfig | None = None,
         *,
-        validation: Pairs | Decoded | None = None,
+        validation: Pairs | Store | None = None,
         progress: bool = True,
     ):
         config = config or TrainConfig()
@@ -94,9 +72,9 @@ class Trainer:
         self.dtype = pick_precision(config.precision, self.device)
         self.model, self.loss = model.to(self.device), loss.to(self.device)
         size = model.image.image_size
-        data = Decoded.of(pairs, size, progress=progress)
+        data = pack(pairs, size, progress=progress)
         self.validation = (
-            Decoded.of(validation, size, progress=progress) if validation is not None else None
+            pack(validation, size, progress=progress) if validation is not None else None
         )
         if len(data.pairs) < config.batch_size:
             raise DataError(
@@ -107,8 +85,8 @@ class Trainer:
             config = replace(config, epochs=enough_epochs(len(data.pairs), config.batch_size))
         self.config = config
         self.loader = Loader(
-            data.images, data.pairs, model.text.tokenize, config.batch_size,
-            captions=config.captions, seed=config.seed,
+            data, data.words(model.text), config.batch_size, captions=config.captions,
+            seed=config.seed, pin_memory=self.device.type == "cuda",
         )  # fmt: skip
         self.progress = progress
         model.train_only(config.train)
@@ -146,9 +124,11 @@ class Trainer:
                 started, losses = time.perf_counter(), []
                 self.model.train()
                 self.loss.train()
-                for step, batch in enumerate(self.loader.epoch(epoch)):
+                for step, batch in enumerate(_timed(self.loader.epoch(epoch), history)):
                     batch = batch.to(self.device)
-                    images = augment(batch.images, generator) if config.augment else batch.images
+                    images = batch.images
+                    if config.augment != "none":
+                        images = AUGMENTATIONS[config.augment](images, generator)
                     with self._autocast():
                         image_emb, text_emb = self.model(images, batch.tokens)  # both (B, D)
                     loss = self._loss_of(image_emb, text_emb, batch, epoch, step)
@@ -207,6 +187,17 @@ class Trainer:
         return float(self.schedule.get_last_lr()[-1])
 
 
+def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:
+    """The batches, the time that they were waited for added to the history."""
+    while True:
+        asked = time.perf_counter()
+        batch = next(batches, None)
+        history.waiting_seconds += time.perf_counter() - asked
+        if batch is None:
+            return
+        yield batch
+
+
 def enough_epochs(images: int, batch_size: int) -> int:
     """7, or on a small data set as many as make 430 steps."""
     return max(EPOCHS, math.ceil(FEWEST_STEPS / max(1, images // batch_size)))
@@ -227,9 +218,9 @@ def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
     return rising
 
 
-def validate(model: DualEncoder, data: Decoded, **options) -> Report:
+def validate(model: DualEncoder, data: Store, **options) -> Report:
     """Embed a split and rank it; ``options`` go to `evaluate`."""
-    image_emb = model.encode_images(torch.as_tensor(data.images))
+    image_emb = model.encode_images(data)
     text_emb = model.encode_texts(data.pairs.captions)
     return evaluate(image_emb, text_emb, data.pairs.owner, **options)
 

@@ -1,6 +1,8 @@
 """Fixtures that several test files share."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,17 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Test processes share two cores; one thread each is faster than many that wait for each other.
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache folder for all processes of a run, so that tests leave the user's own alone."""
+    if not hasattr(config, "workerinput"):
+        os.environ["MMRET_CACHE"] = tempfile.mkdtemp(prefix="mmret-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ["MMRET_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from mmret_lib.cli import main
+from mmret_lib.data.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--epochs", "1", "--batch-size", "16"]
@@ -102,6 +103,34 @@ def test_search_by_picture(home, run, photos):
     assert out.count("<b>forty</b>") >= 2
 
 
+def test_data_checks_and_packs_what_lies_there(home, photos):
+    out = mmret(home, "data", "flickr8k", "--root", photos, "--size", "16", "32")
+    for split, images in (("train", 24), ("dev", 8), ("test", 8)):
+        assert f"flickr8k {split}: {images} images, {5 * images} captions" in out
+    folders = re.findall(r"packed at (\d+) pixels: (\S+)", out)
+    assert len(folders) == len(set(folders)) == 6
+    for size, folder in folders:
+        assert Store.open(folder).size == int(size)
+    assert not (photos / ".mmret-data.json").exists(), "it fetched what lies there already"
+    assert "scenes" not in mmret(home, "data", "flickr8k", "--root", photos, "--size", "0")
+
+
+def test_data_of_coco_takes_the_parts_that_lie_there(home, tmp_path):
+    """Karpathy's split alone, as `mmret data coco --parts 2014` leaves it."""
+    records = []
+    (tmp_path / "val2014").mkdir()
+    for index, split in enumerate(["train", "restval", "val", "test"]):
+        name = f"{index}.jpg"
+        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(tmp_path / "val2014" / name)
+        sentences = [{"raw": f"picture {index}"}] * 5
+        records.append({"filename": name, "filepath": "val2014", "cocoid": index, "split": split,
+                        "sentences": sentences})  # fmt: skip
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records}))
+    out = mmret(home, "data", "coco", "--root", tmp_path, "--parts")
+    assert "coco train+restval: 2 images, 10 captions" in out
+    assert "coco val: 1 images" in out and "coco test: 1 images" in out
+
+
 def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_path):
     """Captions are somebody else's text: an escape sequence in one is shown, not obeyed."""
     odd = shutil.copytree(photos, tmp_path / "odd")
@@ -114,7 +143,7 @@ def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_p
 
 def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = mmret(home, "--help")
-    for command in ("demo", "train", "evaluate", "search", "pretrain"):
+    for command in ("demo", "data", "train", "evaluate", "search", "pretrain"):
         assert command in out
     heavy = "import sys, mmret_lib.cli; print({'torch', 'pandas', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True)

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmret_lib.data import images
-from mmret_lib.data.images import decode_images, read_image, read_pixels, to_pixels
-from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.images import read_image, read_pixels, to_pixels
 from mmret_lib.errors import DataError, MissingFile
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -348,102 +347,3 @@ def test_a_large_jpeg_decoded_small_is_nearly_the_same(tmp_path):
     fast = read_pixels(tmp_path / "photo.jpg", 64).astype(int)
     full = to_pixels(read_image(tmp_path / "photo.jpg"), 64)
     assert np.abs(fast - full).mean() < 1
-
-
-# ---------------------------------------------------------------- a whole data set
-
-
-def photo_set(folder: Path, count: int, size: int = 8) -> Pairs:
-    """Pairs of `count` noise pictures, captioned twice each."""
-    for index in range(count):
-        noise(size, size, seed=index).save(folder / f"{index}.png")
-    return Pairs(
-        images=[folder / f"{index}.png" for index in range(count)],
-        captions=[f"picture {index // 2}" for index in range(2 * count)],
-        owner=np.repeat(np.arange(count), 2),
-        image_ids=list(range(count)),
-    )
-
-
-@pytest.mark.parametrize("workers", [None, 1, 3])
-def test_all_images_in_their_order(tmp_path, workers, capfd):
-    pairs = photo_set(tmp_path, 40)
-    pixels, kept = decode_images(pairs, 8, workers=workers, progress=False)
-    assert kept is pairs
-    assert pixels.shape == (40, 3, 8, 8) and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
-    for index in range(40):
-        np.testing.assert_array_equal(
-            pixels[index], np.asarray(noise(8, 8, index)).transpose(2, 0, 1)
-        )
-    assert capfd.readouterr() == ("", "")
-
-
-def test_unreadable_images_are_left_out_counted_and_named_once(tmp_path):
-    pairs = photo_set(tmp_path, 40)
-    (tmp_path / "3.png").write_bytes(b"")
-    (tmp_path / "17.png").unlink()
-    with pytest.warns(UserWarning) as caught:
-        pixels, kept = decode_images(pairs, 8, max_unreadable=0.05, progress=False)
-    assert len(caught) == 1 and caught[0].filename == __file__
-    message = str(caught[0].message)
-    assert message.startswith("2 of 40 images could not be read: ")
-    assert "3.png is empty" in message and "17.png does not exist" in message
-    assert kept.skipped == (message,)
-    assert len(kept) == len(pixels) == 38 and pixels.flags.c_contiguous
-    for place, index in enumerate(kept.image_ids):
-        assert kept.captions_of(place) == [f"picture {index}"] * 2
-        np.testing.assert_array_equal(
-            pixels[place], np.asarray(noise(8, 8, index)).transpose(2, 0, 1)
-        )
-
-
-def test_too_many_unreadable_images_are_an_error(tmp_path):
-    pairs = photo_set(tmp_path, 40)
-    for index in range(0, 24, 2):
-        (tmp_path / f"{index}.png").write_bytes(b"no picture")
-    with pytest.raises(DataError) as caught:
-        decode_images(pairs, 8, progress=False)
-    message = str(caught.value)
-    assert message.startswith("30.0% of the images cannot be read, more than the 1.0% allowed")
-    assert "12 of 40" in message and "0.png is not an image" in message
-    assert "and 2 more" in message and "max_unreadable" in message
-
-
-def test_none_readable_is_an_error_at_any_share(tmp_path):
-    pairs = photo_set(tmp_path, 2)
-    for path in pairs.images:
-        path.write_bytes(b"")
-    with pytest.raises(DataError, match="none of the 2 images can be read"):
-        decode_images(pairs, 8, max_unreadable=1.0, progress=False)
-
-
-def test_an_array_beyond_memory_is_refused_with_the_remedy(tmp_path):
-    pairs = photo_set(tmp_path, 2)
-    with pytest.raises(DataError, match=r"GiB.*take a smaller size, or a part of the images"):
-        decode_images(pairs, 60_000, progress=False)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"size": 0}, "size is 0"),
-        ({"size": 8, "max_unreadable": 1.5}, "max_unreadable is 1.5"),
-        ({"size": 8, "max_unreadable": float("nan")}, "max_unreadable is nan"),
-    ],
-)
-def test_settings_out_of_range(tmp_path, options, message):
-    with pytest.raises(DataError, match=message):
-        decode_images(photo_set(tmp_path, 1), progress=False, **options)
-
-
-def test_no_file_stays_open(tmp_path):
-    resource = pytest.importorskip("resource")  # Unix only
-    pairs = photo_set(tmp_path, 60)
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    in_use = len(os.listdir("/dev/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 20, limit[1]))
-    try:
-        pixels, _ = decode_images(pairs, 8, workers=4, progress=False)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
-    assert len(pixels) == 60

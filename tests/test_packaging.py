@@ -49,6 +49,7 @@ COLAB = {
     "ipywidgets": "7.7.1",
     "platformdirs": "4.11.3",
     "tqdm": "4.67.3",
+    "filelock": "3.29.0",  # in June already
 }
 NOT_ON_COLAB = {"tyro"}
 

@@ -10,7 +10,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmret_lib.data import load_pairs
-from mmret_lib.data.images import decode_images, read_image
+from mmret_lib.data.images import read_image
+from mmret_lib.data.store import pack
 
 
 def thumbs(real_data):
@@ -90,8 +91,9 @@ def test_every_photo_decodes_without_a_word(real_data, capfd):
     ):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            pixels, kept = decode_images(pairs, 64, max_unreadable=0, progress=False)
-        assert kept is pairs
+            store = pack(pairs, 64, max_unreadable=0, progress=False)
+        assert store.pairs is pairs
+        pixels = store[:]
         assert pixels.shape == (len(pairs), 3, 64, 64)
         spread = pixels.reshape(len(pairs), -1).std(axis=1)
         assert spread.min() > 4, "a photo came out flat"
@@ -101,7 +103,7 @@ def test_every_photo_decodes_without_a_word(real_data, capfd):
 def test_greyscale_photos_come_out_grey(real_data, tmp_path):
     # All are stored as three channels; a few of them hold the same picture three times.
     pairs = load_pairs("coco", root=real_data / "coco", split="train2017")
-    pixels, _ = decode_images(pairs, 64, progress=False)  # (130, 3, 64, 64)
+    pixels = pack(pairs, 64, progress=False)[:]  # (130, 3, 64, 64)
     grey = np.flatnonzero((pixels == pixels[:, :1]).all(axis=(1, 2, 3)))
     assert 1 <= len(grey) <= 5, "a few are greyscale"
     for index in grey:

@@ -12,9 +12,9 @@ import pytest
 from mmret_lib.ceiling import best_possible
 from mmret_lib.data import load_pairs, scene_pictures, scenes
 from mmret_lib.data import scene_captions as words
-from mmret_lib.data.images import decode_images
 from mmret_lib.data.scene_captions import KINDS, PLACES, SIZES, Claim, Objects, Scene
 from mmret_lib.data.scenes import World
+from mmret_lib.data.store import pack
 from mmret_lib.errors import DataError
 
 
@@ -158,7 +158,7 @@ def test_identical_scenes_lower_the_ceiling(tmp_path):
 def test_same_seed_same_world_on_every_machine(tmp_path):
     """These two digests are the world: they hold on every platform and Python, or it is another."""
     pairs = load_pairs("scenes", root=tmp_path, split="test", size=60, progress=False)
-    pixels, _ = decode_images(pairs, 64, progress=False)
+    pixels = pack(pairs, 64, progress=False)[:]
     assert hashlib.sha256("\n".join(pairs.captions).encode()).hexdigest()[:16] == CAPTIONS_DIGEST
     assert hashlib.sha256(pixels.tobytes()).hexdigest()[:16] == PIXELS_DIGEST
 
@@ -175,7 +175,7 @@ def test_seeds_and_splits_differ(tmp_path):
 def test_pixels_are_stored_without_loss_at_any_size(tmp_path):
     for side in (64, 100):
         pairs = load_pairs("scenes", root=tmp_path, size=8, image_size=side, progress=False)
-        pixels, _ = decode_images(pairs, side, progress=False)
+        pixels = pack(pairs, side, progress=False)[:]
         made, keys = scenes.make_scenes(World(size=8, image_size=side), "test")
         for index in range(8):
             drawn = np.asarray(scene_pictures.draw(made[index], keys[index], side))

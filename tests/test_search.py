@@ -15,11 +15,11 @@ from PIL import Image
 
 from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.data.images import read_pixels
+from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError, MissingFile, visible
 from mmret_lib.page import SIDE, write_page
 from mmret_lib.search import Hit, SearchIndex, open_picture
-from mmret_lib.training import Decoded
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +83,11 @@ def test_a_picture_finds_captions_best_first(index, model, pairs):
         assert list(hit.captions) == pairs.captions_of(hit.image_index)
 
 
-def test_decoded_pairs_are_not_decoded_again(index, model, pairs):
-    again = SearchIndex.build(model, Decoded.of(pairs, 64, progress=False), progress=False)
+def test_packed_pairs_are_not_packed_again(index, model, pairs):
+    again = SearchIndex.build(model, pack(pairs, 64, progress=False), progress=False)
     assert torch.equal(again.image_emb, index.image_emb)
-    with pytest.raises(DataError, match="decode them again"):
-        SearchIndex.build(model, Decoded.of(pairs, 32, progress=False), progress=False)
+    with pytest.raises(DataError, match="pack the pairs at that size"):
+        SearchIndex.build(model, pack(pairs, 32, progress=False), progress=False)
 
 
 def test_the_index_keeps_unit_vectors_and_says_what_it_is(index):
@@ -135,7 +135,7 @@ def test_odd_queries_are_answered(index, query):
 
 
 def test_a_query_photo_is_treated_as_a_photo_of_the_collection(index, pairs):
-    collection = Decoded.of(pairs, 64, progress=False).images
+    collection = pack(pairs, 64, progress=False)
     path = pairs.images[3]
     expected = index.by_image(path)
     with Image.open(path) as image:
@@ -205,7 +205,7 @@ def test_unreadable_images_are_left_out_and_the_rest_stays_aligned(tmp_path, mod
     with pytest.raises(DataError, match=r"broken\.png"):
         SearchIndex.build(model, spoilt, progress=False)
     with pytest.warns(UserWarning, match=r"broken\.png"):
-        data = Decoded.of(spoilt, 64, max_unreadable=0.1, progress=False)
+        data = pack(spoilt, 64, max_unreadable=0.1, progress=False)
     left = SearchIndex.build(model, data, progress=False)
     assert len(left) == 39
     expected = [hit.image for hit in index.by_text("zebra", k=40) if hit.image_index != 4]

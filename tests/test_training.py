@@ -10,11 +10,11 @@ from torch import nn
 from mmret_lib.ceiling import best_possible
 from mmret_lib.checkpoint import load_run, save_run
 from mmret_lib.data import load_pairs
+from mmret_lib.data.store import pack
 from mmret_lib.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
 from mmret_lib.recipes import build_loss, build_model, made_by
 from mmret_lib.training import (
-    Decoded,
     TrainConfig,
     Trainer,
     enough_epochs,
@@ -33,7 +33,7 @@ def world(tmp_path_factory):
 
     def split(name, size):
         pairs = load_pairs("scenes", root=root, split=name, size=size, progress=False)
-        return Decoded.of(pairs, 64, progress=False)
+        return pack(pairs, 64, progress=False)
 
     return split("train", 64), split("val", 32)
 
@@ -63,10 +63,10 @@ def test_every_loss_trains_and_its_value_falls(world, loss):
 def test_it_learns_pairs_by_heart(world, device):
     """32 scenes seen again and again: most are then found. A loop that trained nothing, or one
     that mixed up who belongs to whom, would stay near chance (3 %)."""
-    few = Decoded(world[1].images, world[1].pairs)
+    few = world[1]
     model = small_model(world)
     config = TrainConfig(
-        epochs=60, batch_size=32, augment=False, captions="first", device=device, warmup=0.1
+        epochs=60, batch_size=32, augment="none", captions="first", device=device, warmup=0.1
     )
     Trainer(model, SimCLR(), few, config, progress=False).fit()
     assert validate(model, few).i2t.recall[1] > 60

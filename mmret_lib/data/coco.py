@@ -21,6 +21,7 @@ from mmret_lib.data.pairs import Pairs, Photo, assemble, clean_caption, short
 from mmret_lib.errors import DataError, MissingFile
 
 LAYOUT = "annotations/captions_<split>.json and the images in <split>/, as in the official archives"
+KARPATHY, KARPATHY_SPLITS = "dataset_coco.json", {"train", "restval", "val", "test"}
 REPAIR = "unpack or download the file again, or mend this record"
 NO_ID = f"not a whole number of 64 bits or a text; {REPAIR}"
 
@@ -43,12 +44,12 @@ def read_coco(
 
     Args:
         root: the folder that holds `annotations/` and the image folders.
-        split: "train2017", "val2017", "train2014", "val2014", … ; with `karpathy`, one of
+        split: "train2017", "val2017", "train2014", "val2014", … ; or, of Karpathy's split file,
             "train", "restval", "val", "test" or several joined by "+". Where both other paths
             are given it is only a label.
         annotations: the caption file, relative to root, if it is not the official one.
         images: the image folder, relative to root, if it is not the official one.
-        karpathy: Karpathy's split file (`dataset_coco.json`), relative to root.
+        karpathy: Karpathy's split file, relative to root, if it is not `dataset_coco.json`.
         name: the name that the Pairs carry, for other data sets kept in this format.
         max_missing: share of images whose file may be missing before that is an error.
         keep_info: keep the raw image and annotation records in the Pairs.
@@ -58,6 +59,9 @@ def read_coco(
         DataError: if the json does not hold what it should; the message names the record.
     """
     root = existing_folder(root, LAYOUT)
+    official = root / f"annotations/captions_{split}.json"
+    if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not official.is_file():
+        karpathy = karpathy or KARPATHY
     if karpathy is not None:
         if annotations is not None:
             raise DataError("give either annotations or karpathy: both hold the captions")

@@ -2,31 +2,23 @@
 
 Photos come in every state: turned by their EXIF tag, grey, CMYK, sixteen bits deep, see-through,
 cut off half-way, or a few bytes that unfold into gigabytes. `read_image` makes all of them upright
-RGB or says what is wrong; `decode_images` does so for a whole data set, once, into one array.
+RGB or says what is wrong. (`mmret_lib.data.store` does so for a whole data set, once.)
 """
 
-import os
 import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm.auto import tqdm
 
-from mmret_lib.data.pairs import Pairs
 from mmret_lib.errors import DataError, MissingFile
 
 MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the header, undecoded
-MAX_BYTES = 16 * 2**30  # what decode_images may fill; beyond it a laptop or Colab kills the process
-NAMED = 10  # unreadable files that a summary lists before it only counts
-SPAN = 16  # images that a thread takes at a time: few enough tasks for 100,000 images
 
 # Only what photos come in: Pillow knows formats that start a program (EPS) or hold no pixels.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -58,7 +50,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 
 def read_pixels(path: str | Path, size: int) -> npt.NDArray[np.uint8]:
-    """An image file at one size, uint8 (3, size, size): what `decode_images` makes of it.
+    """An image file at one size, uint8 (3, size, size): what a packed store holds of it.
 
     To be used for a query photo too: pixels that were scaled another way are not quite the same.
 
@@ -84,93 +76,6 @@ def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
             (size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side)
         )
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (3, size, size)
-
-
-def decode_images(
-    pairs: Pairs,
-    size: int,
-    *,
-    max_unreadable: float = 0.01,
-    workers: int | None = None,
-    progress: bool = True,
-) -> tuple[npt.NDArray[np.uint8], Pairs]:
-    """Every image of a data set at one size, decoded once, in threads.
-
-    Args:
-        size: pixels along each side; the shorter side is scaled to it, the middle is kept.
-        max_unreadable: share of images that may be left out before that is an error.
-        workers: threads; as many as there are processors by default.
-        progress: whether to show a progress bar.
-
-    Returns:
-        uint8 (N, 3, size, size), C-contiguous, and the Pairs of the N images that could be read.
-        Those left out are warned of once, and one line of `skipped` counts and names them.
-
-    Raises:
-        DataError: if too many cannot be read, or the array would not fit into memory.
-    """
-    count = len(pairs)
-    if not 0 <= max_unreadable <= 1:
-        raise DataError(f"max_unreadable is {max_unreadable}; it is a share, from 0 to 1")
-    if size < 1:
-        raise DataError(f"size is {size}; it is a number of pixels, at least 1")
-    if count * 3 * size * size > MAX_BYTES:
-        raise DataError(
-            f"{count:,} images at {size} x {size} pixels would fill "
-            f"{count * 3 * size * size / 2**30:.1f} GiB of memory, more than the "
-            f"{MAX_BYTES / 2**30:.0f} GiB allowed: take a smaller size, or a part of the images "
-            "(pairs.subset)"
-        )
-    pixels = np.empty((count, 3, size, size), np.uint8)
-    faults: dict[int, str] = {}
-
-    def decode(span: range) -> int:
-        for index in span:
-            try:
-                pixels[index] = _read_pixels(pairs.images[index], size)
-            except DataError as error:
-                faults[index] = str(error)
-        return len(span)
-
-    spans = [range(first, min(first + SPAN, count)) for first in range(0, count, SPAN)]
-    with (
-        _quiet_pillow(),
-        tqdm(total=count, desc="reading images", unit="", disable=not progress, leave=False) as bar,
-        ThreadPoolExecutor(workers or os.cpu_count()) as pool,
-    ):
-        try:
-            for done in pool.map(decode, spans):
-                bar.update(done)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # else Ctrl-C waits until every image is decoded
-            raise
-    if not faults:
-        return pixels, pairs
-    return _without(pixels, pairs, faults, max_unreadable)
-
-
-def _without(
-    pixels: npt.NDArray[np.uint8], pairs: Pairs, faults: dict[int, str], max_unreadable: float
-) -> tuple[npt.NDArray[np.uint8], Pairs]:
-    """Leave out the images at fault, loudly, or refuse to go on."""
-    count = len(pairs)
-    named = "; ".join(faults[index] for index in sorted(faults)[:NAMED])
-    if len(faults) == count:
-        raise DataError(f"none of the {count:,} images can be read; fetch them again. {named}")
-    more = f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
-    summary = f"{len(faults):,} of {count:,} images could not be read: {named}{more}"
-    if len(faults) > max_unreadable * count:
-        raise DataError(
-            f"{len(faults) / count:.1%} of the images cannot be read, more than the "
-            f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
-            f"pass a larger max_unreadable. {summary}"
-        )
-    warnings.warn(summary, stacklevel=3)
-    kept = [index for index in range(count) if index not in faults]
-    for place, index in enumerate(kept):  # in place: a copy would need twice the memory
-        pixels[place] = pixels[index]
-    left = pairs.subset(kept)
-    return pixels[: len(kept)], replace(left, skipped=(*left.skipped, summary))
 
 
 def _read_pixels(path: Path, size: int) -> npt.NDArray[np.uint8]:

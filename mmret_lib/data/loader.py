@@ -2,21 +2,29 @@
 
 One epoch shows every image once, each with one of its captions chosen at random (the slides'
 epoch); with five captions per image it takes five such epochs to see as many captions as there
-are. Images and word pieces lie decoded in memory; a batch is a gather.
+are. Images and word pieces lie packed in a `Store`; a batch is a gather, made by a thread while the
+step before it trains. What a batch holds follows from the seed, the epoch and its number alone, so
+training can go on at any step as if it had never stopped.
 """
 
+import math
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
 
-from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import Store
 
-Tokenize = Callable[[list[str]], dict[str, Tensor]]
-PAD = 0  # masked out wherever it is read, so its value is free
+PREFETCH = 2  # batches made ahead: one would do for an even load, the second evens it out
+SPARE = PREFETCH + 2  # batches whose memory is kept for later ones
 
 
 @dataclass(frozen=True)
@@ -38,85 +46,129 @@ class Batch:
 
 
 class Loader:
-    """Shuffled batches of (image, one random caption), the same for the same seed and epoch.
+    """Shuffled batches of images with captions, the same for the same seed and epoch.
 
     Args:
-        images: uint8 (N, 3, S, S), as `decode_images` gives them.
-        pairs: the captions and their owners, aligned with ``images``.
-        tokenize: turns texts into ``input_ids`` and ``attention_mask``; called once, here.
-        batch_size: pairs in a batch. The last, smaller batch of an epoch is left out, because a
-            contrastive loss depends on how many negatives it sees; which images fall into it
-            changes with every epoch.
-        captions: "random" takes one of the image's captions anew in each epoch, "first" always
-            the same one.
+        store: the packed images and their captions.
+        words: int32 (M, longest), `store.words(encoder)`.
+        batch_size: pairs in a batch of one process. The last, smaller batch of an epoch is left
+            out, because a contrastive loss depends on how many negatives it sees; which pairs fall
+            into it changes with every epoch.
+        captions: "random" takes one of the image's captions anew in each epoch, "first" always the
+            same one; "all" shows every caption once an epoch, each with its image.
         seed: decides order and captions.
+        rank, world_size: this process and how many there are. Together their batches of one step
+            are the batch that one process would have with `world_size` times the size.
+        pin_memory: make batches in page-locked memory, from which a GPU fetches them by itself.
 
     Raises:
-        ValueError: fewer images than a batch, or images and pairs that do not match.
+        ValueError: fewer pairs than a batch, words of other captions, or a rank that cannot be.
     """
 
     def __init__(
         self,
-        images: Tensor | np.ndarray,
-        pairs: Pairs,
-        tokenize: Tokenize,
+        store: Store,
+        words: npt.NDArray[np.int32],
         batch_size: int,
         *,
-        captions: str = "random",
+        captions: Literal["random", "first", "all"] = "random",
         seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
     ):
-        if len(images) != len(pairs):
-            raise ValueError(f"{len(images)} decoded images for pairs of {len(pairs)} images")
-        if not 2 <= batch_size <= len(pairs):
+        pairs = store.pairs
+        if len(words) != len(pairs.captions):
+            raise ValueError(f"words of {len(words)} captions for {len(pairs.captions)} captions")
+        if captions not in ("random", "first", "all"):
+            raise ValueError(f'captions is {captions!r}; choose "random", "first" or "all"')
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank} of {world_size} processes; ranks count from 0")
+        shown = len(pairs.captions) if captions == "all" else len(pairs)
+        if not 2 <= batch_size <= shown // world_size:
+            among = f" among {world_size} processes" if world_size > 1 else ""
+            what = "captions" if captions == "all" else "images"
             raise ValueError(
-                f"batch_size is {batch_size}; it must lie between 2 and the {len(pairs)} images"
+                f"batch_size is {batch_size}; it must lie between 2 and the {shown} {what}{among}"
             )
-        if captions not in ("random", "first"):
-            raise ValueError(f'captions is {captions!r}; choose "random" or "first"')
-        self.images = torch.as_tensor(images)
+        self.store, self.words = store, words
         self.batch_size, self.captions, self.seed = batch_size, captions, seed
-        self.ids, self.lengths = _all_tokens(pairs.captions, tokenize)
+        self.rank, self.world_size, self.pin_memory = rank, world_size, pin_memory
+        self.shown = shown
+        self.free: list[npt.NDArray[np.uint8]] = []  # memory of batches that are no longer held
         self.first = np.searchsorted(pairs.owner, np.arange(len(pairs)))
         self.many = np.bincount(pairs.owner, minlength=len(pairs))
-        self.caption_ids = np.unique(pairs.captions, return_inverse=True)[1]
+        numbers: dict[str, int] = {}
+        self.caption_ids = np.array([numbers.setdefault(c, len(numbers)) for c in pairs.captions])
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self.images) // self.batch_size
+        return self.shown // (self.batch_size * self.world_size)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of epoch ``number``, counted from 0."""
-        rng = np.random.default_rng((self.seed, number))
-        order = rng.permutation(len(self.images))
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of epoch ``number`` from batch ``start`` on, both counted from 0."""
+        captions = self._captions(number)
+        waiting: deque = deque()
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            for step in range(start, len(self)):
+                first = (step * self.world_size + self.rank) * self.batch_size
+                mine = captions[first : first + self.batch_size]
+                waiting.append(thread.submit(self._batch, mine))
+                if len(waiting) > PREFETCH:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _captions(self, epoch: int) -> npt.NDArray[np.int64]:
+        """Which captions the epoch shows, in its order: (shown,)."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(self.shown)
+        if self.captions == "all":
+            return order
         chosen = self.first.copy()
         if self.captions == "random":
             chosen += (rng.random(len(chosen)) * self.many).astype(np.int64)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            rows = order[start : start + self.batch_size]
-            captions = torch.from_numpy(chosen[rows])
-            lengths = self.lengths[captions]
-            ids = self.ids[captions, : int(lengths.max())].long()
-            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-            yield Batch(
-                self.images[torch.from_numpy(rows)],
-                {"input_ids": ids, "attention_mask": mask},
-                torch.from_numpy(rows),
-                torch.from_numpy(self.caption_ids[chosen[rows]]),
-            )
+        return chosen[order]
+
+    def _batch(self, captions: npt.NDArray[np.int64]) -> Batch:
+        rows = self.store.pairs.owner[captions]  # (B,)
+        images = self._room()  # (B, 3, S, S)
+        self.store.take(rows, out=images.numpy())
+        words = self.words[captions]  # (B, longest)
+        words = words[:, : int((words >= 0).sum(axis=1).max())]  # (B, L)
+        tokens = {
+            # What stands where the mask is 0 is never read; 0 is an id in every vocabulary.
+            "input_ids": torch.from_numpy(np.maximum(words, 0).astype(np.int64)),
+            "attention_mask": torch.from_numpy((words >= 0).astype(np.int64)),
+        }
+        ids = torch.from_numpy(self.caption_ids[captions])
+        return Batch(images, tokens, torch.from_numpy(rows), ids)
+
+    def _room(self) -> Tensor:
+        """Memory for the images of a batch: that of an earlier one, once nobody holds it any more.
+
+        Asking the system for new pages, and having them cleared, takes several times as long as
+        filling them.
+        """
+        shape = (self.batch_size, *self.store.pixels.shape[1:])
+        if self.pin_memory:  # torch recycles this kind itself, after the GPU has fetched it
+            return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        array = self.free.pop() if self.free else np.empty(shape, np.uint8)
+        view = array[:]
+        # The tensor holds on to the view, and so does every tensor or array made from it.
+        weakref.finalize(view, _give_back, self.free, array).atexit = False
+        return torch.from_numpy(view)
 
 
-def _all_tokens(captions: list[str], tokenize: Tokenize) -> tuple[Tensor, Tensor]:
-    """Word pieces of every caption, int32 (captions, longest), and their lengths."""
-    parts = []
-    for start in range(0, len(captions), 4096):
-        tokens = tokenize(captions[start : start + 4096])
-        parts.append((tokens["input_ids"].int(), tokens["attention_mask"].sum(1)))
-    longest = max(ids.shape[1] for ids, _ in parts)
-    padded = [F.pad(ids, (0, longest - ids.shape[1]), value=PAD) for ids, _ in parts]
-    return torch.cat(padded), torch.cat([lengths for _, lengths in parts])
+def _give_back(free: list, array: np.ndarray) -> None:
+    if len(free) < SPARE:
+        free.append(array)
 
 
-def augment(images: Tensor, generator: torch.Generator, shift: float = 0.06) -> Tensor:
+# ---------------------------------------------------------------------------- augmentation
+
+
+def shift_and_flip(images: Tensor, generator: torch.Generator, shift: float = 0.06) -> Tensor:
     """Mirror half of the images and move each by up to ``shift`` of its side (edges repeated).
 
     Args:
@@ -139,3 +191,43 @@ def augment(images: Tensor, generator: torch.Generator, shift: float = 0.06) -> 
     # Indexing with the channels in between moves them last: (B, S, S, 3).
     moved = images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return moved.permute(0, 3, 1, 2)
+
+
+def crop_and_flip(
+    images: Tensor, generator: torch.Generator, smallest: float = 0.5, widest: float = 4 / 3
+) -> Tensor:
+    """A random part of each image, scaled up to the whole, and half of them mirrored.
+
+    (The random resized crop of Szegedy et al. 2015, arXiv 1409.4842, section 6.)
+
+    Args:
+        images: uint8 (B, 3, S, S) on any device.
+        generator: a CPU generator, so that the same seed cuts the same parts on every device.
+        smallest: least share of the area that is kept. Low values cut away what captions name.
+        widest: the part's width over its height lies between 1 / widest and widest.
+
+    Returns:
+        uint8 (B, 3, S, S), one draw per image.
+    """
+    side = images.shape[-1]
+    area, ratio, down, right, mirror = torch.rand(5, len(images), generator=generator).unbind()
+    area = smallest + (1 - smallest) * area
+    stretch = torch.exp((2 * ratio - 1) * math.log(widest) / 2)  # half of it goes to each side
+    height = (side * area.sqrt() / stretch).round().clamp(1, side).int()
+    width = (side * area.sqrt() * stretch).round().clamp(1, side).int()
+    top = (down * (side - height + 1)).int()
+    left = (right * (side - width + 1)).int()
+    boxes = torch.stack([top, left, height, width], dim=1).tolist()
+    parts = [
+        transforms.resized_crop(image, *box, size=[side, side], antialias=True)
+        for image, box in zip(images, boxes, strict=True)
+    ]
+    cropped = torch.stack(parts)
+    flip = (mirror < 0.5).to(images.device)[:, None, None, None]
+    return torch.where(flip, transforms.horizontal_flip(cropped), cropped)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "shift": shift_and_flip,
+    "crop": crop_and_flip,
+}

@@ -1,0 +1,401 @@
+"""The packed store: every photo decoded once, then read at the speed of memory.
+
+A JPEG costs milliseconds each time it is opened; the slides' training waited for that. Here each
+photo is decoded, turned upright and scaled once, by all processor cores, into one array on disk.
+Mapped into memory, a batch of it costs what copying its bytes costs, and any number of processes
+read the same pages. The word pieces of all captions lie beside it.
+
+    FOLDER/manifest.json          what is here, made from what, with checksums; written last
+    FOLDER/images-KEY.npy         uint8 (rows, 3, S, S)
+    FOLDER/captions-KEY.json      captions, owner, ids: the Pairs
+    FOLDER/words-KEY.npy          int32 (M, longest), one such file per tokenizer
+
+KEY names what a file was made from, so a file of that name is never anything else, and only what
+has changed is made again. A file gets its name when it is whole; until then its name ends in .part,
+and a journal beside it says which images it already holds.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from multiprocessing import current_process
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store_files import (
+    OURS,
+    VERSION,
+    broken,
+    damage_of,
+    entry_of,
+    locked,
+    map_array,
+    read_manifest,
+    write_manifest,
+    write_whole,
+)  # fmt: skip
+from mmret_lib.data.store_images import NO_GUARD, read_spans, spans_of
+from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.paths import cache_folder
+
+NAMED = 10  # unreadable images that a summary lists before it only counts
+ROOM = 2**26  # bytes of disk that packing leaves free
+
+
+class Tokenizes(Protocol):
+    """What `Store.words` asks of a text encoder; `TextEncoder` is one."""
+
+    def tokenize(self, texts: Sequence[str]) -> dict[str, Any]: ...
+    def vocabulary(self) -> str: ...
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Store:
+    """Pairs whose images lie decoded on disk; made by `pack`, opened again by `Store.open`.
+
+    `store[3]` is an image, uint8 (3, S, S); `store[10:20]`, `store[[4, 2]]` are several, (B, 3, S,
+    S), each time a copy. It pickles as the name of its folder, so processes share its pages.
+
+    Attributes:
+        folder: where it lies.
+        pairs: the pairs whose images could be read; image i of them is `store[i]`.
+        pixels: uint8 (rows, 3, S, S), mapped, read-only; image i is row `rows[i]` of it.
+        rows: int64 (N,): 0, 1, 2, … but for the rows of images that could not be read.
+    """
+
+    folder: Path
+    pairs: Pairs
+    pixels: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Pixels along a side of each image."""
+        return self.pixels.shape[2]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.pairs)
+
+    def __repr__(self) -> str:
+        return f"<Store {self.pairs!r}, {self.size} pixels, {self.folder}>"
+
+    def __getitem__(self, which: Any) -> npt.NDArray[np.uint8]:
+        # np.array: a row of a memory map would go on depending on the file
+        return np.array(self.pixels[self.rows[which]])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.folder,)
+
+    def take(
+        self, which: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
+    ) -> npt.NDArray[np.uint8]:
+        """Copy images into an array that is already there, uint8 (B, 3, S, S); returns it."""
+        # mode="clip" lets numpy write straight into `out`; the rows themselves are checked.
+        return np.take(self.pixels, self.rows[which], axis=0, out=out, mode="clip")
+
+    def words(self, encoder: Tokenizes) -> npt.NDArray[np.int32]:
+        """The word pieces of every caption, tokenised once for each vocabulary.
+
+        Returns:
+            int32 (M, longest), mapped; -1 stands after a caption's last piece.
+        """
+        left_out = json.dumps(sorted(self.manifest["images"]["unreadable"]))
+        key = _key("words", self.manifest["captions"]["key"], left_out, encoder.vocabulary())
+        try:
+            with locked(self.folder):
+                manifest = read_manifest(self.folder)
+                entry = manifest["words"].get(key)
+                if entry is None or damage_of(self.folder, entry):
+                    path = self.folder / f"words-{key}.npy"
+                    write_whole(path, lambda file: np.save(file, _all_words(self.pairs, encoder)))
+                    manifest["words"][key] = entry = entry_of(path)
+                    write_manifest(self.folder, manifest)
+        except PermissionError:  # somebody else's store, read-only: then once per process
+            return _all_words(self.pairs, encoder)
+        words = map_array(self.folder, entry, np.int32, 2)
+        if len(words) != len(self.pairs.captions):
+            raise broken(self.folder, f"{entry['name']} holds {len(words):,} captions")
+        return words
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Store":
+        """A store that `pack` made, with the pairs it was made from.
+
+        Checksums are compared where a file's size or time is not the recorded one, as after a copy.
+
+        Raises:
+            MissingFile: no store there, or not all of one.
+            DataError: of another version, or damaged; says which images.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise MissingFile(f"there is no packed store {folder}; make one: mmret data --help")
+        manifest = read_manifest(folder)
+        for part in ("images", "captions"):
+            if damage := damage_of(folder, manifest[part]):
+                raise broken(folder, damage)
+        return _open(folder, manifest, _read_pairs(folder, manifest))
+
+
+def pack(
+    pairs: Pairs | Store,
+    size: int,
+    folder: str | Path | None = None,
+    *,
+    max_unreadable: float = 0.01,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Store:
+    """Pack the images of a data set at one size, or open the store where that is done already.
+
+    It is done again where a photo's name, size or time has changed, and only for the part of a
+    store that is missing or damaged. Stopped at any moment, by whatever, the next call goes on.
+
+    Args:
+        pairs: what to pack; a Store of that size is given back as it is.
+        size: pixels along each side; the shorter side is scaled to it, the middle is kept.
+        folder: where to put the store; by default a place of its own in the cache folder.
+        max_unreadable: share of images that may be left out before that is an error.
+        workers: processes; as many as there are processors by default.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The store. Images that cannot be read are warned of once and are missing from its `pairs`,
+        where one line of `skipped` counts and names them.
+
+    Raises:
+        DataError: too many images cannot be read, too little room on the disk (asked before
+            anything is written), or a folder that holds something else.
+    """
+    if getattr(current_process(), "_inheriting", False):
+        # A worker of ours is reading the caller's script, and would wait for its own parent.
+        raise DataError(NO_GUARD)
+    if isinstance(pairs, Store):
+        if pairs.size != size:
+            raise DataError(
+                f"the store holds images of {pairs.size} pixels, {size} are wanted; pack the pairs "
+                "at that size"
+            )
+        return pairs
+    if not 0 <= max_unreadable <= 1:
+        raise DataError(f"max_unreadable is {max_unreadable}; it is a share, from 0 to 1")
+    if not 1 <= size <= 4096:
+        raise DataError(f"size is {size}; it is a number of pixels, from 1 to 4096")
+    if not len(pairs):
+        raise DataError("there are no images to pack; give pairs with at least one")
+    folder = Path(folder) if folder is not None else _usual_folder(pairs, size)
+    keys = {"images": _images_key(pairs, size), "captions": _captions_key(pairs)}
+    if folder.exists():
+        strangers = [name for name in sorted(os.listdir(folder)) if not OURS.fullmatch(name)]
+        if strangers:
+            raise DataError(
+                f"{folder} holds {strangers[0]}, which is not part of a packed store; give a "
+                "folder of its own"
+            )
+    manifest = _sound(folder, keys, quiet=True)
+    if manifest is None:
+        _reserve(folder, keys["images"], len(pairs), size)
+        with locked(folder):
+            manifest = _sound(folder, keys, quiet=False)  # another process may have made it
+            if manifest is None:
+                manifest = _make(folder, pairs, size, keys, workers, progress)
+    return _open(folder, manifest, _readable(pairs, manifest, max_unreadable))
+
+
+def _make(
+    folder: Path, pairs: Pairs, size: int, keys: dict[str, str], workers: int | None, progress: bool
+) -> dict[str, Any]:
+    """Make what is missing, write the manifest, and only then delete what it no longer names."""
+    try:
+        old = read_manifest(folder)
+    except DataError:
+        old = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
+    images = old["images"]
+    same = images["key"] == keys["images"]
+    if not same or damage_of(folder, images):
+        written = read_spans(
+            folder / f"images-{keys['images']}.npy", pairs.images, size,
+            known=spans_of(images) if same else {}, workers=workers, progress=progress,
+        )  # fmt: skip
+        images = {"key": keys["images"], **written}
+    captions, words = old["captions"], old["words"]
+    if images["unreadable"] != old["images"].get("unreadable"):
+        words = {}
+    if captions["key"] != keys["captions"] or damage_of(folder, captions):
+        path = folder / f"captions-{keys['captions']}.json"
+        record = _pairs_json(pairs)
+        write_whole(path, lambda file: file.write(record.encode()))
+        captions, words = {"key": keys["captions"], **entry_of(path)}, {}
+    manifest = {
+        "format": "mmret store", "version": VERSION, "size": size,
+        "images": images, "captions": captions, "words": words,
+    }  # fmt: skip
+    write_manifest(folder, manifest)
+    named = {entry["name"] for entry in (images, captions, *words.values())}
+    for name in os.listdir(folder):
+        if name not in {*named, "manifest.json", ".lock"}:
+            # Windows keeps a file that some process still has mapped; the next call gets it.
+            try:
+                (folder / name).unlink()
+            except OSError:
+                continue
+    return manifest
+
+
+# ---------------------------------------------------------------------------- what is in a store
+
+
+def _open(folder: Path, manifest: dict[str, Any], pairs: Pairs) -> Store:
+    pixels = map_array(folder, manifest["images"], np.uint8, 4)
+    count, size = manifest["images"]["rows"], manifest["size"]
+    if pixels.shape != (count, 3, size, size):
+        raise broken(folder, f"{manifest['images']['name']} has shape {pixels.shape}")
+    unreadable = [int(row) for row in manifest["images"]["unreadable"]]
+    rows = np.delete(np.arange(count), unreadable)
+    if len(rows) != len(pairs):
+        raise broken(folder, f"it holds {len(rows):,} images for {len(pairs):,} in its captions")
+    return Store(folder, pairs, pixels, rows, manifest)
+
+
+def _readable(pairs: Pairs, manifest: dict[str, Any], max_unreadable: float) -> Pairs:
+    """The pairs without the images at fault, or an error if those are too many."""
+    faults = {int(row): why for row, why in manifest["images"]["unreadable"].items()}
+    if not faults:
+        return pairs
+    count = len(pairs)
+    named = "; ".join(faults[row] for row in sorted(faults)[:NAMED])
+    if len(faults) == count:
+        raise DataError(f"none of the {count:,} images can be read; fetch them again. {named}")
+    more = f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
+    summary = f"{len(faults):,} of {count:,} images could not be read: {named}{more}"
+    if len(faults) > max_unreadable * count:
+        raise DataError(
+            f"{len(faults) / count:.1%} of the images cannot be read, more than the "
+            f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
+            f"pass a larger max_unreadable. {summary}"
+        )
+    warnings.warn(summary, stacklevel=3)
+    left = pairs.subset([row for row in range(count) if row not in faults])
+    return replace(left, skipped=(*left.skipped, summary))
+
+
+def _sound(folder: Path, keys: dict[str, str], *, quiet: bool) -> dict[str, Any] | None:
+    """The manifest, if what it names was made from these inputs and is undamaged."""
+    try:
+        manifest = read_manifest(folder)
+    except MissingFile:
+        return None
+    except DataError as error:
+        if not quiet:
+            warnings.warn(f"packing again, because {error}", stacklevel=4)
+        return None
+    for part, key in keys.items():
+        if manifest[part]["key"] != key:
+            return None
+        if damage := damage_of(folder, manifest[part]):
+            if not quiet:
+                warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=4)
+            return None
+    return manifest
+
+
+def _pairs_json(pairs: Pairs) -> str:
+    record = {field.name: getattr(pairs, field.name) for field in fields(pairs)}
+    record["images"] = [str(path) for path in pairs.images]
+    record["owner"] = pairs.owner.tolist()
+    try:
+        return json.dumps(record, default=lambda number: number.item())  # numpy's ids
+    except (AttributeError, TypeError, ValueError) as error:
+        raise DataError(f"the pairs hold something that json does not ({error})") from None
+
+
+def _read_pairs(folder: Path, manifest: dict[str, Any]) -> Pairs:
+    path = folder / manifest["captions"]["name"]
+    try:
+        record = json.loads(path.read_bytes())
+        record["images"] = [Path(name) for name in record["images"]]
+        pairs = Pairs(**record)
+    except (ValueError, TypeError, KeyError) as error:
+        raise broken(folder, f"{path.name} does not hold what it should ({error})") from None
+    if len(pairs) != manifest["images"]["rows"]:
+        raise broken(folder, f"{path.name} has {len(pairs):,} images")
+    return _readable(pairs, manifest, 1.0)
+
+
+def _all_words(pairs: Pairs, encoder: Tokenizes) -> npt.NDArray[np.int32]:
+    parts = []
+    for start in range(0, len(pairs.captions), 4096):
+        tokens = encoder.tokenize(pairs.captions[start : start + 4096])
+        ids = np.asarray(tokens["input_ids"], np.int32)
+        parts.append(np.where(np.asarray(tokens["attention_mask"], bool), ids, -1))
+    words = np.full((len(pairs.captions), max(part.shape[1] for part in parts)), -1, np.int32)
+    for number, part in enumerate(parts):
+        words[number * 4096 : number * 4096 + len(part), : part.shape[1]] = part
+    return words
+
+
+# ---------------------------------------------------------------------------- keys
+
+
+def _key(*parts: str) -> str:
+    digest = hashlib.sha256(str(VERSION).encode())
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def _images_key(pairs: Pairs, size: int) -> str:
+    """Changes with the size and with any photo's name, length or time."""
+    lines = [str(size)]
+    for path in pairs.images:
+        try:
+            status = path.stat()
+            lines.append(f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}")
+        except (OSError, ValueError):  # missing, or a NUL in its name: packing will name it
+            lines.append(f"{path}\0")
+    return _key("images", *lines)
+
+
+def _captions_key(pairs: Pairs) -> str:
+    return _key("captions", _pairs_json(pairs))
+
+
+def _usual_folder(pairs: Pairs, size: int) -> Path:
+    place = _key("folder", *(str(path.absolute()) for path in pairs.images))
+    title = re.sub(r"[^\w.+-]+", "_", f"{pairs.name or 'pairs'}-{pairs.split or 'all'}")
+    return cache_folder() / "stores" / f"{title[:60]}-{size}px-{place[:8]}"
+
+
+def _reserve(folder: Path, key: str, count: int, size: int) -> None:
+    """Make the folder, if the disk has room for what is still to be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be made ({error.strerror}); give another folder"
+        ) from None
+    needed = count * 3 * size * size
+    # What an earlier, unfinished call has written counts: it is not written again.
+    here = sum(
+        getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
+        for path in folder.glob(f"images-{key}*")
+    )
+    free = shutil.disk_usage(folder).free
+    if needed - min(here, needed) + ROOM > free:
+        raise DataError(
+            f"{count:,} images at {size} x {size} pixels take {needed / 2**30:.1f} GiB, and "
+            f"{folder} has {free / 2**30:.1f} GiB free: make room there, name another folder "
+            "(MMRET_CACHE moves them all), or take a smaller size, or a part of the images "
+            "(pairs.subset)"
+        )
