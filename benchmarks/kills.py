@@ -1,12 +1,14 @@
 """Kill it at any moment, start it again: is everything there, to the byte?
 
-    python benchmarks/kills.py                 60 kills, about 5 minutes
-    python benchmarks/kills.py --kills 1       one for each of the four tasks
+    python benchmarks/kills.py                                 60 kills of data, about 5 minutes
+    python benchmarks/kills.py --kills 100 --tasks train       100 kills of training, an hour
 
-Four tasks, each first run undisturbed: fetching a file, unpacking an archive, packing a store with
-two worker processes, loading batches. Then each is killed (SIGKILL) at a random moment of its
-work and started again. In between no half-written file may carry a final name; in the end all
-final bytes must be those of the undisturbed run. The exit status says whether they were.
+Five tasks, each first run undisturbed: fetching a file, unpacking an archive, packing a store with
+two worker processes, loading batches; and training, with a snapshot after every step, so that it
+is killed while it saves too. Then each is killed (SIGKILL) at a random moment of its work and
+started again. In between no half-written file may carry a final name; in the end all final bytes
+(of training: all weights) must be those of the undisturbed run. The exit status says whether they
+were.
 """
 
 import argparse
@@ -27,7 +29,8 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).parent
-TASKS = ("fetch", "unpack", "pack", "load")
+DATA_TASKS = ("fetch", "unpack", "pack", "load")
+TASKS = (*DATA_TASKS, "train")
 EPOCHS = 3
 
 
@@ -83,6 +86,26 @@ def load(home: Path, target: Path, extra: str) -> None:
             print(epoch, step, digest.hexdigest()[:16], flush=True)
             time.sleep(0.005)  # as if it trained
         start = 0
+
+
+def train(home: Path, target: Path, extra: str) -> None:
+    """Prints the digest of all weights when it is done."""
+    import torch
+
+    from mmret_lib.data import load_pairs
+    from mmret_lib.recipes import build_loss, build_model
+    from mmret_lib.training import TrainConfig, Trainer
+
+    torch.set_num_threads(1)
+    pairs = load_pairs("scenes", root=home / "world", split="train", size=48, progress=False)
+    model = build_model("simclr", pairs, image_weights=None, text_weights=None)
+    config = TrainConfig(epochs=3, batch_size=8, device="cpu", validate=False, snapshot_minutes=0)
+    trainer = Trainer(model, build_loss("simclr"), pairs, config, folder=target, progress=False)
+    print("begins", flush=True)
+    trainer.fit(resume=True)
+    state = model.state_dict()
+    parts = b"".join(state[name].numpy().tobytes() for name in sorted(state))
+    print(hashlib.sha256(parts).hexdigest(), flush=True)
 
 
 # ---------------------------------------------------------------------------- in the parent
@@ -171,6 +194,29 @@ def kill_loading(home: Path, kills: int, random_: random.Random) -> list[tuple[b
     return outcomes
 
 
+def kill_training(home: Path, kills: int, random_: random.Random) -> list[tuple[bool, bool]]:
+    """Each kill hits the run that goes on from the one before; a finished run begins anew."""
+    process = start("train", home, home / "undisturbed", "")
+    began = time.perf_counter()
+    expected = finish(process)
+    whole = time.perf_counter() - began
+    outcomes: list[tuple[bool, bool]] = []
+    target = home / "killed"
+    waiting = 0
+    while len(outcomes) + waiting < kills:
+        process = start("train", home, target, "")
+        time.sleep(random_.uniform(0, 0.8 * whole))
+        process.kill()
+        process.communicate()
+        waiting += 1
+        if waiting == 5 or len(outcomes) + waiting == kills:
+            same = finish(start("train", home, target, "")) == expected
+            outcomes += [(True, same)] * waiting
+            waiting = 0
+            shutil.rmtree(target)
+    return outcomes
+
+
 def prepare(home: Path) -> None:
     rng = np.random.default_rng(0)
     (home / "photos").mkdir()
@@ -188,7 +234,7 @@ def prepare(home: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=15, help="for each task")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(DATA_TASKS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="folder for kills.md")
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
@@ -196,7 +242,7 @@ def main() -> None:
     parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.task:
-        task: Callable = {"fetch": fetch, "unpack": unpack, "pack": pack, "load": load}[args.task]
+        task: Callable = globals()[args.task]
         return task(args.home, args.target, os.environ["MMRET_EXTRA"])
 
     sys.path.insert(0, str(HERE.parent / "tests"))
@@ -216,6 +262,8 @@ def main() -> None:
         for task in args.tasks:
             if task == "load":
                 outcomes = kill_loading(home, args.kills, random_)
+            elif task == "train":
+                outcomes = kill_training(home, args.kills, random_)
             else:
                 outcomes = kill_files(task, home, extra, args.kills, random_)
             sound, same = (sum(column) for column in zip(*outcomes, strict=True))
@@ -224,12 +272,13 @@ def main() -> None:
             print(lines[-1], flush=True)
     text = (
         "# Killed at random moments, and started again\n\n"
-        f"`python benchmarks/kills.py --kills {args.kills} --seed {args.seed}`\n\n"
+        f"`python benchmarks/kills.py --kills {args.kills} --seed {args.seed} "
+        f"--tasks {' '.join(args.tasks)}`\n\n"
         + "\n".join(lines) + "\n"
     )  # fmt: skip
     print(text)
     if args.out:
-        (args.out / "kills.md").write_text(text, encoding="utf-8")
+        (args.out / f"kills-{'-'.join(args.tasks)}.md").write_text(text, encoding="utf-8")
     sys.exit(failed > 0)
 
 

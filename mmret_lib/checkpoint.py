@@ -2,11 +2,13 @@
 
     RUN/run.json      what was trained on what, with which settings, and the figures it reached
     RUN/history.csv   one row per epoch
-    RUN/model/        the model itself (see `DualEncoder.save`)
+    RUN/model/        the model itself (see `DualEncoder.save`), after the last epoch
+    RUN/best/         the model of the epoch with the best validation figures
 
 The folder has its name only once all of it is written, and nothing in it is ever unpickled.
 """
 
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from mmret_lib.training import History, TrainConfig
 from mmret_lib.weights import read_json, refuse_pickle, whole_folder, write_json
 
 RUN_VERSION = 1
-HOLDS = {"run.json", "history.csv", "model"}
+KEPT = ("best", "tensorboard")  # what training has put there itself
+HOLDS = {"run.json", "history.csv", "model", "snapshots", *KEPT}
 _ENTRIES = {
     "loss": str, "loss_settings": dict, "data": dict, "config": dict, "figures": dict,
     "made_by": dict,
@@ -53,13 +56,16 @@ def save_run(
     loss: str, loss_settings: dict[str, Any], data: dict[str, Any], figures: dict[str, Any],
     made_by: dict[str, str],
 ) -> None:  # fmt: skip
-    """Write a run folder; an older run of that name is replaced.
+    """Write a run folder; an older run of that name is replaced, snapshots are no longer needed.
 
     Raises:
         DataError: the folder holds other things, which replacing it would delete.
     """
     with whole_folder(Path(folder), HOLDS) as draft:
         model.save(draft / "model")
+        for name in KEPT:
+            if (Path(folder) / name).is_dir():
+                shutil.copytree(Path(folder) / name, draft / name)
         pd.DataFrame(history.rows).to_csv(draft / "history.csv", index=False)
         record = {
             "format": "mmret run", "version": RUN_VERSION, "loss": loss,

@@ -108,9 +108,12 @@ def train(
     text_weights: str = "auto",
     pooling: Literal["first", "mean"] = "first",
     max_unreadable: float = 0.01,
+    resume: bool = False,
     config: Config = DEFAULT,
 ) -> None:
     """Train one model on any data set and report its recall.
+
+    Stopped by whatever, the same command with --resume goes on at the very step.
 
     Args:
         data: the data set; "scenes" is the built-in world and needs no root.
@@ -129,17 +132,24 @@ def train(
         text_weights: auto (what helps most), none, mini or pretrained.
         pooling: what stands for a caption: its first token, or the mean of all.
         max_unreadable: share of images that may be unreadable before training refuses to start.
+        resume: go on with the training in the run folder, or begin where there is none.
         config: how to train.
     """
-    from mmret_lib.checkpoint import save_run
+    from mmret_lib.checkpoint import HOLDS, save_run
     from mmret_lib.data.store import Store, pack
+    from mmret_lib.devices import pick_device
     from mmret_lib.recipes import build_loss, build_model, made_by
-    from mmret_lib.training import Trainer, pick_device, validate
+    from mmret_lib.training import Trainer, validate
+    from mmret_lib.weights import refuse_strangers
 
     pick_device(config.device)  # a mistake here should show before minutes of preparation
     train_split, usual_val, _ = SPLITS[data]
     split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
+    refuse_strangers(out, HOLDS)
+    if resume and (out / "run.json").exists() and not (out / "snapshots").exists():
+        print(f"{out} is finished already; there is nothing to resume")
+        return
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
     pairs = _load(data, root, split)
     model = build_model(
@@ -152,8 +162,8 @@ def train(
         return pack(pairs, model.image.image_size, max_unreadable=max_unreadable)
 
     validation = packed(_load(data, root, val_split)) if _none(val_split or "none") else None
-    trainer = Trainer(model, loss_module, packed(pairs), config, validation=validation)
-    history = trainer.fit()
+    trainer = Trainer(model, loss_module, packed(pairs), config, validation=validation, folder=out)
+    history = trainer.fit(resume=resume)
     waited = history.waiting_seconds / history.training_seconds
     print(
         f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs), "
@@ -195,7 +205,8 @@ def evaluate(
     """
     from mmret_lib.ceiling import best_possible
     from mmret_lib.data.store import pack
-    from mmret_lib.training import pick_device, validate
+    from mmret_lib.devices import pick_device
+    from mmret_lib.training import validate
     from mmret_lib.weights import write_json
 
     model, pairs, title = _open_run(run, data, root, split)
@@ -263,9 +274,9 @@ def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str 
         out: folder for the weights and the recipe.
         device: auto takes the GPU if there is one.
     """
+    from mmret_lib.devices import pick_device
     from mmret_lib.pretrain import distil_text, pretrain_image
     from mmret_lib.recipes import made_by
-    from mmret_lib.training import pick_device
     from mmret_lib.weights import write_json
 
     make = pretrain_image if part == "image" else distil_text

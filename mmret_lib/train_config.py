@@ -52,13 +52,47 @@ class TrainConfig:
     """auto: the GPU if there is one"""
     seed: int = 0
     """decides the order, the captions, the augmentation and the dropout"""
+    chunk_size: int = 0
+    """gradient caching: pairs that go through the model at a time, so that a batch of any size
+    takes no more memory; 0 sends the whole batch through at once"""
+    patience: int = 0
+    """epochs without a better sum of recalls on the validation pairs before training stops; 0
+    never stops early"""
+    snapshot_minutes: float = 5.0
+    """minutes between two snapshots to resume from, besides one after each epoch; 0 takes one
+    after every step"""
+    compile: bool = False
+    """compile the model first (torch.compile): minutes to start, then faster on a recent GPU"""
+    tensorboard: bool = False
+    """also write the history for TensorBoard, beside the snapshots"""
 
     def __post_init__(self) -> None:
         for name, low, high in (
             ("epochs", 1, math.inf), ("batch_size", 2, math.inf), ("backbone_lr", 0, 1),
             ("projection_lr", 0, 1), ("weight_decay", 0, 1), ("warmup", 0, 1), ("gamma", 0, 1),
-            ("clip", 0, math.inf),
+            ("clip", 0, math.inf), ("chunk_size", 0, math.inf), ("patience", 0, math.inf),
+            ("snapshot_minutes", 0, math.inf),
         ):  # fmt: skip
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise DataError(f"{name} is {value}; it must lie in {low}…{high}")
+
+
+def enough_epochs(images: int, batch_size: int) -> int:
+    """7, or on a small data set as many as make 430 steps."""
+    return max(EPOCHS, math.ceil(FEWEST_STEPS / max(1, images // batch_size)))
+
+
+def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
+    """What the peak rates are multiplied by at ``step`` (from 0)."""
+    assert config.epochs is not None  # the trainer fills it in
+    total = config.epochs * steps_per_epoch
+    rising = min(1.0, (step + 1) / (config.warmup * total)) if config.warmup else 1.0
+    if config.schedule == "cosine":
+        begin = config.warmup * total
+        progress = max(0.0, step - begin) / max(1.0, total - begin)
+        return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if config.schedule == "multistep":
+        passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
+        return rising * config.gamma**passed
+    return rising

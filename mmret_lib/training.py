@@ -1,17 +1,23 @@
 """The training loop: the same call on a laptop's CPU and on a GPU.
 
-    trainer = Trainer(model, SimCLR(), pairs, TrainConfig(epochs=8), validation=val_pairs)
-    history = trainer.fit()
+    trainer = Trainer(model, SimCLR(), pairs, TrainConfig(), validation=val_pairs, folder="run")
+    history = trainer.fit(resume=True)
 
 A step is: gather a batch, move it to the device, augment it there, embed both branches, take the
-loss, step. Mixed precision follows from what the device can do.
+loss, step. Mixed precision follows from what the device can do. Given a folder, training keeps
+snapshots there, and the same two lines, run again after a session was lost, go on at the very step.
 """
 
 import contextlib
-import math
+import hashlib
+import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,14 +26,15 @@ from tqdm.auto import tqdm
 from mmret_lib.data.loader import AUGMENTATIONS, Batch, Loader
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
+from mmret_lib.devices import pick_device, pick_precision
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
+from mmret_lib.grad_cache import cached_backward
 from mmret_lib.metrics import Report, evaluate
-from mmret_lib.train_config import EPOCHS, FEWEST_STEPS, TrainConfig
+from mmret_lib.snapshots import Snapshots
+from mmret_lib.train_config import TrainConfig, enough_epochs, rate_factor
 
-__all__ = [
-    "History", "TrainConfig", "Trainer", "pick_device", "pick_precision", "validate",
-]  # fmt: skip
+__all__ = ["History", "TrainConfig", "Trainer", "validate"]
 
 
 @dataclass
@@ -42,6 +49,19 @@ class History:
         return [row[name] for row in self.rows if name in row]
 
 
+@dataclass
+class Progress:
+    """Where a training stands: all that `fit` needs besides weights, optimiser and chance."""
+
+    epoch: int = 0  # epochs that are done
+    step: int = 0  # steps of the next one that are done
+    losses: list[Tensor] = field(default_factory=list)  # theirs, scalars
+    seconds: float = 0.0  # spent on them
+    history: History = field(default_factory=History)
+    best_epoch: int = 0  # from 1; 0: none was measured
+    best_rsum: float = -1.0
+
+
 class Trainer:
     """Trains a model on pairs with a loss.
 
@@ -51,6 +71,9 @@ class Trainer:
         pairs: training pairs, packed here unless they are already.
         config: the knobs.
         validation: pairs to measure recall on after each epoch.
+        folder: where to keep snapshots and the best model (``folder/snapshots``, ``folder/best``);
+            without one nothing is kept and nothing can be resumed.
+        on_epoch: called with the history after each epoch, such as `figures.LiveCurve()`.
         progress: show progress bars.
 
     Raises:
@@ -65,6 +88,8 @@ class Trainer:
         config: TrainConfig | None = None,
         *,
         validation: Pairs | Store | None = None,
+        folder: str | Path | None = None,
+        on_epoch: Callable[[History], object] | None = None,
         progress: bool = True,
     ):
         config = config or TrainConfig()
@@ -88,7 +113,9 @@ class Trainer:
             data, data.words(model.text), config.batch_size, captions=config.captions,
             seed=config.seed, pin_memory=self.device.type == "cuda",
         )  # fmt: skip
-        self.progress = progress
+        self.folder = Path(folder) if folder is not None else None
+        self.snapshots = Snapshots(self.folder / "snapshots") if self.folder else None
+        self.on_epoch, self.progress = on_epoch, progress
         model.train_only(config.train)
         groups = model.parameter_groups(
             config.backbone_lr, config.projection_lr, config.weight_decay
@@ -104,87 +131,262 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.dtype == torch.float16 and self.device.type == "cuda"
         )
+        self.embed = torch.compile(model) if config.compile else model
 
-    def fit(self) -> History:
-        """Train for all epochs.
+    def fit(self, *, resume: bool = False) -> History:
+        """Train for all epochs, or until the validation figures no longer get better.
+
+        Args:
+            resume: go on from the newest snapshot in the folder, in mid-epoch if need be; where
+                there is none, begin. On a CPU the end is the same to the last bit as without the
+                break, on a GPU as far as its own sums repeat.
 
         Raises:
-            FloatingPointError: the loss stopped being finite (names epoch and step).
+            FloatingPointError: the loss stopped being finite (names epoch, step and images).
+            DataError: no memory for the batch; a snapshot of another training, or one that would
+                be overwritten, or none that can be read.
         """
-        config, history = self.config, History()
+        config = self.config
         epochs = config.epochs or 0  # filled in by __init__
         torch.manual_seed(config.seed)
-        generator = torch.Generator().manual_seed(config.seed)
+        state = self._resumed(resume)
         bar = tqdm(
-            total=epochs * len(self.loader), unit="step", disable=not self.progress,
-            desc=type(self.loss).__name__,
+            total=epochs * len(self.loader), initial=state.epoch * len(self.loader) + state.step,
+            unit="step", disable=not self.progress, desc=type(self.loss).__name__,
         )  # fmt: skip
         with bar:
-            for epoch in range(epochs):
-                started, losses = time.perf_counter(), []
-                self.model.train()
-                self.loss.train()
-                for step, batch in enumerate(_timed(self.loader.epoch(epoch), history)):
-                    batch = batch.to(self.device)
-                    images = batch.images
-                    if config.augment != "none":
-                        images = AUGMENTATIONS[config.augment](images, generator)
-                    with self._autocast():
-                        image_emb, text_emb = self.model(images, batch.tokens)  # both (B, D)
-                    loss = self._loss_of(image_emb, text_emb, batch, epoch, step)
-                    self._step(loss)
-                    losses.append(loss.detach())
-                    bar.update()
-                mean_loss = torch.stack(losses).mean().item()
-                seconds = time.perf_counter() - started
-                history.training_seconds += seconds
-                row = {
-                    "epoch": epoch + 1,
-                    "loss": mean_loss,
-                    "lr": self._rate(),
-                    "seconds": seconds,
-                }
-                if self.validation is not None and config.validate:
-                    report = validate(self.model, self.validation)
-                    row |= {name: value for name, value in report.as_dict().items() if "2" in name}
-                    bar.set_postfix(loss=f"{mean_loss:.3f}", t2i_r1=f"{row['t2i_r1']:.1f}")
-                else:
-                    bar.set_postfix(loss=f"{mean_loss:.3f}")
-                history.rows.append(row)
+            while state.epoch < epochs and not self._enough(state):
+                self._train_epoch(state, bar)
+                row = self._close_epoch(state)
+                named = {"loss": f"{row['loss']:.3f}"}
+                bar.set_postfix(
+                    named | ({"t2i_r1": f"{row['t2i_r1']:.1f}"} if "t2i_r1" in row else {})
+                )
+                self._snapshot(state)
+                if self.on_epoch:
+                    self.on_epoch(state.history)
         self.model.eval()
-        return history
+        return state.history
 
-    def _loss_of(self, image_emb: Tensor, text_emb: Tensor, batch, epoch: int, step: int) -> Tensor:
-        where = f"epoch {epoch + 1}, step {step + 1} of {len(self.loader)}"
+    def _train_epoch(self, state: Progress, bar: Any) -> None:
+        """The rest of an epoch, step by step."""
+        self.model.train()
+        self.loss.train()
+        history, saved = state.history, time.monotonic()
+        mark = time.perf_counter()
+        for batch in _timed(self.loader.epoch(state.epoch, state.step), history):
+            state.losses.append(self._train_step(batch.to(self.device), state))
+            state.step += 1
+            bar.update()
+            due = time.monotonic() - saved >= 60 * self.config.snapshot_minutes
+            if self.snapshots is not None and due:
+                state.seconds += time.perf_counter() - mark
+                self._snapshot(state)
+                saved, mark = time.monotonic(), time.perf_counter()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        state.seconds += time.perf_counter() - mark
+
+    def _train_step(self, batch: Batch, state: Progress) -> Tensor:
+        """One step of the optimiser; returns the loss, detached, without waiting for it."""
+        config, images = self.config, batch.images
+        where = f"epoch {state.epoch + 1}, step {state.step + 1} of {len(self.loader)}"
+        if config.augment != "none":
+            # Drawn anew for every step from its number: nothing to keep, wherever training stops.
+            number = state.epoch * len(self.loader) + state.step
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
+            images = AUGMENTATIONS[config.augment](images, generator)
+
+        def loss_of(image_emb: Tensor, text_emb: Tensor) -> Tensor:
+            return self._loss_of(image_emb, text_emb, batch, where)
+
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            if config.chunk_size:
+                loss = cached_backward(
+                    self.model, images, batch.tokens, loss_of, config.chunk_size,
+                    scale=self.scaler.scale, autocast=self._autocast,
+                )  # fmt: skip
+            else:
+                with self._autocast():
+                    image_emb, text_emb = self.embed(images, batch.tokens)  # both (B, D)
+                loss = loss_of(image_emb, text_emb)
+                self.scaler.scale(loss).backward()
+                loss = loss.detach()
+        except torch.OutOfMemoryError as error:
+            raise DataError(
+                f"{where}: {self.device} has no memory for batches of {config.batch_size} pairs "
+                f"({str(error).partition('.')[0]}). Set chunk_size={config.batch_size // 4} or so "
+                "(the same batch, sent through the model in pieces), or a smaller batch_size."
+            ) from None
+        if config.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.parameters, config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        return loss
+
+    def _loss_of(self, image_emb: Tensor, text_emb: Tensor, batch: Batch, where: str) -> Tensor:
         try:
             loss = self.loss(
                 image_emb, text_emb, image_ids=batch.image_ids, caption_ids=batch.caption_ids
             )
+            what = f"the loss is {loss.item()}" if not torch.isfinite(loss) else ""
         except ValueError as error:
-            raise FloatingPointError(f"{where}: {error}. Try a lower learning rate.") from error
-        if not torch.isfinite(loss):
+            what = str(error)
+        if what:
+            shown = ", ".join(map(str, batch.image_ids[:5].tolist()))
             raise FloatingPointError(
-                f"{where}: the loss is {loss.item()}. Try a lower learning rate."
+                f"{where} (images {shown}, …): {what}. Try a lower learning rate."
             )
         return loss
 
-    def _step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if self.config.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
+    def _close_epoch(self, state: Progress) -> dict[str, float]:
+        """Write the epoch's row of the history, measured on validation pairs if there are any."""
+        history = state.history
+        row: dict[str, float] = {
+            "epoch": state.epoch + 1,
+            "loss": torch.stack(state.losses).mean().item(),
+            "lr": float(self.schedule.get_last_lr()[-1]),
+            "seconds": state.seconds,
+        }
+        history.training_seconds += state.seconds
+        if self.validation is not None and self.config.validate:
+            report = validate(self.model, self.validation)
+            row |= {name: value for name, value in report.as_dict().items() if "2" in name}
+            rsum = sum(value for name, value in row.items() if name[3:5] == "_r")
+            if rsum > state.best_rsum:
+                state.best_rsum, state.best_epoch = rsum, state.epoch + 1
+                if self.folder:
+                    best = self.folder / "best"
+                    self._or_warn(lambda: self.model.save(best), "the best model")
+        history.rows.append(row)
+        if self.config.tensorboard and self.folder:
+            from torch.utils.tensorboard import SummaryWriter  # an extra, asked for by name
+
+            with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+                for name, value in row.items():
+                    writer.add_scalar(name, value, state.epoch + 1)
+        state.epoch, state.step, state.losses, state.seconds = state.epoch + 1, 0, [], 0.0
+        return row
+
+    def _enough(self, state: Progress) -> bool:
+        """Whether the validation figures have not got better for as long as is waited."""
+        waited = state.epoch - state.best_epoch
+        return bool(self.config.patience and state.best_epoch and waited >= self.config.patience)
+
+    # ------------------------------------------------------------------------ snapshots
+
+    def _snapshot(self, state: Progress) -> None:
+        if self.snapshots is None:
+            return
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"loss.{name}": value for name, value in self.loss.state_dict().items()}
+        for number, entries in optimizer["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in entries.items()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        if state.losses:
+            tensors["losses"] = torch.stack(state.losses)
+        facts = {
+            "training": self._identity,
+            "epoch": state.epoch, "steps": state.step, "seconds": state.seconds,
+            "history": asdict(state.history),
+            "best": [state.best_epoch, state.best_rsum],
+            "groups": optimizer["param_groups"],
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }  # fmt: skip
+        done, snapshots = state.epoch * len(self.loader) + state.step, self.snapshots
+        self._or_warn(lambda: snapshots.save(done, tensors, facts), "a snapshot")
+
+    def _or_warn(self, save: Callable[[], object], what: str) -> None:
+        """A disk that is full costs a snapshot, not the training."""
+        try:
+            save()
+        except OSError as error:
+            warnings.warn(
+                f"{what} could not be saved in {self.folder} ({error}); training goes on, and what "
+                "was saved before stays. Make room or mend the disk",
+                stacklevel=2,
+            )
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """What must not change between two parts of one training, as json holds it."""
+        pairs = self.loader.store.pairs
+        content = json.dumps([pairs.captions, pairs.owner.tolist(), [p.name for p in pairs.images]])
+        config = asdict(self.config)
+        for free in ("device", "snapshot_minutes", "tensorboard", "compile"):
+            config.pop(free)
+        return json.loads(json.dumps({
+            "config": config,
+            "loss": type(self.loss).__name__,
+            "data": f"{len(pairs)} images, sha256 {hashlib.sha256(content.encode()).hexdigest()}",
+        }))  # fmt: skip
+
+    def _resumed(self, resume: bool) -> Progress:
+        """Where to begin: at a snapshot, whose weights and states are put in place, or at 0."""
+        if self.snapshots is None:
+            if resume:
+                raise DataError("there is nothing to resume without a folder; give Trainer one")
+            return Progress()
+        if not resume:
+            if self.snapshots.steps():
+                raise DataError(
+                    f"{self.snapshots.folder} holds a training that was not finished: go on with "
+                    "it (resume), or delete that folder"
+                )
+            return Progress()
+        found = self.snapshots.newest()
+        if found is None:
+            return Progress()
+        tensors, facts = found
+        for name, mine in self._identity.items():
+            if facts["training"][name] != mine:
+                theirs = facts["training"][name]
+                if isinstance(mine, dict):
+                    odd = sorted(key for key in mine if theirs.get(key) != mine[key])
+                    name = f"{name} ({', '.join(odd)})"
+                    theirs = {key: theirs.get(key) for key in odd}
+                raise DataError(
+                    f"{self.snapshots.folder} is of a training with another {name}: {theirs}. "
+                    "Resume with the same, or begin in another folder."
+                )
+        self._put_in_place(tensors, facts)
+        losses = list(tensors["losses"].to(self.device)) if "losses" in tensors else []
+        return Progress(
+            facts["epoch"], facts["steps"], losses, facts["seconds"], History(**facts["history"]),
+            *facts["best"],
+        )  # fmt: skip
+
+    def _put_in_place(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            length = len(prefix)
+            return {k[length:]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.model.load_state_dict(part("model."))
+        self.loss.load_state_dict(part("loss."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer.").items():
+            number, _, name = key.partition(".")
+            if value.ndim:  # laid out like its parameter: the fused step walks both side by side
+                value = torch.empty_like(self.parameters[int(number)]).copy_(value)
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
+        self.schedule.load_state_dict(facts["schedule"])
+        self.scaler.load_state_dict(facts["scaler"])
+        torch.set_rng_state(tensors["random.cpu"])
+        if self.device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
-
-    def _rate(self) -> float:
-        return float(self.schedule.get_last_lr()[-1])
 
 
 def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:
@@ -198,54 +400,8 @@ def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:
         yield batch
 
 
-def enough_epochs(images: int, batch_size: int) -> int:
-    """7, or on a small data set as many as make 430 steps."""
-    return max(EPOCHS, math.ceil(FEWEST_STEPS / max(1, images // batch_size)))
-
-
-def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
-    """What the peak rates are multiplied by at ``step`` (from 0)."""
-    assert config.epochs is not None  # the trainer fills it in
-    total = config.epochs * steps_per_epoch
-    rising = min(1.0, (step + 1) / (config.warmup * total)) if config.warmup else 1.0
-    if config.schedule == "cosine":
-        begin = config.warmup * total
-        progress = max(0.0, step - begin) / max(1.0, total - begin)
-        return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    if config.schedule == "multistep":
-        passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
-        return rising * config.gamma**passed
-    return rising
-
-
 def validate(model: DualEncoder, data: Store, **options) -> Report:
     """Embed a split and rank it; ``options`` go to `evaluate`."""
     image_emb = model.encode_images(data)
     text_emb = model.encode_texts(data.pairs.captions)
     return evaluate(image_emb, text_emb, data.pairs.owner, **options)
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" takes the GPU if there is one.
-
-    Raises:
-        DataError: a device that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"device {name!r} is not to be had here ({error}); try auto") from None
-    return device
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" by what the hardware does itself: a Tesla T4 says it has bfloat16 but emulates it."""
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type != "cuda":
-        return torch.float32
-    recent = torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if recent else torch.float16

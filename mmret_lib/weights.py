@@ -218,6 +218,17 @@ def _check_entries(path: Path, content: Any, entries: dict[str, Any], where: str
             raise DataError(f"{path}: {where}{name} cannot be {value!r}. Save the model again.")
 
 
+def refuse_strangers(folder: Path, holds: set[str]) -> None:
+    """Raise DataError if `folder` holds more than `holds`, which replacing it would delete."""
+    if folder.exists():
+        strangers = sorted({p.name for p in folder.iterdir()} - holds) if folder.is_dir() else ["?"]
+        if strangers:
+            raise DataError(
+                f"{folder} exists and is not only a saved model (it holds {strangers[0]}). "
+                "Saving would delete that; give a folder of its own."
+            )
+
+
 @contextmanager
 def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
     """Write a folder so that nothing half-written carries its final name.
@@ -234,13 +245,8 @@ def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
         DataError: `folder` exists and holds more than `holds`, so that replacing it would delete
             somebody's files.
     """
-    if holds is not None and folder.exists():
-        strangers = sorted({p.name for p in folder.iterdir()} - holds) if folder.is_dir() else ["?"]
-        if strangers:
-            raise DataError(
-                f"{folder} exists and is not only a saved model (it holds {strangers[0]}). "
-                "Saving would delete that; give a folder of its own."
-            )
+    if holds is not None:
+        refuse_strangers(folder, holds)
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(fresh, ignore_errors=True)

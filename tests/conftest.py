@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # Test processes share two cores; one thread each is faster than many that wait for each other.
 torch.set_num_threads(1)
+
+
+settings.register_profile("long", max_examples=5000)
 
 
 def pytest_configure(config: pytest.Config) -> None:

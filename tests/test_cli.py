@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -85,6 +86,32 @@ def test_demo_makes_the_table_the_figures_and_the_runs(home):
     found = mmret(home, "search", "demo/runs/simclr", "Grazing zebra", "--k", "3", "--out", page)
     assert found.count(".png") == 3 and "1,000 images searched" in found
     assert page.read_text().count("<img") == 3
+
+
+def test_a_killed_training_goes_on(home, photos):
+    """Killed after its first snapshot; the same command with --resume ends with a whole run."""
+    arguments = ["train", "--data", "flickr8k", "--root", photos, "--out", "killed",
+                 "--epochs", "3", "--batch-size", "8", "--snapshot-minutes", "0"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmret_lib.cli", *map(str, arguments)], cwd=home,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "MMRET_CACHE": str(home / "cache"),
+             "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    snapshots = home / "killed" / "snapshots"
+    deadline = time.monotonic() + 300
+    while not list(snapshots.glob("step-*[0-9]")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    assert not (home / "killed" / "run.json").exists()
+    assert "not finished: go on with it (resume)" in mmret(home, *arguments, ok=False)
+    out = mmret(home, *arguments, "--resume")
+    assert "(3 epochs)" in out
+    names = {path.name for path in (home / "killed").iterdir()}
+    assert names == {"run.json", "history.csv", "model", "best"}
+    assert len(pd.read_csv(home / "killed" / "history.csv")) == 3
+    assert "is finished already" in mmret(home, *arguments, "--resume")
 
 
 def test_evaluate_prints_the_pool_and_writes_json(home, run):

@@ -11,16 +11,14 @@ from mmret_lib.ceiling import best_possible
 from mmret_lib.checkpoint import load_run, save_run
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
+from mmret_lib.devices import pick_device, pick_precision
 from mmret_lib.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
 from mmret_lib.recipes import build_loss, build_model, made_by
+from mmret_lib.train_config import enough_epochs, rate_factor
 from mmret_lib.training import (
     TrainConfig,
     Trainer,
-    enough_epochs,
-    pick_device,
-    pick_precision,
-    rate_factor,
     validate,
 )
 
