@@ -18,11 +18,12 @@ import random
 import resource
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -268,27 +269,6 @@ def cpu_seconds() -> float:
     return mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime
 
 
-def private_megabytes() -> float:
-    """Memory of this process alone: pages that no file stands behind (Linux's RssAnon)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("this system does not tell a process's private memory")
-
-
-def read_big(folder: str, seconds: float) -> tuple[float, float, float]:
-    """In a fresh process: images/s over a store (the second pass and on), private MiB, first pass.
-
-    The first pass brings the pages from the disk, if they are not in the system's cache.
-    """
-    store = Store.open(folder)
-    batches = Ours(store, TextEncoder())
-    started = time.perf_counter()
-    count = sum(len(batch.images) for batch in batches)
-    first = count / (time.perf_counter() - started)
-    return images_per_second(batches, seconds), private_megabytes(), first
-
-
 def sizes(pairs: Pairs, folder: Path, counts: list[int], seconds: float) -> pd.DataFrame:
     """What building costs and how fast reading is, by the number of images: photos repeated."""
     rows = []
@@ -301,18 +281,21 @@ def sizes(pairs: Pairs, folder: Path, counts: list[int], seconds: float) -> pd.D
         wall = time.perf_counter() - started
         cores = os.cpu_count() or 1
         busy = (cpu_seconds() - before) / wall / cores
-        with get_context("spawn").Pool(1) as pool:
-            rate, private, first = pool.apply(read_big, (str(target), seconds))
+        encoder = TextEncoder()
+        Store.open(target).words(encoder)
+        (folder / "vocabulary").write_text(encoder.vocabulary(), encoding="utf-8")
+        command = [sys.executable, HERE / "read_store.py", target, folder / "vocabulary", seconds]
+        environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+        answer = subprocess.check_output(list(map(str, command)), env=environment)
+        size = sum(path.stat().st_size for path in target.iterdir())
         rows.append(
             {
                 "images": count,
-                "gigabytes": round(sum(p.stat().st_size for p in target.iterdir()) / 1e9, 2),
+                "gigabytes": round(size / 1e9, 2),
                 "build_seconds": round(wall, 1),
                 "build_images_per_second": round(count / wall),
                 "cores_busy": round(busy, 3),
-                "first_pass_images_per_second": round(first),
-                "images_per_second": round(rate),
-                "private_mebibytes": round(private),
+                **json.loads(answer),
             }
         )
         print(rows[-1], flush=True)
@@ -392,7 +375,8 @@ def text(record: dict) -> str:
         lines += [
             "",
             "Stores of other sizes (the same photos repeated), built anew and read by a fresh "
-            "process; private memory is what no file stands behind (RssAnon).",
+            "process; private memory is what no file stands behind (RssAnon), in brackets that of "
+            "the imported libraries alone.",
             "",
             "| images | GB | built in | images/s | cores busy | first pass, images/s | "
             "then, images/s | private MiB |",
@@ -403,7 +387,7 @@ def text(record: dict) -> str:
                 f"| {row.images:,} | {row.gigabytes} | {row.build_seconds:,} s | "
                 f"{row.build_images_per_second:,} | {row.cores_busy:.0%} | "
                 f"{row.first_pass_images_per_second:,} | {row.images_per_second:,} | "
-                f"{row.private_mebibytes} |"
+                f"{row.private_mebibytes} ({row.libraries_mebibytes}) |"
             )
     return "\n".join(lines) + "\n\n![images a second](loader.png)\n"
 

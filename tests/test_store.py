@@ -368,27 +368,35 @@ def test_what_is_no_store(tmp_path, packed):
         Store.open(tmp_path / "empty")
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path):
-    """Worker processes read the main script again; without the guard they would start workers."""
+def test_a_script_needs_no_main_guard(tmp_path):
+    """Python's own process pools would run such a script again in every worker."""
     photo_set(tmp_path / "photos", 300)
-    script = tmp_path / "script.py"
-    script.write_text(
+    script = (
         "from pathlib import Path\nfrom mmret_lib.data.pairs import Pairs\n"
         "from mmret_lib.data.store import pack\nimport numpy as np\n"
         f"images = sorted(Path({str(tmp_path / 'photos')!r}).iterdir())\n"
         "pairs = Pairs(images, ['a'] * 300, np.arange(300), list(range(300)))\n"
-        f"pack(pairs, 8, {str(tmp_path / 'store')!r}, workers=2, progress=False)\n"
+        f"print(len(pack(pairs, 8, {str(tmp_path / 'store')!r}, workers=2, progress=False)))\n"
     )
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=120,
+        [sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
-    assert "must stand under: if __name__ == '__main__':" in done.stderr
+    assert (done.stdout, done.stderr) == ("300\n", "")
+
+
+def test_a_worker_that_dies_is_told_and_what_is_done_stays(tmp_path, monkeypatch):
+    pairs = photo_set(tmp_path / "photos", 300)
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with pytest.raises(DataError, match=r"a process that packs images .* died.*call again"):
+        pack(pairs, SIDE, tmp_path / "store", workers=2, progress=False)
+    monkeypatch.undo()
+    assert len(pack(pairs, SIDE, tmp_path / "store", workers=2, progress=False)) == 300
 
 
 # ---------------------------------------------------------------- damage
 
-PARTS = ["manifest.json", "images-*.npy", "captions-*.json", "words-*.npy"]
+PARTS = ["manifest.json", "images-*.npy", "captions-*.json", "owners-*.npy", "words-*.npy"]
 
 
 def all_that_it_says(store: Store, letters: Letters) -> tuple:

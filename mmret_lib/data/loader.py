@@ -19,11 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as transforms
 
 from mmret_lib.data.store import Store
 
-PREFETCH = 2  # batches made ahead: one would do for an even load, the second evens it out
+PREFETCH = 1  # batches that wait, ready, while one trains and another is being made
 SPARE = PREFETCH + 2  # batches whose memory is kept for later ones
 
 
@@ -77,14 +76,13 @@ class Loader:
         world_size: int = 1,
         pin_memory: bool = False,
     ):
-        pairs = store.pairs
-        if len(words) != len(pairs.captions):
-            raise ValueError(f"words of {len(words)} captions for {len(pairs.captions)} captions")
+        if len(words) != len(store.owner):
+            raise ValueError(f"words of {len(words)} captions for {len(store.owner)} captions")
         if captions not in ("random", "first", "all"):
             raise ValueError(f'captions is {captions!r}; choose "random", "first" or "all"')
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank} of {world_size} processes; ranks count from 0")
-        shown = len(pairs.captions) if captions == "all" else len(pairs)
+        shown = len(store.owner) if captions == "all" else len(store)
         if not 2 <= batch_size <= shown // world_size:
             among = f" among {world_size} processes" if world_size > 1 else ""
             what = "captions" if captions == "all" else "images"
@@ -96,10 +94,8 @@ class Loader:
         self.rank, self.world_size, self.pin_memory = rank, world_size, pin_memory
         self.shown = shown
         self.free: list[npt.NDArray[np.uint8]] = []  # memory of batches that are no longer held
-        self.first = np.searchsorted(pairs.owner, np.arange(len(pairs)))
-        self.many = np.bincount(pairs.owner, minlength=len(pairs))
-        numbers: dict[str, int] = {}
-        self.caption_ids = np.array([numbers.setdefault(c, len(numbers)) for c in pairs.captions])
+        self.first = np.searchsorted(store.owner, np.arange(len(store)))
+        self.many = np.bincount(store.owner, minlength=len(store))
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -131,7 +127,7 @@ class Loader:
         return chosen[order]
 
     def _batch(self, captions: npt.NDArray[np.int64]) -> Batch:
-        rows = self.store.pairs.owner[captions]  # (B,)
+        rows = self.store.owner[captions]  # (B,)
         images = self._room()  # (B, 3, S, S)
         self.store.take(rows, out=images.numpy())
         words = self.words[captions]  # (B, longest)
@@ -141,7 +137,7 @@ class Loader:
             "input_ids": torch.from_numpy(np.maximum(words, 0).astype(np.int64)),
             "attention_mask": torch.from_numpy((words >= 0).astype(np.int64)),
         }
-        ids = torch.from_numpy(self.caption_ids[captions])
+        ids = torch.from_numpy(self.store.caption_ids[captions])
         return Batch(images, tokens, torch.from_numpy(rows), ids)
 
     def _room(self) -> Tensor:
@@ -209,6 +205,8 @@ def crop_and_flip(
     Returns:
         uint8 (B, 3, S, S), one draw per image.
     """
+    from torchvision.transforms.v2 import functional as transforms  # 100 MB, for those who crop
+
     side = images.shape[-1]
     area, ratio, down, right, mirror = torch.rand(5, len(images), generator=generator).unbind()
     area = smallest + (1 - smallest) * area

@@ -7,7 +7,8 @@ read the same pages. The word pieces of all captions lie beside it.
 
     FOLDER/manifest.json          what is here, made from what, with checksums; written last
     FOLDER/images-KEY.npy         uint8 (rows, 3, S, S)
-    FOLDER/captions-KEY.json      captions, owner, ids: the Pairs
+    FOLDER/captions-KEY.json      the Pairs: captions, owner, ids, the photos' names
+    FOLDER/owners-KEY.npy         int64 (2, M): each caption's image, and a number for its text
     FOLDER/words-KEY.npy          int32 (M, longest), one such file per tokenizer
 
 KEY names what a file was made from, so a file of that name is never anything else, and only what
@@ -15,22 +16,32 @@ has changed is made again. A file gets its name when it is whole; until then its
 and a journal beside it says which images it already holds.
 """
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from multiprocessing import current_process
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store_captions import (
+    Tokenizes,
+    all_words,
+    captions_key,
+    images_key,
+    key_of,
+    numbered,
+    pairs_json,
+    read_pairs,
+    readable,
+    unreadable_line,
+    usual_folder,
+)  # fmt: skip
 from mmret_lib.data.store_files import (
     OURS,
     VERSION,
@@ -43,19 +54,10 @@ from mmret_lib.data.store_files import (
     write_manifest,
     write_whole,
 )  # fmt: skip
-from mmret_lib.data.store_images import NO_GUARD, read_spans, spans_of
+from mmret_lib.data.store_images import read_spans, spans_of
 from mmret_lib.errors import DataError, MissingFile
-from mmret_lib.paths import cache_folder
 
-NAMED = 10  # unreadable images that a summary lists before it only counts
 ROOM = 2**26  # bytes of disk that packing leaves free
-
-
-class Tokenizes(Protocol):
-    """What `Store.words` asks of a text encoder; `TextEncoder` is one."""
-
-    def tokenize(self, texts: Sequence[str]) -> dict[str, Any]: ...
-    def vocabulary(self) -> str: ...
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,16 +69,26 @@ class Store:
 
     Attributes:
         folder: where it lies.
-        pairs: the pairs whose images could be read; image i of them is `store[i]`.
         pixels: uint8 (rows, 3, S, S), mapped, read-only; image i is row `rows[i]` of it.
         rows: int64 (N,): 0, 1, 2, … but for the rows of images that could not be read.
+        owner: int64 (M,): the image of each caption, as in `pairs`.
+        caption_ids: int64 (M,): equal where two captions have the same text.
     """
 
     folder: Path
-    pairs: Pairs
     pixels: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
-    manifest: dict[str, Any] = field(default_factory=dict)
+    owner: npt.NDArray[np.int64]
+    caption_ids: npt.NDArray[np.int64]
+    manifest: dict[str, Any]
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        """The pairs whose images could be read; image i of them is `store[i]`.
+
+        Read when first asked for: batches need no texts, and half a million take up memory.
+        """
+        return read_pairs(self.folder, self.manifest)
 
     @property
     def size(self) -> int:
@@ -85,7 +97,7 @@ class Store:
 
     def __len__(self) -> int:
         """The number of images."""
-        return len(self.pairs)
+        return len(self.rows)
 
     def __repr__(self) -> str:
         return f"<Store {self.pairs!r}, {self.size} pixels, {self.folder}>"
@@ -111,20 +123,20 @@ class Store:
             int32 (M, longest), mapped; -1 stands after a caption's last piece.
         """
         left_out = json.dumps(sorted(self.manifest["images"]["unreadable"]))
-        key = _key("words", self.manifest["captions"]["key"], left_out, encoder.vocabulary())
+        key = key_of("words", self.manifest["captions"]["key"], left_out, encoder.vocabulary())
         try:
             with locked(self.folder):
                 manifest = read_manifest(self.folder)
                 entry = manifest["words"].get(key)
                 if entry is None or damage_of(self.folder, entry):
                     path = self.folder / f"words-{key}.npy"
-                    write_whole(path, lambda file: np.save(file, _all_words(self.pairs, encoder)))
+                    write_whole(path, lambda file: np.save(file, all_words(self.pairs, encoder)))
                     manifest["words"][key] = entry = entry_of(path)
                     write_manifest(self.folder, manifest)
         except PermissionError:  # somebody else's store, read-only: then once per process
-            return _all_words(self.pairs, encoder)
+            return all_words(self.pairs, encoder)
         words = map_array(self.folder, entry, np.int32, 2)
-        if len(words) != len(self.pairs.captions):
+        if len(words) != len(self.owner):
             raise broken(self.folder, f"{entry['name']} holds {len(words):,} captions")
         return words
 
@@ -142,10 +154,12 @@ class Store:
         if not folder.is_dir():
             raise MissingFile(f"there is no packed store {folder}; make one: mmret data --help")
         manifest = read_manifest(folder)
-        for part in ("images", "captions"):
+        for part in ("images", "captions", "owners"):
             if damage := damage_of(folder, manifest[part]):
                 raise broken(folder, damage)
-        return _open(folder, manifest, _read_pairs(folder, manifest))
+        if said := unreadable_line(manifest):
+            warnings.warn(said, stacklevel=2)
+        return _open(folder, manifest)
 
 
 def pack(
@@ -178,9 +192,6 @@ def pack(
         DataError: too many images cannot be read, too little room on the disk (asked before
             anything is written), or a folder that holds something else.
     """
-    if getattr(current_process(), "_inheriting", False):
-        # A worker of ours is reading the caller's script, and would wait for its own parent.
-        raise DataError(NO_GUARD)
     if isinstance(pairs, Store):
         if pairs.size != size:
             raise DataError(
@@ -194,8 +205,8 @@ def pack(
         raise DataError(f"size is {size}; it is a number of pixels, from 1 to 4096")
     if not len(pairs):
         raise DataError("there are no images to pack; give pairs with at least one")
-    folder = Path(folder) if folder is not None else _usual_folder(pairs, size)
-    keys = {"images": _images_key(pairs, size), "captions": _captions_key(pairs)}
+    folder = Path(folder) if folder is not None else usual_folder(pairs, size)
+    keys = {"images": images_key(pairs, size), "captions": captions_key(pairs)}
     if folder.exists():
         strangers = [name for name in sorted(os.listdir(folder)) if not OURS.fullmatch(name)]
         if strangers:
@@ -210,7 +221,9 @@ def pack(
             manifest = _sound(folder, keys, quiet=False)  # another process may have made it
             if manifest is None:
                 manifest = _make(folder, pairs, size, keys, workers, progress)
-    return _open(folder, manifest, _readable(pairs, manifest, max_unreadable))
+    store = _open(folder, manifest)
+    store.__dict__["pairs"] = readable(pairs, manifest, max_unreadable)
+    return store
 
 
 def _make(
@@ -229,20 +242,23 @@ def _make(
             known=spans_of(images) if same else {}, workers=workers, progress=progress,
         )  # fmt: skip
         images = {"key": keys["images"], **written}
-    captions, words = old["captions"], old["words"]
+    captions, owners, words = old["captions"], old.get("owners", {}), old["words"]
     if images["unreadable"] != old["images"].get("unreadable"):
         words = {}
-    if captions["key"] != keys["captions"] or damage_of(folder, captions):
-        path = folder / f"captions-{keys['captions']}.json"
-        record = _pairs_json(pairs)
+    key = keys["captions"]
+    if captions["key"] != key or damage_of(folder, captions) or damage_of(folder, owners):
+        path, record = folder / f"captions-{key}.json", pairs_json(pairs)
         write_whole(path, lambda file: file.write(record.encode()))
-        captions, words = {"key": keys["captions"], **entry_of(path)}, {}
+        captions, words = {"key": key, **entry_of(path)}, {}
+        path, numbers = folder / f"owners-{key}.npy", numbered(pairs)
+        write_whole(path, lambda file: np.save(file, numbers))
+        owners = entry_of(path)
     manifest = {
         "format": "mmret store", "version": VERSION, "size": size,
-        "images": images, "captions": captions, "words": words,
+        "images": images, "captions": captions, "owners": owners, "words": words,
     }  # fmt: skip
     write_manifest(folder, manifest)
-    named = {entry["name"] for entry in (images, captions, *words.values())}
+    named = {entry["name"] for entry in (images, captions, owners, *words.values())}
     for name in os.listdir(folder):
         if name not in {*named, "manifest.json", ".lock"}:
             # Windows keeps a file that some process still has mapped; the next call gets it.
@@ -253,41 +269,19 @@ def _make(
     return manifest
 
 
-# ---------------------------------------------------------------------------- what is in a store
-
-
-def _open(folder: Path, manifest: dict[str, Any], pairs: Pairs) -> Store:
+def _open(folder: Path, manifest: dict[str, Any]) -> Store:
     pixels = map_array(folder, manifest["images"], np.uint8, 4)
     count, size = manifest["images"]["rows"], manifest["size"]
     if pixels.shape != (count, 3, size, size):
         raise broken(folder, f"{manifest['images']['name']} has shape {pixels.shape}")
-    unreadable = [int(row) for row in manifest["images"]["unreadable"]]
+    owner, caption_ids = map_array(folder, manifest["owners"], np.int64, 2)
+    if unreadable := [int(row) for row in manifest["images"]["unreadable"]]:
+        left = np.ones(count, bool)
+        left[unreadable] = False
+        place = np.cumsum(left) - 1  # of each row among those that are left
+        owner, caption_ids = place[owner[left[owner]]], caption_ids[left[owner]]
     rows = np.delete(np.arange(count), unreadable)
-    if len(rows) != len(pairs):
-        raise broken(folder, f"it holds {len(rows):,} images for {len(pairs):,} in its captions")
-    return Store(folder, pairs, pixels, rows, manifest)
-
-
-def _readable(pairs: Pairs, manifest: dict[str, Any], max_unreadable: float) -> Pairs:
-    """The pairs without the images at fault, or an error if those are too many."""
-    faults = {int(row): why for row, why in manifest["images"]["unreadable"].items()}
-    if not faults:
-        return pairs
-    count = len(pairs)
-    named = "; ".join(faults[row] for row in sorted(faults)[:NAMED])
-    if len(faults) == count:
-        raise DataError(f"none of the {count:,} images can be read; fetch them again. {named}")
-    more = f"; and {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
-    summary = f"{len(faults):,} of {count:,} images could not be read: {named}{more}"
-    if len(faults) > max_unreadable * count:
-        raise DataError(
-            f"{len(faults) / count:.1%} of the images cannot be read, more than the "
-            f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
-            f"pass a larger max_unreadable. {summary}"
-        )
-    warnings.warn(summary, stacklevel=3)
-    left = pairs.subset([row for row in range(count) if row not in faults])
-    return replace(left, skipped=(*left.skipped, summary))
+    return Store(folder, pixels, rows, owner, caption_ids, manifest)
 
 
 def _sound(folder: Path, keys: dict[str, str], *, quiet: bool) -> dict[str, Any] | None:
@@ -300,81 +294,14 @@ def _sound(folder: Path, keys: dict[str, str], *, quiet: bool) -> dict[str, Any]
         if not quiet:
             warnings.warn(f"packing again, because {error}", stacklevel=4)
         return None
-    for part, key in keys.items():
-        if manifest[part]["key"] != key:
-            return None
+    if any(manifest[part]["key"] != key for part, key in keys.items()):
+        return None
+    for part in ("images", "captions", "owners"):
         if damage := damage_of(folder, manifest[part]):
             if not quiet:
                 warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=4)
             return None
     return manifest
-
-
-def _pairs_json(pairs: Pairs) -> str:
-    record = {field.name: getattr(pairs, field.name) for field in fields(pairs)}
-    record["images"] = [str(path) for path in pairs.images]
-    record["owner"] = pairs.owner.tolist()
-    try:
-        return json.dumps(record, default=lambda number: number.item())  # numpy's ids
-    except (AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"the pairs hold something that json does not ({error})") from None
-
-
-def _read_pairs(folder: Path, manifest: dict[str, Any]) -> Pairs:
-    path = folder / manifest["captions"]["name"]
-    try:
-        record = json.loads(path.read_bytes())
-        record["images"] = [Path(name) for name in record["images"]]
-        pairs = Pairs(**record)
-    except (ValueError, TypeError, KeyError) as error:
-        raise broken(folder, f"{path.name} does not hold what it should ({error})") from None
-    if len(pairs) != manifest["images"]["rows"]:
-        raise broken(folder, f"{path.name} has {len(pairs):,} images")
-    return _readable(pairs, manifest, 1.0)
-
-
-def _all_words(pairs: Pairs, encoder: Tokenizes) -> npt.NDArray[np.int32]:
-    parts = []
-    for start in range(0, len(pairs.captions), 4096):
-        tokens = encoder.tokenize(pairs.captions[start : start + 4096])
-        ids = np.asarray(tokens["input_ids"], np.int32)
-        parts.append(np.where(np.asarray(tokens["attention_mask"], bool), ids, -1))
-    words = np.full((len(pairs.captions), max(part.shape[1] for part in parts)), -1, np.int32)
-    for number, part in enumerate(parts):
-        words[number * 4096 : number * 4096 + len(part), : part.shape[1]] = part
-    return words
-
-
-# ---------------------------------------------------------------------------- keys
-
-
-def _key(*parts: str) -> str:
-    digest = hashlib.sha256(str(VERSION).encode())
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:16]
-
-
-def _images_key(pairs: Pairs, size: int) -> str:
-    """Changes with the size and with any photo's name, length or time."""
-    lines = [str(size)]
-    for path in pairs.images:
-        try:
-            status = path.stat()
-            lines.append(f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}")
-        except (OSError, ValueError):  # missing, or a NUL in its name: packing will name it
-            lines.append(f"{path}\0")
-    return _key("images", *lines)
-
-
-def _captions_key(pairs: Pairs) -> str:
-    return _key("captions", _pairs_json(pairs))
-
-
-def _usual_folder(pairs: Pairs, size: int) -> Path:
-    place = _key("folder", *(str(path.absolute()) for path in pairs.images))
-    title = re.sub(r"[^\w.+-]+", "_", f"{pairs.name or 'pairs'}-{pairs.split or 'all'}")
-    return cache_folder() / "stores" / f"{title[:60]}-{size}px-{place[:8]}"
 
 
 def _reserve(folder: Path, key: str, count: int, size: int) -> None:

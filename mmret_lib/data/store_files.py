@@ -19,7 +19,7 @@ from mmret_lib.errors import DataError, MissingFile
 VERSION = 1  # raise it with any change to what a store's bytes mean
 BLOCK = 2**24  # bytes that share a checksum, in the files that are not images
 OURS = re.compile(
-    r"manifest\.json|\.lock|(images|captions|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.tmp"
+    r"manifest\.json|\.lock|(images|captions|owners|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.tmp"
 )  # what a store's folder may hold
 
 
@@ -93,7 +93,7 @@ def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) 
     path = folder / entry["name"]
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # numpy reads heads with Python's own parser
         raise broken(folder, f"{path.name} cannot be read ({error})") from None
     if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
         raise broken(folder, f"{path.name} holds {array.dtype} {array.shape}")

@@ -8,16 +8,17 @@ cut, and a finished file that was damaged later.
 Nothing here imports torch: a worker process should start in a moment.
 """
 
+import contextlib
 import json
 import os
 import signal
-import threading
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,6 @@ from mmret_lib.errors import DataError
 
 SPAN = 64  # images that share a task and a checksum
 FEW = 4 * SPAN  # as many are decoded before a second process would have started
-
-NO_GUARD = "In a script, packing must stand under: if __name__ == '__main__':"
 
 Span = tuple[int, dict[str, str]]  # checksum; row -> why that image cannot be read (it stays black)
 
@@ -76,10 +75,10 @@ def read_spans(
                 log.write(json.dumps([k, checksum, faults]) + "\n")
                 log.flush()
                 bar.update(len(images[k * SPAN : (k + 1) * SPAN]))
-    except BrokenProcessPool:
+    except WorkerDied:
         raise DataError(
             f"a process that packs images into {part.parent} died. What is packed so far is kept: "
-            f"call again, with workers=1 if memory ran out. {NO_GUARD}"
+            "call again, with workers=1 if memory ran out."
         ) from None
     except OSError as error:
         raise DataError(
@@ -110,7 +109,7 @@ def _create(part: Path, shape: tuple[int, ...]) -> tuple[int, bool]:
         array = np.load(part, mmap_mode="r", allow_pickle=False)
         if array.shape == shape and array.dtype == np.uint8:
             return array.offset, False
-    except (OSError, ValueError, EOFError, SyntaxError):
+    except Exception:  # numpy reads heads with Python's own parser
         pass
     array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
     return array.offset, True
@@ -163,15 +162,56 @@ def _decode(
         for k, task in tasks.items():
             yield k, write_span(*task)
         return
-    # Spawned, not forked: the only way that is safe beside torch's threads, and the only one on
-    # Windows and macOS.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_be_a_worker)
+    # Programs of their own, that are told what to do line by line. Python's process pools would
+    # read the caller's script again in each worker, which scripts without a main guard do not
+    # survive, and forking is not safe beside torch's threads.
+    home = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)])}
+    idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+    staff = [
+        subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True, encoding="utf-8", env=environment,
+        )
+        for _ in range(workers)
+    ]  # fmt: skip
+    for worker in staff:
+        idle.put(worker)
+
+    def delegate(task: tuple[Path, int, int, Sequence[Path], int]) -> Span:
+        worker = idle.get()
+        try:
+            assert worker.stdin is not None and worker.stdout is not None
+            path, start, first, paths, size = task
+            request = [str(path), start, first, [str(path) for path in paths], size]
+            worker.stdin.write(json.dumps(request) + "\n")
+            worker.stdin.flush()
+            answer = json.loads(worker.stdout.readline())
+        except (ValueError, BrokenPipeError) as error:  # no answer: it is dead
+            raise WorkerDied from error
+        finally:
+            idle.put(worker)
+        if isinstance(answer, str):
+            raise OSError(answer)
+        return answer[0], answer[1]
+
+    pool = ThreadPoolExecutor(workers)
     try:
-        futures = {pool.submit(write_span, *task): k for k, task in tasks.items()}
+        futures = {pool.submit(delegate, task): k for k, task in tasks.items()}
         for future in as_completed(futures):
             yield futures.pop(future), future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+        for worker in staff:
+            assert worker.stdin is not None and worker.stdout is not None
+            with contextlib.suppress(OSError):
+                worker.stdin.close()  # which tells it to end, as the parent's death does
+            worker.wait()
+            worker.stdout.close()
+
+
+class WorkerDied(Exception):
+    """A worker process ended before its work was done."""
 
 
 def write_span(part: Path, start: int, first: int, paths: Sequence[Path], size: int) -> Span:
@@ -189,14 +229,20 @@ def write_span(part: Path, start: int, first: int, paths: Sequence[Path], size: 
     return zlib.crc32(pixels.data), faults
 
 
-def _be_a_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it, even when it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-
-    def follow() -> None:
-        if parent is not None:
-            parent.join()
+def _serve() -> None:
+    """What a worker does: a span for each line it is given, until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    for line in sys.stdin:
+        path, start, first, paths, size = json.loads(line)
+        try:
+            answer: Any = write_span(Path(path), start, first, [Path(p) for p in paths], size)
+        except OSError as error:
+            answer = error.strerror or str(error)
+        try:
+            print(json.dumps(answer), flush=True)
+        except BrokenPipeError:  # the parent was killed; nobody is left to be told of it
             os._exit(1)
 
-    threading.Thread(target=follow, daemon=True).start()
+
+if __name__ == "__main__":
+    _serve()
