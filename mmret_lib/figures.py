@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import seaborn as sns
 import torch
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
@@ -77,6 +78,27 @@ def training_curves(histories: Mapping[str, History], ceiling: Report | None = N
         axes.set_title(f"{_display(name)}: training loss", color=_look(name, place)[0], fontsize=10)
     panels[0].set_ylabel("loss (each on its own scale)")
     return figure
+
+
+class LiveCurve:
+    """Training curves below a notebook's cell that are drawn anew after each epoch.
+
+    >>> Trainer(model, loss, pairs, on_epoch=LiveCurve("simclr")).fit()
+
+    Args:
+        name: of the loss, for the legend; a key of `losses.LOSSES` or any text.
+        ceiling: the best possible figures on the validation pairs, drawn beside.
+    """
+
+    def __init__(self, name: str = "training", ceiling: Report | None = None) -> None:
+        self.name, self.ceiling, self.shown = name, ceiling, None
+
+    def __call__(self, history: History) -> None:
+        figure = training_curves({self.name: history}, self.ceiling)
+        if self.shown is None:
+            self.shown = display(figure, display_id=True)
+        else:
+            self.shown.update(figure)
 
 
 def _recall_panels(

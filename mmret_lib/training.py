@@ -116,6 +116,7 @@ class Trainer:
         self.folder = Path(folder) if folder is not None else None
         self.snapshots = Snapshots(self.folder / "snapshots") if self.folder else None
         self.on_epoch, self.progress = on_epoch, progress
+        self.generator = torch.Generator()  # of the augmentation, the same on every device
         model.train_only(config.train)
         groups = model.parameter_groups(
             config.backbone_lr, config.projection_lr, config.weight_decay
@@ -149,6 +150,7 @@ class Trainer:
         config = self.config
         epochs = config.epochs or 0  # filled in by __init__
         torch.manual_seed(config.seed)
+        self.generator.manual_seed(config.seed)
         state = self._resumed(resume)
         bar = tqdm(
             total=epochs * len(self.loader), initial=state.epoch * len(self.loader) + state.step,
@@ -192,10 +194,7 @@ class Trainer:
         config, images = self.config, batch.images
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {len(self.loader)}"
         if config.augment != "none":
-            # Drawn anew for every step from its number: nothing to keep, wherever training stops.
-            number = state.epoch * len(self.loader) + state.step
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-            images = AUGMENTATIONS[config.augment](images, generator)
+            images = AUGMENTATIONS[config.augment](images, self.generator)
 
         def loss_of(image_emb: Tensor, text_emb: Tensor) -> Tensor:
             return self._loss_of(image_emb, text_emb, batch, where)
@@ -287,6 +286,7 @@ class Trainer:
         for number, entries in optimizer["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in entries.items()}
         tensors["random.cpu"] = torch.get_rng_state()
+        tensors["random.augmentation"] = self.generator.get_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         if state.losses:
@@ -380,6 +380,7 @@ class Trainer:
         self.schedule.load_state_dict(facts["schedule"])
         self.scaler.load_state_dict(facts["scaler"])
         torch.set_rng_state(tensors["random.cpu"])
+        self.generator.set_state(tensors["random.augmentation"])
         if self.device.type == "cuda" and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
 

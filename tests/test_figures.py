@@ -9,6 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -118,6 +120,18 @@ def history(losses: list[float], recalls: list[float] | None = None) -> History:
     for row, recall in zip(rows, recalls or [], strict=False):
         row |= {"i2t_r1": recall + 5, "t2i_r1": recall}
     return History(rows)
+
+
+def test_the_live_curve_is_one_picture_that_is_drawn_anew():
+    InteractiveShell.instance()  # what a notebook's kernel has
+    curve, growing = figures.LiveCurve("simclr"), history([3.0])
+    with capture_output() as captured:
+        curve(growing)
+        growing.rows.append(history([3.0, 2.0]).rows[1])
+        curve(growing)
+    first, second = captured.outputs
+    assert first.data["image/png"] != second.data["image/png"]
+    assert curve.shown is not None
 
 
 def four_histories() -> dict[str, History]:

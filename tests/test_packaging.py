@@ -29,7 +29,7 @@ CONDA_NAMES = {
 }
 
 # Where the name one imports differs from the one one installs.
-IMPORT_NAMES = {"pillow": "PIL", "huggingface-hub": "huggingface_hub"}
+IMPORT_NAMES = {"pillow": "PIL", "ipython": "IPython", "huggingface-hub": "huggingface_hub"}
 
 # Colab's image of 2026-08-19 (googlecolab/backend-info, pip-freeze.gpu.txt). It has no tyro, so
 # only the command line may import that one.
@@ -46,6 +46,7 @@ COLAB = {
     "pycocotools": "2.0.11",
     "matplotlib": "3.10.0",
     "seaborn": "0.13.2",
+    "ipython": "7.34.0",
     "ipywidgets": "7.7.1",
     "platformdirs": "4.11.3",
     "tqdm": "4.67.3",
