@@ -16,7 +16,7 @@ from filelock import FileLock
 from mmret_lib.data.store_images import SPAN
 from mmret_lib.errors import DataError, MissingFile
 
-VERSION = 1  # raise it with any change to what a store's bytes mean
+VERSION = 2  # raise it with any change to what a store's bytes mean
 BLOCK = 2**24  # bytes that share a checksum, in the files that are not images
 OURS = re.compile(
     r"manifest\.json|\.lock|(images|captions|owners|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.tmp"
