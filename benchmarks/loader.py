@@ -2,6 +2,7 @@
 
     python benchmarks/loader.py                          the table; about 4 minutes
     python benchmarks/loader.py --many 1000 10000 118000 also stores of these sizes; 18 GB of disk
+    python benchmarks/loader.py --sizes-only --many …    those alone, beside the table recorded
 
 Every pipeline reads the same photos with five captions each and hands out the same thing: uint8
 (256, 3, 224, 224) and the word pieces of one random caption per photo. The peers get no float
@@ -374,7 +375,8 @@ def text(record: dict) -> str:
     if len(big):
         lines += [
             "",
-            "Stores of other sizes (the same photos repeated), built anew and read by a fresh "
+            f"Stores of other sizes (`{record['sizes_command']}`): the same photos repeated, built "
+            "anew and read by a fresh "
             "process; private memory is what no file stands behind (RssAnon), in brackets that of "
             "the imported libraries alone.",
             "",
@@ -398,25 +400,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8, help="per pipeline and round")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--many", type=int, nargs="*", default=[], help="sizes of further stores")
+    parser.add_argument("--sizes-only", action="store_true", help="keep the recorded table")
     parser.add_argument("--scratch", type=Path, help="where to put 1 GB (with --many, more)")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     args = parser.parse_args()
     if not args.root.is_dir():
         raise SystemExit(f"no photos at {args.root}: name their folder with --root")
     many = ["--many", *map(str, args.many)] if args.many else []
+    command = " ".join(["python benchmarks/loader.py", *many])
+    recorded = args.out / "loader.json"
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         pairs = photos(args.root, Path(folder))
-        record: dict[str, Any] = {
-            "command": " ".join(["python benchmarks/loader.py", *many]),
-            "machine": machine(), "photos": len(pairs), "seconds": args.seconds,
-            "repeats": args.repeats,
-        }  # fmt: skip
-        record["table"] = compare(pairs, Path(folder), args.seconds, args.repeats).to_dict("list")
-        record["waiting"] = waiting_share()
+        if args.sizes_only:
+            record = json.loads(recorded.read_text())
+            command = command.replace("loader.py", "loader.py --sizes-only")
+        else:
+            record = {
+                "command": command, "machine": machine(), "photos": len(pairs),
+                "seconds": args.seconds, "repeats": args.repeats,
+            }  # fmt: skip
+            table = compare(pairs, Path(folder), args.seconds, args.repeats)
+            record["table"] = table.to_dict("list")
+            record["waiting"] = waiting_share()
         if args.many:
+            record["sizes_command"] = command
             record["sizes"] = sizes(pairs, Path(folder), args.many, args.seconds).to_dict("list")
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "loader.json").write_text(json.dumps(record, indent=1) + "\n")
+    recorded.write_text(json.dumps(record, indent=1) + "\n")
     (args.out / "loader.md").write_text(text(record), encoding="utf-8")
     draw(pd.DataFrame(record["table"]), args.out / "loader.png")
     print(text(record))

@@ -23,6 +23,9 @@ All are called alike, on a CPU or a GPU, inside autocast or not:
 a positive pair. The value is a scalar: both directions (image -> texts, text -> images) added, the
 mean over the B pairs. Half-precision input is computed in float32, float64 stays float64.
 `image_ids`, `caption_ids`: B ids each; pairs that share one are not negatives of each other.
+`direction` is each loss's formula, on the whole matrix of similarities; large batches go by
+`in_tiles` instead, which gives the same in memory that grows with B alone (and, unlike the whole,
+can be differentiated only once: then RuntimeError).
 Raised: ValueError for B < 2, shapes that differ or are not (B, D), numbers that are not floating
 point or not finite, a wrong number of ids; TypeError for what is not a tensor.
 """
@@ -30,11 +33,13 @@ point or not finite, a wrong number of ids; TypeError for what is not a tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmret_lib import tiles
 from mmret_lib.negatives import PairLoss, negative_weights
 
 __all__ = ["LOSSES", "BarlowTwins", "MaxTriplet", "SimCLR", "SumTriplet", "negative_weights"]
@@ -43,6 +48,11 @@ __all__ = ["LOSSES", "BarlowTwins", "MaxTriplet", "SimCLR", "SumTriplet", "negat
 def standardise(emb: Tensor) -> Tensor:
     """Each dimension of (B, D) to mean 0, variance 1 over the batch: batch norm without affine."""
     return F.batch_norm(emb, None, None, training=True, eps=1e-5)
+
+
+def positives(image_emb: Tensor, text_emb: Tensor) -> Tensor:
+    """(B,): s_bb alone, from rows of length 1 (B, D)."""
+    return (image_emb * text_emb).sum(dim=1)
 
 
 def hinges(similarity: Tensor, negatives: Tensor, margin: float | Tensor) -> Tensor:
@@ -73,6 +83,10 @@ class SumTriplet(PairLoss):
 
     def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
         return hinges(similarity, negatives, self.current()).sum(dim=1).mean()
+
+    def in_tiles(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        lacking = self.current() - positives(image_emb, text_emb)  # (B,)
+        return tiles.hinge_sums(image_emb, text_emb, lacking, ids).mean(dim=1).sum()
 
     def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
         return hinges(similarity, negatives, self.current()) > 0
@@ -115,8 +129,8 @@ class MaxTriplet(PairLoss):
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, all_negatives_steps={self.all_negatives_steps}"
 
-    def total(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
-        value = super().total(image_emb, text_emb, negatives)
+    def total(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        value = super().total(image_emb, text_emb, ids)
         if self.training:
             self.training_calls.add_(1)
         return value
@@ -133,6 +147,13 @@ class MaxTriplet(PairLoss):
         hinge = hinges(similarity, negatives, self.current())  # (B, B)
         # amax, unlike max, shares its gradient among ties: no negative wins for coming first.
         return self.early(hinge.sum(dim=1).mean(), hinge.amax(dim=1).mean())
+
+    def in_tiles(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        lacking = self.current() - positives(image_emb, text_emb)  # (B,)
+        if self.training and self.all_negatives_steps > 0:
+            sums, hardest = tiles.hinges(image_emb, text_emb, lacking, ids)  # (2, B) each
+            return self.early(sums, (lacking + hardest).relu()).mean(dim=1).sum()
+        return (lacking + tiles.hardest(image_emb, text_emb, ids)).relu().mean(dim=1).sum()
 
     def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
         hinge = hinges(similarity, negatives, self.current())  # (B, B)
@@ -192,6 +213,16 @@ class SimCLR(PairLoss):
         cost = logits.masked_fill(left_out, -math.inf).logsumexp(dim=1) - logits.diagonal()  # (B,)
         return cost.where(counted, 0).sum() / counted.sum()
 
+    def in_tiles(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        temperature = self.current()
+        largest = math.inf if self.learnable else 1 / self.fixed  # reading a learned one would wait
+        positive = positives(image_emb, text_emb) / temperature  # (B,)
+        summed = tiles.log_sum_exp(image_emb / temperature, text_emb, ids, largest)  # (2, B)
+        if self.positive_in_denominator:
+            summed = torch.logaddexp(summed, positive)
+        counted = summed > -math.inf
+        return ((summed - positive).where(counted, 0).sum(dim=1) / counted.sum(dim=1)).sum()
+
     def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
         logits = (similarity / self.current()).masked_fill(~negatives, -math.inf)  # (B, B)
         return logits.softmax(dim=1).where(negatives, 0)  # a row without negatives is NaN before
@@ -227,7 +258,7 @@ class BarlowTwins(PairLoss):
     def extra_repr(self) -> str:
         return f"lambda_={self.lambda_:.4g}, learnable={self.learnable}"
 
-    def total(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
+    def total(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
         correlation = standardise(image_emb).T @ standardise(text_emb) / len(image_emb)  # (D, D)
         alike = correlation.diagonal()  # (D,)
         off_diagonal = correlation - torch.diag(alike)  # (D, D)

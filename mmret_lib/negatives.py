@@ -19,12 +19,16 @@ from torch import Tensor, nn
 
 Ids = Sequence[Any] | np.ndarray | Tensor
 
+# Up to so many pairs all similarities are computed at once, which is as fast there as tiles are.
+WHOLE = 256
+
 
 class PairLoss(nn.Module):
     """What all four share: how they are called, and the one number that each may learn.
 
     A subclass says what one direction costs, `direction`, and right below it how hard that pushes
-    each negative, `push`. A loss that does not go by similarities replaces `total` and `pushes`.
+    each negative, `push`. A loss that does not go by similarities replaces `total` and `pushes`;
+    one that can do without the whole matrix says how in `in_tiles`, the same value by another way.
     """
 
     number: str  # the name of the loss's one number
@@ -86,9 +90,20 @@ class PairLoss(nn.Module):
         with torch.autocast(image_emb.device.type, enabled=False):
             return self.total(*batch)
 
-    def total(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
-        similarity = similarities(image_emb, text_emb)  # (images, texts)
+    def total(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        """The loss of a batch as `checked_batch` returns it: a scalar."""
+        way = self.whole if len(image_emb) <= WHOLE else self.in_tiles
+        return way(unit_length(image_emb), unit_length(text_emb), ids)
+
+    def whole(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        """Both directions from the whole matrix of similarities; rows of length 1 (B, D)."""
+        similarity = image_emb @ text_emb.T  # (images, texts)
+        negatives = find_negatives(similarity, ids)
         return self.direction(similarity, negatives) + self.direction(similarity.T, negatives)
+
+    def in_tiles(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
+        """What `whole` returns, in memory that grows with B alone."""
+        return self.whole(image_emb, text_emb, ids)
 
     def pushes(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
         """(2, B, B): how hard each query pushes each negative, in proportion within a row."""
@@ -128,9 +143,11 @@ def negative_weights(
             "negative_weights needs a loss of mmret_lib.losses (or another PairLoss), "
             f"not {type(loss).__name__}"
         )
-    batch = checked_batch(image_emb, text_emb, image_ids, caption_ids, loss.mask_duplicates)
+    image_emb, text_emb, ids = checked_batch(
+        image_emb, text_emb, image_ids, caption_ids, loss.mask_duplicates
+    )
     with torch.autocast(image_emb.device.type, enabled=False):
-        push = loss.pushes(*batch)  # (2, B, B)
+        push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids))  # (2, B, B)
     total = push.sum(dim=2, keepdim=True)  # (2, B, 1)
     return push / total.where(total > 0, 1)
 
@@ -158,20 +175,28 @@ def checked_batch(
     caption_ids: Ids | None = None,
     mask_duplicates: bool = True,
     needs_negatives: bool = False,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Both branches (B, D), checked and at least float32, and the mask of negatives (B, B).
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Both branches (B, D), checked and at least float32, and the ids that count, (B,) each.
 
-    Raises what `check_shapes` and `find_negatives` raise, and ValueError for embeddings that are
+    Raises what `check_shapes` and `checked_ids` raise, and ValueError for embeddings that are
     not finite and, with `needs_negatives`, for a batch in which no pair has any.
     """
     check_shapes(image_emb, text_emb)
-    negatives = find_negatives(len(image_emb), image_emb.device, image_ids, caption_ids)
+    given = (("image_ids", image_ids), ("caption_ids", caption_ids))
+    ids = [
+        checked_ids(name, one, len(image_emb), image_emb.device)
+        for name, one in given
+        if one is not None
+    ]
     if not mask_duplicates:
-        negatives = find_negatives(len(image_emb), image_emb.device)
+        ids = []
     # One question, because each answer makes the processor wait for the device.
     sound = torch.isfinite(image_emb).all() & torch.isfinite(text_emb).all()
     if needs_negatives:
-        sound = sound & negatives.any()
+        # Only one id that all pairs share rules out all: where image ids and caption ids both
+        # differ somewhere, some two pairs differ in both.
+        for one in ids:
+            sound = sound & (one != one[0]).any()
     if not sound:
         check_finite("image_emb", image_emb)
         check_finite("text_emb", text_emb)
@@ -181,7 +206,7 @@ def checked_batch(
         )
     dtype = torch.promote_types(image_emb.dtype, text_emb.dtype)
     dtype = torch.promote_types(dtype, torch.float32)
-    return image_emb.to(dtype), text_emb.to(dtype), negatives
+    return image_emb.to(dtype), text_emb.to(dtype), ids
 
 
 def check_shapes(image_emb: Tensor, text_emb: Tensor) -> None:
@@ -225,26 +250,23 @@ def check_finite(name: str, emb: Tensor) -> None:
         )
 
 
-def find_negatives(
-    batch_size: int,
-    device: torch.device,
-    image_ids: Ids | None = None,
-    caption_ids: Ids | None = None,
-) -> Tensor:
+def find_negatives(rows: Tensor, ids: Sequence[Tensor]) -> Tensor:
     """The mask (B, B), symmetric: True at [b, k] where pair k is a negative of pair b.
+
+    rows: anything with one row per pair. ids: (B,) each; pairs that agree in one are duplicates.
+    """
+    negatives = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)  # (B, B)
+    for one in ids:
+        negatives = negatives & (one[:, None] != one[None, :])
+    return negatives
+
+
+def checked_ids(name: str, ids: Ids, batch_size: int, device: torch.device) -> Tensor:
+    """(B,) on `device`: numbers that are equal where the ids are.
 
     Ids are compared as they are, by equality: numbers, strings (a caption is its own id), or a
     tensor of shape (B,). Raises ValueError where there is not exactly one id per pair.
     """
-    negatives = ~torch.eye(batch_size, dtype=torch.bool, device=device)  # (B, B)
-    for name, ids in (("image_ids", image_ids), ("caption_ids", caption_ids)):
-        if ids is not None:
-            negatives = negatives & ~_same_id(name, ids, batch_size, device)
-    return negatives
-
-
-def _same_id(name: str, ids: Ids, batch_size: int, device: torch.device) -> Tensor:
-    """(B, B): True at [b, k] where pairs b and k have the same id, the diagonal included."""
     if isinstance(ids, str):
         raise ValueError(f"{name} must hold one id per pair, not be one string: {ids!r}")
     shape = tuple(ids.shape) if isinstance(ids, Tensor | np.ndarray) else (len(ids),)
@@ -258,5 +280,4 @@ def _same_id(name: str, ids: Ids, batch_size: int, device: torch.device) -> Tens
         keys = [one.item() if isinstance(one, Tensor) else one for one in ids]
         number_of: dict[Any, int] = {}
         ids = torch.tensor([number_of.setdefault(key, len(number_of)) for key in keys])  # (B,)
-    ids = ids.to(device, non_blocking=True)  # a blocking copy would wait for the whole queue
-    return ids[:, None] == ids[None, :]
+    return ids.to(device, non_blocking=True)  # a blocking copy would wait for the whole queue
