@@ -460,6 +460,18 @@ def sound(tmp_path_factory):
     return home, pairs, all_that_it_says(store, Letters())
 
 
+def assert_right_or_refused_and_mended(folder, pairs, expected):
+    try:
+        store = Store.open(folder)
+        assert all_that_it_says(store, Letters()) == expected
+    except DataError:
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = pack(pairs, SIDE, folder, progress=False)
+    assert all_that_it_says(again, Letters()) == expected
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_whatever_happens_to_its_bytes_nothing_wrong_is_read(sound, data):
@@ -474,15 +486,7 @@ def test_whatever_happens_to_its_bytes_nothing_wrong_is_read(sound, data):
         at = data.draw(st.integers(0, len(content) - 1))
         content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
     path.write_bytes(content)
-    try:
-        store = Store.open(home / "hit")
-        assert all_that_it_says(store, Letters()) == expected
-    except DataError:
-        pass
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again = pack(pairs, SIDE, home / "hit", progress=False)
-    assert all_that_it_says(again, Letters()) == expected
+    assert_right_or_refused_and_mended(home / "hit", pairs, expected)
 
 
 json_values = st.recursive(
@@ -510,15 +514,7 @@ def test_a_manifest_with_any_value_anywhere_is_refused_or_harmless(sound, data, 
         place = place[key]
     place[key] = value
     path.write_text(json.dumps(manifest))
-    try:
-        store = Store.open(home / "hit")
-        assert all_that_it_says(store, Letters()) == expected
-    except DataError:
-        pass
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again = pack(pairs, SIDE, home / "hit", progress=False)
-    assert all_that_it_says(again, Letters()) == expected
+    assert_right_or_refused_and_mended(home / "hit", pairs, expected)
 
 
 # ---------------------------------------------------------------- killed on the way

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmret_lib.data.disk import ROOM_TO_SPARE, alone
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_captions import (
     Tokenizes,
@@ -48,7 +49,6 @@ from mmret_lib.data.store_files import (
     broken,
     damage_of,
     entry_of,
-    locked,
     map_array,
     read_manifest,
     write_manifest,
@@ -56,8 +56,6 @@ from mmret_lib.data.store_files import (
 )  # fmt: skip
 from mmret_lib.data.store_images import read_spans, spans_of
 from mmret_lib.errors import DataError, MissingFile
-
-ROOM = 2**26  # bytes of disk that packing leaves free
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +123,7 @@ class Store:
         left_out = json.dumps(sorted(self.manifest["images"]["unreadable"]))
         key = key_of("words", self.manifest["captions"]["key"], left_out, encoder.vocabulary())
         try:
-            with locked(self.folder):
+            with alone(self.folder / ".lock"):
                 manifest = read_manifest(self.folder)
                 entry = manifest["words"].get(key)
                 if entry is None or damage_of(self.folder, entry):
@@ -217,7 +215,7 @@ def pack(
     manifest = _sound(folder, keys, quiet=True)
     if manifest is None:
         _reserve(folder, keys["images"], len(pairs), size)
-        with locked(folder):
+        with alone(folder / ".lock"):
             manifest = _sound(folder, keys, quiet=False)  # another process may have made it
             if manifest is None:
                 manifest = _make(folder, pairs, size, keys, workers, progress)
@@ -319,7 +317,7 @@ def _reserve(folder: Path, key: str, count: int, size: int) -> None:
         for path in folder.glob(f"images-{key}*")
     )
     free = shutil.disk_usage(folder).free
-    if needed - min(here, needed) + ROOM > free:
+    if needed - min(here, needed) + ROOM_TO_SPARE > free:
         raise DataError(
             f"{count:,} images at {size} x {size} pixels take {needed / 2**30:.1f} GiB, and "
             f"{folder} has {free / 2**30:.1f} GiB free: make room there, name another folder "

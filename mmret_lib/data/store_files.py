@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from mmret_lib.data.store_images import SPAN
 from mmret_lib.errors import DataError, MissingFile
@@ -21,11 +20,6 @@ BLOCK = 2**24  # bytes that share a checksum, in the files that are not images
 OURS = re.compile(
     r"manifest\.json|\.lock|(images|captions|owners|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.tmp"
 )  # what a store's folder may hold
-
-
-def locked(folder: Path) -> FileLock:
-    # The system lets go of the lock when the process ends, however it ends.
-    return FileLock(folder / ".lock")
 
 
 def write_whole(path: Path, write: Any) -> None:
