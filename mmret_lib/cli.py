@@ -75,16 +75,19 @@ def prepare(
     splits = [split for split in SPLITS[data] if split]
     if data == "coco":  # one may have any part of it; the last three are Karpathy's
         splits = ["train2017", "val2017", "train+restval", "val", "test"]
-    if data != "scenes":
-        if root is None:
-            raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
-        ours = (root / sources.NOTE).exists()  # begun by an earlier call, perhaps not finished
-        if parts or ours or not any(_lies_there(data, root, split) for split in splits):
+    if root is None and data != "scenes":
+        raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
+    found = {split: _load_if_there(data, root, split) for split in splits}
+    if root is not None and data != "scenes":
+        begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
+        if parts or begun or not any(found.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
-    for split in splits:
-        if data == "coco" and not _lies_there(data, root, split):
-            continue
-        pairs = _load(data, root, split)
+            found = {split: _load_if_there(data, root, split) for split in splits}
+    for split, pairs in found.items():
+        if pairs is None:
+            if data == "coco":
+                continue
+            pairs = _load(data, root, split)  # says what is missing
         print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
         for side in filter(None, size):
             store = pack(pairs, side, max_unreadable=max_unreadable)
@@ -290,17 +293,6 @@ def _none(value: str) -> str | None:
     return None if value.lower() == "none" else value
 
 
-def _lies_there(data: str, root: Path | None, split: str) -> bool:
-    """Whether a split can be read without fetching anything."""
-    from mmret_lib.data import load_pairs
-
-    try:
-        load_pairs(data, root=root, split=split)
-    except MissingFile:
-        return False
-    return True
-
-
 def _load(data: str, root: Path | None, split: str | None) -> Any:
     """Read a split, and say what was left out of it."""
     from mmret_lib.data import load_pairs
@@ -311,6 +303,14 @@ def _load(data: str, root: Path | None, split: str | None) -> Any:
     if len(pairs.skipped) > 10:
         print(f"left out: {len(pairs.skipped) - 10} more", file=sys.stderr)
     return pairs
+
+
+def _load_if_there(data: str, root: Path | None, split: str) -> Any:
+    """A split as `_load` reads it, or None where it does not lie under root."""
+    try:
+        return _load(data, root, split)
+    except MissingFile:
+        return None
 
 
 def _open_run(

@@ -160,9 +160,8 @@ class Trainer:
             while state.epoch < epochs and not self._enough(state):
                 self._train_epoch(state, bar)
                 row = self._close_epoch(state)
-                named = {"loss": f"{row['loss']:.3f}"}
                 bar.set_postfix(
-                    named | ({"t2i_r1": f"{row['t2i_r1']:.1f}"} if "t2i_r1" in row else {})
+                    {name: f"{row[name]:.2f}" for name in ("loss", "t2i_r1") if name in row}
                 )
                 self._snapshot(state)
                 if self.on_epoch:
@@ -190,7 +189,7 @@ class Trainer:
         state.seconds += time.perf_counter() - mark
 
     def _train_step(self, batch: Batch, state: Progress) -> Tensor:
-        """One step of the optimiser; returns the loss, detached, without waiting for it."""
+        """One step of the optimiser; returns the loss, detached."""
         config, images = self.config, batch.images
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {len(self.loader)}"
         if config.augment != "none":
