@@ -75,7 +75,7 @@ def training_curves(histories: Mapping[str, History], ceiling: Report | None = N
     panels = np.atleast_1d(lower.subplots(1, len(histories)))
     for place, (axes, (name, history)) in enumerate(zip(panels, histories.items(), strict=True)):
         _curve(axes, history, "loss", name, place)
-        axes.set_title(f"{_display(name)}: training loss", color=_look(name, place)[0], fontsize=10)
+        axes.set_title(f"{_display(name)}: training loss", color=look(name, place)[0], fontsize=10)
     panels[0].set_ylabel("loss (each on its own scale)")
     return figure
 
@@ -131,7 +131,7 @@ def _recall_panels(
 
 def _curve(axes: Axes, history: History, column: str, name: str, place: int) -> None:
     rows = [row for row in history.rows if column in row]
-    colour, marker, line = _look(name, place)
+    colour, marker, line = look(name, place)
     axes.plot(
         [row["epoch"] for row in rows],
         [row[column] for row in rows],
@@ -155,7 +155,7 @@ def _display(name: str) -> str:
     return DISPLAY.get(name, name)
 
 
-def _look(name: str, place: int) -> tuple[str, str, Any]:
+def look(name: str, place: int) -> tuple[str, str, Any]:
     """The same look for a loss in every figure; another name takes one by its place."""
     known = list(DISPLAY)
     return LOOKS[known.index(name) if name in DISPLAY else (place + 4) % len(LOOKS)]
@@ -348,15 +348,15 @@ def negative_weights(
     for place, (name, share) in enumerate(shares.items()):
         at = left + place * (side + gap)
         sheet.write(
-            figure, at, 1.1, _display(name), side, 11, weight="bold", color=_look(name, place)[0]
+            figure, at, 1.1, _display(name), side, 11, weight="bold", color=look(name, place)[0]
         )
-        effective = _sharing(share)
+        effective = sharing(share)
         shared = "no" if effective is None else f"≈ {effective:.1f}"
         sheet.write(figure, at, 1.37, f"{shared} of {len(others)} share a push", side + gap, 10)
         axes = sheet.axes(figure, at, maps_top, side, side)
         _heat_map(axes, share, query, first=place == 0)
         axes = sheet.axes(figure, at, bars_top, side, rows * step)
-        _bars(axes, share[query], listed, rest, _look(name, place)[0])
+        _bars(axes, share[query], listed, rest, look(name, place)[0])
 
     _colour_bar(figure, margin, maps_top, left_width - 0.6)
     asked, text = bars_top - 1.2, margin + 0.85
@@ -404,7 +404,7 @@ def _checked_shares(
     return {name: w[direction].detach().double().cpu().numpy() for name, w in weights.items()}
 
 
-def _sharing(share: np.ndarray) -> float | None:
+def sharing(share: np.ndarray) -> float | None:
     """How many negatives a query's push is shared by, on average: (B, B) -> 1 … B - 1."""
     squares = np.square(share).sum(axis=1)  # (B,)
     return float((1 / squares[squares > 0]).mean()) if squares.any() else None
@@ -438,7 +438,7 @@ def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colou
     for place, value in enumerate(values):
         inside = value > 0.7 and place < len(listed)  # a long bar leaves no room behind it
         axes.text(
-            value - 0.02 if inside else value + 0.02, place, _percent(value), fontsize=9.5,
+            value - 0.02 if inside else value + 0.02, place, percent(value), fontsize=9.5,
             ha="right" if inside else "left", va="center",
             color="white" if inside else INK if value else QUIET,
         )  # fmt: skip
@@ -451,7 +451,7 @@ def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colou
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Nothing and next to nothing told apart: the one idea is who is pushed at all."""
     return "0" if share == 0 else "<1%" if share < 0.005 else f"{share:.0%}"
 

@@ -98,10 +98,10 @@ def write_page(
 def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
     # A file name is a string too; that captions were found tells that it named a picture.
     if isinstance(query, str) and not any(hit.caption for hit in hits):
-        asked, found = _text(query), "Pictures"
+        asked, found = text_html(query), "Pictures"
         beside = "Under each picture stand its own captions."
     else:
-        asked, found = _image(query, "The picture that was asked with"), "Captions"
+        asked, found = picture_html(query, "The picture that was asked with"), "Captions"
         beside = "Above each caption stands the picture that it was written for."
     cards = "\n".join(map(_card, hits))
     return f"""<!DOCTYPE html>
@@ -131,31 +131,35 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
 
 def _card(hit: Hit) -> str:
     captions = hit.captions if hit.caption is None else (hit.caption,)
-    lines = "\n".join(f"<li>{_text(caption)}</li>" for caption in captions)
+    lines = "\n".join(f"<li>{text_html(caption)}</li>" for caption in captions)
     return f"""<li>
 <p class="score"><b>{hit.rank}</b> <span>{hit.score:.3f}</span></p>
-{_image(hit.image, hit.captions[0])}
+{picture_html(hit.image, hit.captions[0])}
 <ul>
 {lines}
 </ul>
 </li>"""
 
 
-def _text(text: str) -> str:
+def text_html(text: str) -> str:
+    """A text that is only ever text, in an element of its own direction."""
     # bdi: right-to-left text, or an override that it does not close, ends with it.
     return f'<bdi dir="auto">{html.escape(visible(text))}</bdi>'
 
 
-def _image(picture: Picture, says: str) -> str:
+def picture_html(picture: Picture, says: str) -> str:
+    """A picture with everything in it, and the text that stands for it."""
+    return f'<img {embedded(picture)} alt="{html.escape(visible(says))}" dir="auto">'
+
+
+def embedded(picture: Picture, side: int = SIDE) -> str:
+    """The attributes src, width and height: the picture itself, no side longer than `side`."""
     small = open_picture(picture)
-    small.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info.clear()  # the camera's or the editor's remarks would be saved with it
     kind = "png" if max(small.size) <= SMALL else "jpeg"
     file = io.BytesIO()
     small.save(file, kind, optimize=True)
     data = base64.b64encode(file.getvalue()).decode()
     width, height = small.size
-    return (
-        f'<img src="data:image/{kind};base64,{data}" width="{width}" height="{height}" '
-        f'alt="{html.escape(visible(says))}" dir="auto">'
-    )
+    return f'src="data:image/{kind};base64,{data}" width="{width}" height="{height}"'

@@ -448,12 +448,12 @@ def test_each_loss_says_how_many_share_its_push(batch):
 
 def test_how_many_share_a_push_on_weights_that_are_known():
     even = np.full((6, 6), 0.2) * ~np.eye(6, dtype=bool)
-    assert figures._sharing(even) == pytest.approx(5)
+    assert figures.sharing(even) == pytest.approx(5)
     one = np.roll(np.eye(6), 1, axis=1)
-    assert figures._sharing(one) == 1
+    assert figures.sharing(one) == 1
     one[0] = 0  # a query that pushes none is not counted
-    assert figures._sharing(one) == 1
-    assert figures._sharing(np.zeros((6, 6))) is None
+    assert figures.sharing(one) == 1
+    assert figures.sharing(np.zeros((6, 6))) is None
 
 
 def test_the_direction_says_who_asks_and_whom_barlow_twins_pushes(batch):
