@@ -116,7 +116,8 @@ def train(
 ) -> None:
     """Train one model on any data set and report its recall.
 
-    Stopped by whatever, the same command with --resume goes on at the very step.
+    Stopped by whatever, the same command with --resume goes on at the very step. On several GPUs:
+    accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
         data: the data set; "scenes" is the built-in world and needs no root.
@@ -140,12 +141,15 @@ def train(
     """
     from mmret_lib.checkpoint import HOLDS, save_run
     from mmret_lib.data.store import Store, pack
-    from mmret_lib.devices import pick_device
+    from mmret_lib.processes import Processes
     from mmret_lib.recipes import build_loss, build_model, made_by
     from mmret_lib.training import Trainer, validate
     from mmret_lib.weights import refuse_strangers
 
-    pick_device(config.device)  # a mistake here should show before minutes of preparation
+    # A device that is not there should show before minutes of preparation.
+    processes = Processes.join(config.device)
+    if not processes.first:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     train_split, usual_val, _ = SPLITS[data]
     split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
@@ -168,15 +172,18 @@ def train(
     trainer = Trainer(model, loss_module, packed(pairs), config, validation=validation, folder=out)
     history = trainer.fit(resume=resume)
     waited = history.waiting_seconds / history.training_seconds
+    among = f" in {processes.count} processes" if processes.count > 1 else ""
     print(
-        f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs), "
+        f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs){among}, "
         f"{waited:.1%} of it waiting for data"
     )
     figures: dict[str, Any] = {"training_seconds": round(history.training_seconds, 1)}
     if validation is not None:
-        report = validate(model, validation)
+        report = validate(model, validation, processes=processes)
         figures[val_split or ""] = report.as_dict()
         print(f"{data} {val_split}:\n{report}")
+    if not processes.first:
+        return
     save_run(
         out, model, history, trainer.config, loss=loss, loss_settings={"repr": repr(loss_module)},
         data={

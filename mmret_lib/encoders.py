@@ -96,9 +96,11 @@ class DualEncoder(nn.Module):
             images: (B, 3, H, W), uint8 or float in [0, 1], on the model's device.
             tokens: what `text.tokenize` gives for the B captions, on the model's device.
         """
-        image_emb = self.image_norm(self.image(images))  # (B, dim)
-        text_emb = self.text_norm(self.text(**tokens))  # (B, dim), row b belongs to image b
-        return image_emb, text_emb
+        return self.standardised(self.image(images), self.text(**tokens))
+
+    def standardised(self, image_emb: Tensor, text_emb: Tensor) -> tuple[Tensor, Tensor]:
+        """What ends each branch, (B, dim) of the whole batch each; row b of both is one pair."""
+        return self.image_norm(image_emb), self.text_norm(text_emb)
 
     def encode_images(self, images: Tensor | np.ndarray | Store, batch_size: int = 256) -> Tensor:
         """For search: (N, 3, H, W) uint8 (or float in [0, 1]) -> (N, dim) on the model's device.

@@ -15,16 +15,16 @@ backbone takes its statistics over a piece, as it does over each GPU's part in d
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from mmret_lib.encoders import DualEncoder
+from mmret_lib.processes import without_exchange
 
 
 def cached_backward(
-    model: DualEncoder,
+    branches: nn.Module,
     images: Tensor,
     tokens: dict[str, Tensor],
     loss_of: Callable[[Tensor, Tensor], Tensor],
@@ -33,14 +33,16 @@ def cached_backward(
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
     autocast: Callable[[], AbstractContextManager] = lambda: torch.enable_grad(),
 ) -> Tensor:
-    """Add the gradient of the whole batch's loss to the model's and the loss's parameters.
+    """Add the gradient of the whole batch's loss to the branches' and the loss's parameters.
 
     Args:
-        images, tokens: the batch, B rows, as `model` takes them.
-        loss_of: (image_emb, text_emb), both (B, dim), to a scalar.
-        chunk_size: pairs that go through the model at a time.
+        branches: (images, tokens) to (image_emb, text_emb), as `processes.Branches`.
+        images, tokens: the batch, B rows.
+        loss_of: (image_emb, text_emb), both (B, dim), to a scalar. What belongs to the batch as a
+            whole, such as a standardisation that ends the branches, is done here.
+        chunk_size: pairs that go through the branches at a time.
         scale: what the loss is multiplied with before its gradient, such as a scaler's `scale`.
-        autocast: makes the context in which the model is called.
+        autocast: makes the context in which the branches are called.
 
     Returns:
         the loss, detached.
@@ -51,39 +53,38 @@ def cached_backward(
     def embed(span: slice) -> tuple[Tensor, Tensor]:
         with autocast():
             part = {name: value[span] for name, value in tokens.items()}
-            return model.image(images[span]), model.text(**part)
+            return branches(images[span], part)
 
     before, pieces = [], []
-    with torch.no_grad(), _statistics_at_rest(model):
+    with torch.no_grad(), _statistics_at_rest(branches):
         for span in spans:
             before.append(_random_state(device))
             pieces.append(embed(span))
     after = _random_state(device)
     leaves = [torch.cat(side).detach().requires_grad_() for side in zip(*pieces, strict=True)]
-    # The standardisation that ends a branch belongs to the whole batch, like the loss.
-    image_emb, text_emb = model.image_norm(leaves[0]), model.text_norm(leaves[1])
-    loss = loss_of(image_emb, text_emb)
+    loss = loss_of(*leaves)
     scale(loss).backward()
     for span, state in zip(spans, before, strict=True):
         _set_random_state(device, state)
-        sides = [
-            (emb, leaf.grad[span])
-            for emb, leaf in zip(embed(span), leaves, strict=True)
-            if emb.requires_grad and leaf.grad is not None
-        ]
-        if sides:
-            torch.autograd.backward([emb for emb, _ in sides], [grad for _, grad in sides])
+        # Several processes exchange their gradients once, with those of the last piece.
+        with nullcontext() if span is spans[-1] else without_exchange(branches)():
+            sides = [
+                (emb, leaf.grad[span])
+                for emb, leaf in zip(embed(span), leaves, strict=True)
+                if emb.requires_grad and leaf.grad is not None
+            ]
+            if sides:
+                torch.autograd.backward([emb for emb, _ in sides], [grad for _, grad in sides])
     _set_random_state(device, after)
     return loss.detach()
 
 
 @contextmanager
-def _statistics_at_rest(model: DualEncoder) -> Iterator[None]:
+def _statistics_at_rest(branches: nn.Module) -> Iterator[None]:
     """The backbones' BatchNorms keep their running statistics: a piece counts once, not twice."""
     norms = [
         module
-        for branch in (model.image, model.text)
-        for module in branch.modules()
+        for module in branches.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm)
     ]
     kept = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]

@@ -20,7 +20,8 @@ class TrainConfig:
     """passes over the images, each with one caption per image; by default 7, or on a small set
     as many as make 430 steps"""
     batch_size: int = 128
-    """pairs per step; also the number of texts an image is told apart from"""
+    """pairs per step, of all processes together; also the number of texts an image is told apart
+    from"""
     backbone_lr: float = 1e-3
     """peak learning rate of the two backbones"""
     projection_lr: float = 2e-3

@@ -6,6 +6,7 @@
 A step is: gather a batch, move it to the device, augment it there, embed both branches, take the
 loss, step. Mixed precision follows from what the device can do. Given a folder, training keeps
 snapshots there, and the same two lines, run again after a session was lost, go on at the very step.
+Started as several processes (see `processes`), the same two lines train one model in all of them.
 """
 
 import contextlib
@@ -26,11 +27,12 @@ from tqdm.auto import tqdm
 from mmret_lib.data.loader import AUGMENTATIONS, Batch, Loader
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
-from mmret_lib.devices import pick_device, pick_precision
+from mmret_lib.devices import pick_precision
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
 from mmret_lib.grad_cache import cached_backward
 from mmret_lib.metrics import Report, evaluate
+from mmret_lib.processes import Processes
 from mmret_lib.snapshots import Snapshots
 from mmret_lib.train_config import TrainConfig, enough_epochs, rate_factor
 
@@ -93,7 +95,9 @@ class Trainer:
         progress: bool = True,
     ):
         config = config or TrainConfig()
-        self.device = pick_device(config.device)
+        self.processes = Processes.join(config.device)
+        progress = progress and self.processes.first
+        self.device = self.processes.device
         self.dtype = pick_precision(config.precision, self.device)
         self.model, self.loss = model.to(self.device), loss.to(self.device)
         size = model.image.image_size
@@ -106,12 +110,19 @@ class Trainer:
                 f"{data.pairs.name or 'the data set'} has {len(data.pairs)} images, fewer than a "
                 f"batch of {config.batch_size}; choose a smaller batch_size"
             )
+        share, rest = divmod(config.batch_size, self.processes.count)
+        if rest or share < 2:
+            raise DataError(
+                f"batch_size is {config.batch_size}, for all {self.processes.count} processes "
+                f"together; choose a multiple of {self.processes.count}, two pairs each or more"
+            )
         if config.epochs is None:
             config = replace(config, epochs=enough_epochs(len(data.pairs), config.batch_size))
         self.config = config
         self.loader = Loader(
-            data, data.words(model.text), config.batch_size, captions=config.captions,
-            seed=config.seed, pin_memory=self.device.type == "cuda",
+            data, data.words(model.text), share, captions=config.captions, seed=config.seed,
+            rank=self.processes.rank, world_size=self.processes.count,
+            pin_memory=self.device.type == "cuda",
         )  # fmt: skip
         self.folder = Path(folder) if folder is not None else None
         self.snapshots = Snapshots(self.folder / "snapshots") if self.folder else None
@@ -132,7 +143,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.dtype == torch.float16 and self.device.type == "cuda"
         )
-        self.embed = torch.compile(model) if config.compile else model
+        self.branches = self.processes.parallel(model)
+        if config.compile:
+            self.branches.compile()
 
     def fit(self, *, resume: bool = False) -> History:
         """Train for all epochs, or until the validation figures no longer get better.
@@ -140,7 +153,7 @@ class Trainer:
         Args:
             resume: go on from the newest snapshot in the folder, in mid-epoch if need be; where
                 there is none, begin. On a CPU the end is the same to the last bit as without the
-                break, on a GPU as far as its own sums repeat.
+                break; on a GPU, and among more than two processes, as far as their sums repeat.
 
         Raises:
             FloatingPointError: the loss stopped being finite (names epoch, step and images).
@@ -149,7 +162,7 @@ class Trainer:
         """
         config = self.config
         epochs = config.epochs or 0  # filled in by __init__
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.seed + self.processes.rank)
         self.generator.manual_seed(config.seed)
         state = self._resumed(resume)
         bar = tqdm(
@@ -164,7 +177,7 @@ class Trainer:
                     {name: f"{row[name]:.2f}" for name in ("loss", "t2i_r1") if name in row}
                 )
                 self._snapshot(state)
-                if self.on_epoch:
+                if self.on_epoch and self.processes.first:
                     self.on_epoch(state.history)
         self.model.eval()
         return state.history
@@ -180,7 +193,7 @@ class Trainer:
             state.step += 1
             bar.update()
             due = time.monotonic() - saved >= 60 * self.config.snapshot_minutes
-            if self.snapshots is not None and due:
+            if self.snapshots is not None and self.processes.told(due):
                 state.seconds += time.perf_counter() - mark
                 self._snapshot(state)
                 saved, mark = time.monotonic(), time.perf_counter()
@@ -193,21 +206,27 @@ class Trainer:
         config, images = self.config, batch.images
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {len(self.loader)}"
         if config.augment != "none":
-            images = AUGMENTATIONS[config.augment](images, self.generator)
+            images = AUGMENTATIONS[config.augment](
+                images, self.generator, self.processes.rank, self.processes.count
+            )
+        gather = self.processes.gather
+        ids = {"image_ids": gather(batch.image_ids), "caption_ids": gather(batch.caption_ids)}
 
         def loss_of(image_emb: Tensor, text_emb: Tensor) -> Tensor:
-            return self._loss_of(image_emb, text_emb, batch, where)
+            """From this process's embeddings to the loss of the whole batch."""
+            whole = self.model.standardised(gather(image_emb), gather(text_emb))
+            return self._loss_of(*whole, ids, where)
 
         self.optimizer.zero_grad(set_to_none=True)
         try:
             if config.chunk_size:
                 loss = cached_backward(
-                    self.model, images, batch.tokens, loss_of, config.chunk_size,
+                    self.branches, images, batch.tokens, loss_of, config.chunk_size,
                     scale=self.scaler.scale, autocast=self._autocast,
                 )  # fmt: skip
             else:
                 with self._autocast():
-                    image_emb, text_emb = self.embed(images, batch.tokens)  # both (B, D)
+                    image_emb, text_emb = self.branches(images, batch.tokens)  # both (B, D)
                 loss = loss_of(image_emb, text_emb)
                 self.scaler.scale(loss).backward()
                 loss = loss.detach()
@@ -225,16 +244,16 @@ class Trainer:
         self.schedule.step()
         return loss
 
-    def _loss_of(self, image_emb: Tensor, text_emb: Tensor, batch: Batch, where: str) -> Tensor:
+    def _loss_of(
+        self, image_emb: Tensor, text_emb: Tensor, ids: dict[str, Tensor], where: str
+    ) -> Tensor:
         try:
-            loss = self.loss(
-                image_emb, text_emb, image_ids=batch.image_ids, caption_ids=batch.caption_ids
-            )
+            loss = self.loss(image_emb, text_emb, **ids)
             what = f"the loss is {loss.item()}" if not torch.isfinite(loss) else ""
         except ValueError as error:
             what = str(error)
         if what:
-            shown = ", ".join(map(str, batch.image_ids[:5].tolist()))
+            shown = ", ".join(map(str, ids["image_ids"][:5].tolist()))
             raise FloatingPointError(
                 f"{where} (images {shown}, …): {what}. Try a lower learning rate."
             )
@@ -251,16 +270,19 @@ class Trainer:
         }
         history.training_seconds += state.seconds
         if self.validation is not None and self.config.validate:
-            report = validate(self.model, self.validation)
-            row |= {name: value for name, value in report.as_dict().items() if "2" in name}
+            report = validate(self.model, self.validation, processes=self.processes)
+            # The others take process 0's figures: all must agree on when it is enough.
+            row |= self.processes.told(
+                {name: value for name, value in report.as_dict().items() if "2" in name}
+            )
             rsum = sum(value for name, value in row.items() if name[3:5] == "_r")
             if rsum > state.best_rsum:
                 state.best_rsum, state.best_epoch = rsum, state.epoch + 1
-                if self.folder:
+                if self.folder and self.processes.first:
                     best = self.folder / "best"
                     self._or_warn(lambda: self.model.save(best), "the best model")
         history.rows.append(row)
-        if self.config.tensorboard and self.folder:
+        if self.config.tensorboard and self.folder and self.processes.first:
             from torch.utils.tensorboard import SummaryWriter  # an extra, asked for by name
 
             with SummaryWriter(str(self.folder / "tensorboard")) as writer:
@@ -284,10 +306,11 @@ class Trainer:
         tensors |= {f"loss.{name}": value for name, value in self.loss.state_dict().items()}
         for number, entries in optimizer["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in entries.items()}
-        tensors["random.cpu"] = torch.get_rng_state()
         tensors["random.augmentation"] = self.generator.get_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        for rank, random_states in enumerate(self.processes.each(self._random_states())):
+            tensors |= {f"random.{rank}.{name}": one for name, one in random_states.items()}
+        if not self.processes.first:
+            return
         if state.losses:
             tensors["losses"] = torch.stack(state.losses)
         facts = {
@@ -301,6 +324,13 @@ class Trainer:
         }  # fmt: skip
         done, snapshots = state.epoch * len(self.loader) + state.step, self.snapshots
         self._or_warn(lambda: snapshots.save(done, tensors, facts), "a snapshot")
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """Of this process: what dropout draws from."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
 
     def _or_warn(self, save: Callable[[], object], what: str) -> None:
         """A disk that is full costs a snapshot, not the training."""
@@ -341,6 +371,12 @@ class Trainer:
                 )
             return Progress()
         found = self.snapshots.newest()
+        begun = self.processes.each(found and found[1]["step"])
+        if len(set(begun)) > 1:
+            raise DataError(
+                f"the processes see different snapshots in {self.snapshots.folder} (after steps "
+                f"{begun}); it must be a folder that all of them share"
+            )
         if found is None:
             return Progress()
         tensors, facts = found
@@ -378,10 +414,13 @@ class Trainer:
         self.optimizer.load_state_dict({"state": state, "param_groups": facts["groups"]})
         self.schedule.load_state_dict(facts["schedule"])
         self.scaler.load_state_dict(facts["scaler"])
-        torch.set_rng_state(tensors["random.cpu"])
         self.generator.set_state(tensors["random.augmentation"])
-        if self.device.type == "cuda" and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
+        # With more processes than before, the new ones keep the states that `fit` gave them.
+        random_states = part(f"random.{self.processes.rank}.")
+        if "cpu" in random_states:
+            torch.set_rng_state(random_states["cpu"])
+        if self.device.type == "cuda" and "cuda" in random_states:
+            torch.cuda.set_rng_state(random_states["cuda"], self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager:
         if self.dtype == torch.float32:
@@ -400,8 +439,23 @@ def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:
         yield batch
 
 
-def validate(model: DualEncoder, data: Store, **options) -> Report:
-    """Embed a split and rank it; ``options`` go to `evaluate`."""
-    image_emb = model.encode_images(data)
-    text_emb = model.encode_texts(data.pairs.captions)
+def validate(
+    model: DualEncoder, data: Store, *, processes: Processes | None = None, **options: Any
+) -> Report:
+    """Embed a split and rank it; ``options`` go to `evaluate`.
+
+    With several ``processes`` each embeds its share, and all have the report.
+    """
+    captions = data.pairs.captions
+    if processes is None or processes.count == 1:
+        image_emb, text_emb = model.encode_images(data), model.encode_texts(captions)
+    else:
+        image_emb = torch.zeros(len(data), model.dim, device=model.device)  # (N, dim)
+        text_emb = torch.zeros(len(captions), model.dim, device=model.device)  # (M, dim)
+        images, texts = processes.share(len(data)), processes.share(len(captions))
+        for first in range(images.start, images.stop, 256):
+            piece = slice(first, min(first + 256, images.stop))
+            image_emb[piece] = model.encode_images(data[piece])
+        text_emb[texts] = model.encode_texts(captions[texts])
+        image_emb, text_emb = processes.sum(image_emb), processes.sum(text_emb)
     return evaluate(image_emb, text_emb, data.pairs.owner, **options)

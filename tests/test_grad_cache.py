@@ -9,6 +9,7 @@ from torch import nn
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.grad_cache import cached_backward
 from mmret_lib.losses import LOSSES
+from mmret_lib.processes import Branches
 
 WORDS = ["zebra", "a red bus", "two big boots on the sand", "ramen", "an umbrella in the rain"]
 
@@ -26,6 +27,13 @@ def batch(model, device, size=12):
     return images.to(device), {name: value.to(device) for name, value in tokens.items()}
 
 
+def in_pieces(model, images, tokens, loss, chunk_size):
+    def loss_of(image_emb, text_emb):
+        return loss(*model.standardised(image_emb, text_emb))
+
+    return cached_backward(Branches(model), images, tokens, loss_of, chunk_size)
+
+
 def gradients(module):
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
@@ -40,7 +48,7 @@ def both_ways(model, loss, device, chunk_size, mode="eval"):
         images, tokens = batch(one, device)
         torch.manual_seed(5)
         if cached:
-            value = cached_backward(one, images, tokens, own, chunk_size)
+            value = in_pieces(one, images, tokens, own, chunk_size)
         else:
             value = own(*one(images, tokens))
             value.backward()
@@ -75,7 +83,7 @@ def test_barlow_twins_standardises_over_the_whole_batch(device):
         images, tokens = batch(one, device)
         loss = LOSSES["barlow_twins"]()
         if chunk_size:
-            value = cached_backward(one, images, tokens, loss, chunk_size)
+            value = in_pieces(one, images, tokens, loss, chunk_size)
         else:
             value = loss(*one(images, tokens))
             value.backward()
@@ -97,7 +105,7 @@ def test_dropout_repeats_in_the_second_pass(model, device):
     images, tokens = batch(model, device)
     loss = LOSSES["simclr"]()
     torch.manual_seed(3)
-    cached_backward(model, images, tokens, loss, 100)
+    in_pieces(model, images, tokens, loss, 100)
     cached = gradients(model)
     following = torch.rand(3)
     model.zero_grad(set_to_none=True)
@@ -115,7 +123,7 @@ def test_running_statistics_move_once_for_each_piece(model, device):
     with torch.no_grad():
         for span in (slice(0, 6), slice(6, 12)):
             expected.image(images[span])
-    cached_backward(model, images, tokens, LOSSES["simclr"](), 6)
+    in_pieces(model, images, tokens, LOSSES["simclr"](), 6)
     for (name, mine), theirs in zip(
         model.image.named_buffers(), dict(expected.image.named_buffers()).values(), strict=True
     ):
@@ -127,5 +135,5 @@ def test_frozen_parts_get_no_gradient(model, part):
     model = copy.deepcopy(model)
     model.train_only(part)
     images, tokens = batch(model, "cpu")
-    cached_backward(model, images, tokens, LOSSES["simclr"](), 5)
+    in_pieces(model, images, tokens, LOSSES["simclr"](), 5)
     assert gradients(model).keys() == {n for n, p in model.named_parameters() if p.requires_grad}

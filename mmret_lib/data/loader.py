@@ -164,12 +164,21 @@ def _give_back(free: list, array: np.ndarray) -> None:
 # ---------------------------------------------------------------------------- augmentation
 
 
-def shift_and_flip(images: Tensor, generator: torch.Generator, shift: float = 0.06) -> Tensor:
+def shift_and_flip(
+    images: Tensor,
+    generator: torch.Generator,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    shift: float = 0.06,
+) -> Tensor:
     """Mirror half of the images and move each by up to ``shift`` of its side (edges repeated).
 
     Args:
         images: uint8 (B, 3, S, S) on any device.
         generator: a CPU generator, so that the same seed moves the same images on every device.
+        rank, world_size: which part of the batch these are, of how many like it. All draw for the
+            whole batch, so that it does not matter among how many processes it is divided.
         shift: the largest move, as a share of the side.
 
     Returns:
@@ -177,8 +186,9 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, shift: float = 0.
     """
     batch, _, height, width = images.shape
     furthest = int(shift * width)
-    move = torch.randint(-furthest, furthest + 1, (2, batch, 1), generator=generator)
-    mirror = torch.rand(batch, 1, generator=generator) < 0.5
+    whole, mine = batch * world_size, slice(batch * rank, batch * (rank + 1))
+    move = torch.randint(-furthest, furthest + 1, (2, whole, 1), generator=generator)[:, mine]
+    mirror = torch.rand(whole, 1, generator=generator)[mine] < 0.5
     rows = (torch.arange(height) + move[0]).clamp(0, height - 1)  # (B, S)
     columns = (torch.arange(width) + move[1]).clamp(0, width - 1)  # (B, S)
     columns = torch.where(mirror, columns.flip(1), columns)
@@ -190,7 +200,13 @@ def shift_and_flip(images: Tensor, generator: torch.Generator, shift: float = 0.
 
 
 def crop_and_flip(
-    images: Tensor, generator: torch.Generator, smallest: float = 0.5, widest: float = 4 / 3
+    images: Tensor,
+    generator: torch.Generator,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    smallest: float = 0.5,
+    widest: float = 4 / 3,
 ) -> Tensor:
     """A random part of each image, scaled up to the whole, and half of them mirrored.
 
@@ -199,6 +215,7 @@ def crop_and_flip(
     Args:
         images: uint8 (B, 3, S, S) on any device.
         generator: a CPU generator, so that the same seed cuts the same parts on every device.
+        rank, world_size: as `shift_and_flip` takes them.
         smallest: least share of the area that is kept. Low values cut away what captions name.
         widest: the part's width over its height lies between 1 / widest and widest.
 
@@ -208,7 +225,9 @@ def crop_and_flip(
     from torchvision.transforms.v2 import functional as transforms  # 100 MB, for those who crop
 
     side = images.shape[-1]
-    area, ratio, down, right, mirror = torch.rand(5, len(images), generator=generator).unbind()
+    batch = len(images)
+    drawn = torch.rand(5, batch * world_size, generator=generator)
+    area, ratio, down, right, mirror = drawn[:, batch * rank : batch * (rank + 1)].unbind()
     area = smallest + (1 - smallest) * area
     stretch = torch.exp((2 * ratio - 1) * math.log(widest) / 2)  # half of it goes to each side
     height = (side * area.sqrt() / stretch).round().clamp(1, side).int()
@@ -225,7 +244,7 @@ def crop_and_flip(
     return torch.where(flip, transforms.horizontal_flip(cropped), cropped)
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int, int], Tensor]] = {
     "shift": shift_and_flip,
     "crop": crop_and_flip,
 }

@@ -1,0 +1,107 @@
+"""What each of several processes runs in test_processes.py: the same trainings as one would.
+
+    torchrun --nproc-per-node 2 tests/train_together.py FOLDER
+
+Process 0 writes FOLDER/COUNT.pt: for each case its losses, gradients, weights and figures.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mmret_lib.data import load_pairs
+from mmret_lib.data.store import pack
+from mmret_lib.encoders import DualEncoder
+from mmret_lib.losses import LOSSES
+from mmret_lib.training import TrainConfig, Trainer, validate
+
+BASE = {"epochs": 1, "batch_size": 16, "device": "cpu", "clip": 0.0, "validate": False}
+CASES: dict[str, tuple[str, dict]] = {
+    **{name: (name, {}) for name in LOSSES},
+    "in pieces": ("simclr", {"chunk_size": 2, "train": "projections"}),
+    "crops": ("simclr", {"augment": "crop"}),
+}
+STEPS = 2
+
+
+class Lost(Exception):
+    """The session ends here."""
+
+
+def trainer(world, name: str, changes: dict, folder: Path | None = None) -> Trainer:
+    """In float64, so that what differs is not rounding; without dropout, which each draws anew."""
+    torch.manual_seed(0)
+    model = DualEncoder.from_names(
+        image_weights=None, text_weights=None, captions=world.pairs.captions,
+        standardise=name == "barlow_twins",
+    ).double()  # fmt: skip
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    settings = {"all_negatives_steps": 1} if name == "max_triplet" else {}
+    loss = LOSSES[name](learnable=True, **settings).double()
+    config = TrainConfig(**{**BASE, **changes})
+    return Trainer(model, loss, world, config, validation=world, folder=folder, progress=False)
+
+
+def run(world, name: str, changes: dict) -> dict:
+    one = trainer(world, name, changes)
+    losses, gradients = [], []
+    step = one._train_step
+
+    def watched(batch, state):
+        if len(losses) == STEPS:
+            raise Lost
+        losses.append(step(batch, state))
+        named = [*one.model.named_parameters(), *one.loss.named_parameters()]
+        gradients.append({key: p.grad.clone() for key, p in named if p.grad is not None})
+        return losses[-1]
+
+    one._train_step = watched
+    with contextlib.suppress(Lost):
+        one.fit()
+    state = {**one.model.state_dict(), **one.loss.state_dict()}
+    report = validate(one.model, world, processes=one.processes)
+    return {"losses": losses, "gradients": gradients, "state": state, "figures": report.as_dict()}
+
+
+def lost_and_resumed(world, folder: Path) -> dict:
+    """The ends of a training with dropout that stops in mid-epoch and goes on, and of one whole."""
+
+    def fit(where: Path, lose_at: int | None, resume: bool = False):
+        one = trainer(world, "simclr", {"snapshot_minutes": 0.0, "validate": True}, where)
+        for module in one.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.3
+        step = one._train_step
+
+        def losing(batch, state):
+            if state.step == lose_at:
+                raise Lost
+            return step(batch, state)
+
+        one._train_step = losing
+        return one.model.state_dict(), one.fit(resume=resume).rows[-1]
+
+    whole = fit(folder / "whole", None)
+    with contextlib.suppress(Lost):
+        fit(folder / "lost", 2)
+    return {"whole": whole, "lost": fit(folder / "lost", None, resume=True)}
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    pairs = load_pairs("scenes", root=folder / "world", split="train", size=64, progress=False)
+    world = pack(pairs, 64, progress=False)
+    found: dict = {case: run(world, *settings) for case, settings in CASES.items()}
+    one = trainer(world, "simclr", {})
+    found["resumed"] = lost_and_resumed(world, folder / str(one.processes.count))
+    if one.processes.first:
+        torch.save(found, folder / f"{one.processes.count}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
