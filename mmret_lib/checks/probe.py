@@ -1,0 +1,405 @@
+"""How a check looks at a student's function, and how it finds out what the mistake probably is.
+
+A task knows the right formula and its slips: the same formula with one thing done wrongly. The
+check calls the student's function on small batches and compares. Where the numbers are wrong it
+looks for the slip, or the two slips, that give the very same wrong numbers in every batch; where
+they are right it looks at all else that a training loop relies on: gradients, types, devices,
+arguments left as they were. It answers in one short message, and leaves random numbers alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmret_lib.checks.arguments import (
+    TOLERANCE,
+    by_a_factor,
+    close,
+    floats,
+    on_device,
+    prepared,
+    ramp,
+    shape_of,
+    slopes,
+    strided,
+    zero_rows_out,
+)
+from mmret_lib.checks.symptoms import described, meaning, shown, wrong_shape, wrong_type
+
+
+class CheckFailed(AssertionError):
+    """What is wrong with an answer. A notebook shows the message alone, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"CheckFailed: {self}"]
+
+
+@dataclass(frozen=True)
+class Slip:
+    """What to tell who made this mistake, and the formula's options that make it."""
+
+    says: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: its arguments (numbers in float64), in words what it is, what sets it apart."""
+
+    args: tuple[Any, ...]
+    about: str
+    traits: frozenset[str] = frozenset()
+    smooth: bool = True  # False where ties leave the gradient a matter of taste
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a check knows about one task.
+
+    `right(*args, **options)` is the formula, in the arguments' own precision; `slips` change its
+    value, `gradient_slips` its gradient alone. `traits` say what it means that exactly the cases
+    with one trait go wrong. `names` are those of the arguments. The first case is the plainest
+    one, the last is small enough to be followed by hand. `more` is told with a right answer.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    right: Callable[..., Tensor]
+    cases: Sequence[Case]
+    slips: Sequence[Slip]
+    traits: Mapping[str, str]
+    more: str
+    gradient_slips: Sequence[Slip] = ()
+    has_gradient: bool = True
+
+
+def check(task: Task, function: Callable[..., Any]) -> None:
+    """Print one line if `function` answers the task.
+
+    Raises CheckFailed, which says what is probably wrong; NotImplementedError for the bare stub.
+    """
+    if not callable(function):
+        raise CheckFailed(
+            f"{task.name} should be a function, not {type(function).__name__}: hand over the "
+            "function itself, without calling it."
+        )
+    before = random_states()
+    try:
+        with torch.enable_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Check(task, function).all()
+    finally:
+        moved = same_states(before, random_states())
+        torch.set_rng_state(before[0])
+        random.setstate(before[1])
+        np.random.set_state(before[2])
+    if not moved:
+        raise CheckFailed(
+            f"{task.name} draws random numbers or sets a seed: nothing in it is random, and other "
+            "code shares the random state."
+        )
+    print(f"{task.name}: right. {task.more}")
+
+
+def random_states() -> tuple[Tensor, Any, Any]:
+    return torch.get_rng_state(), random.getstate(), np.random.get_state()
+
+
+def same_states(one: tuple, other: tuple) -> bool:
+    return torch.equal(one[0], other[0]) and one[1] == other[1] and repr(one[2]) == repr(other[2])
+
+
+class Check:
+    """One function under one task's check; each method raises CheckFailed, or says nothing."""
+
+    def __init__(self, task: Task, function: Callable[..., Any]) -> None:
+        self.task = task
+        self.function = function
+        self.calls = 0
+
+    def all(self) -> None:
+        answers = self.answers()
+        self.values(answers)
+        self.types(answers)
+        if self.task.has_gradient:
+            self.gradients()
+        else:
+            self.no_gradient()
+        self.again(answers[0])
+        self.other_forms()
+        self.other_device()
+
+    def failed(self, says: str) -> CheckFailed:
+        return CheckFailed(f"{self.task.name} is not right yet. {says[0].upper()}{says[1:]}.")
+
+    def call(self, args: Sequence[Any]) -> Any:
+        """What the student's function returns. Its own words are heard once, not at every call:
+        and never on stderr, for which nbgrader would take the points."""
+        self.calls += 1
+        quiet = io.StringIO()
+        with contextlib.redirect_stderr(quiet), contextlib.ExitStack() as stack:
+            if self.calls > 1:
+                stack.enter_context(contextlib.redirect_stdout(quiet))
+            return self.function(*args)
+
+    def answers(self) -> list[Tensor]:
+        """The answer to each case in float64, after the first in float32, as in daily use."""
+        plain = self.task.cases[0]
+        first = self.one_answer(plain, torch.float32, "")
+        sized = "it works in float32 but not in float64: "
+        found = [self.one_answer(plain, torch.float64, sized)]
+        for case in self.task.cases[1:]:
+            trait = next((self.task.traits[one] for one in sorted(case.traits)), "")
+            found.append(self.one_answer(case, torch.float64, f"for {case.about} ", trait))
+        if torch.isfinite(found[0]).all() and not torch.isfinite(first).all():
+            raise self.failed("in float32 the result is not finite, in float64 it is")
+        return found
+
+    def one_answer(self, case: Case, dtype: torch.dtype, where: str, trait: str = "") -> Tensor:
+        args = prepared(case.args, dtype)
+        kept = prepared(case.args, dtype)
+        try:
+            value = self.call(args)
+        except Exception as error:
+            if self.calls == 1 and isinstance(error, NotImplementedError):
+                raise not_written(self.task.name) from None
+            says = meaning(error) or trait
+            if not where and self.works(case, torch.float64):
+                where = "it works in float64 but not in float32: "
+                says = says or "a dtype is fixed in the code"
+            says = f": {says}" if says else ""
+            raise self.failed(
+                f"{where}it raised {described(error, self.function)}{says}"
+            ) from error
+        wanted = self.task.right(*kept).shape
+        batch, width = shape_of(case.args)
+        wrong = wrong_type(value) or wrong_shape(value, wanted, batch, width)
+        if wrong:
+            raise self.failed(wrong if self.calls == 1 else f"for {case.about} {wrong}")
+        if value.device.type != "cpu":
+            raise self.failed(
+                f"the arguments are on the CPU, the result is on {value.device}: a device is "
+                "fixed in the code"
+            )
+        for name, now, once in zip(self.task.names, args, kept, strict=False):
+            if isinstance(now, Tensor) and (now.shape != once.shape or not torch.equal(now, once)):
+                raise self.failed(
+                    f"{name} is changed in place: the caller goes on using it. Use operations "
+                    "that return a new tensor (x = x / y, not x /= y)"
+                )
+        return value.detach().clone()
+
+    def works(self, case: Case, dtype: torch.dtype) -> bool:
+        with contextlib.suppress(Exception):
+            self.call(prepared(case.args, dtype))
+            return True
+        return False
+
+    def values(self, answers: Sequence[Tensor]) -> None:
+        """The numbers of all cases, in float64."""
+        right = [self.task.right(*case.args) for case in self.task.cases]
+        wrong = [not close(one, two) for one, two in zip(answers, right, strict=True)]
+        if not any(wrong):
+            return
+        place = len(wrong) - 1 if wrong[-1] else wrong.index(True)
+        numbers = f". For {self.task.cases[place].about} {shown(answers[place], right[place])}"
+        says = self.explained(answers, wrong) or by_a_factor(
+            answers, right, [shape_of(case.args)[0] for case in self.task.cases]
+        )
+        if says:
+            raise self.failed(f"probably {says}{numbers}")
+        if not all(torch.isfinite(one).all() for one in answers):
+            raise self.failed(f"the result is not finite{numbers}")
+        raise self.failed(f"the numbers are wrong{numbers}")
+
+    def explained(self, answers: Sequence[Tensor], wrong: Sequence[bool]) -> str | None:
+        """The slip, the trait or the two slips that make the very same numbers."""
+
+        def makes_them(case_of: int, options: Mapping[str, str]) -> bool:
+            return close(answers[case_of], self.task.right(*cases[case_of].args, **options))
+
+        cases = self.task.cases
+        order = sorted(range(len(cases)), key=lambda place: not wrong[place])
+        for slip in self.task.slips:
+            if all(makes_them(place, slip.options) for place in order):
+                return slip.says
+        for trait, says in self.task.traits.items():
+            if [trait in case.traits for case in cases] == list(wrong):
+                return says
+        for one, two in combinations(self.task.slips, 2):
+            if one.options.keys() & two.options.keys():
+                continue
+            options = {**one.options, **two.options}
+            if all(makes_them(place, options) for place in order):
+                return f"two things: {one.says}; and {two.says}"
+        return None
+
+    def types(self, answers: Sequence[Tensor]) -> None:
+        """The result has the type of the arguments, and float32 is computed soundly."""
+        for case, in_double in zip(self.task.cases, answers, strict=True):
+            value = self.one_answer(case, torch.float32, f"in float32, for {case.about} ")
+            for given, got in (("float32", value.dtype), ("float64", in_double.dtype)):
+                if str(got) != f"torch.{given}":
+                    raise self.failed(
+                        f"given {given}, it returns {str(got).removeprefix('torch.')}: a dtype is "
+                        "fixed in the code. Make new tensors with the arguments' dtype"
+                    )
+            right = self.task.right(*case.args)
+            if not close(value, right):
+                raise self.failed(
+                    f"right in float64, but in float32, for {case.about}, {shown(value, right)}"
+                )
+
+    def gradients(self) -> None:
+        cases = [case for case in self.task.cases if case.smooth]
+        found = [self.gradients_of(case) for case in cases]
+        right = [slopes(self.task.right, case.args) for case in cases]
+        wrong = [not all(map(close, *both)) for both in zip(found, right, strict=True)]
+        if not any(wrong):
+            return
+        for slip in self.task.gradient_slips:
+            with contextlib.suppress(RuntimeError):
+                tried = (slopes(self.task.right, case.args, slip.options) for case in cases)
+                if all(all(map(close, *both)) for both in zip(found, tried, strict=True)):
+                    raise self.failed(f"the value is right, the gradient is not: {slip.says}")
+        case = cases[wrong.index(True)]
+        for trait, says in self.task.traits.items():
+            if [trait in one.traits for one in cases] == wrong:
+                raise self.failed(f"the value is right, the gradient is not: {says}")
+        raise self.failed(
+            f"the value is right, the gradient is not (for {case.about}): is a part detached, "
+            "computed under torch.no_grad, or rounded?"
+        )
+
+    def gradients_of(self, case: Case) -> list[Tensor]:
+        args = prepared(case.args, torch.float64, requires_grad=True)
+        leaves = floats(args)
+        try:
+            value = self.call(args)
+            if not value.requires_grad:
+                raise self.failed(
+                    "the result is detached, no gradient flows back from it: no .detach(), .data, "
+                    ".item(), numpy, torch.tensor(result) or torch.no_grad on the way"
+                )
+            found = torch.autograd.grad((value * ramp(value)).sum(), leaves, allow_unused=True)
+        except CheckFailed:
+            raise
+        except Exception as error:
+            says = meaning(error)
+            raise self.failed(
+                f"with arguments that require a gradient it raised "
+                f"{described(error, self.function)}{': ' + says if says else ''}"
+            ) from error
+        self.untouched(args)
+        for name, leaf, slope in zip(self.task.names, leaves, found, strict=False):
+            if slope is None:
+                raise self.failed(f"no gradient reaches {name}: it is detached on the way")
+            zero = (leaf == 0).all(dim=1) & ~torch.isfinite(slope).all(dim=1)
+            if zero.any():
+                raise self.failed(
+                    f"a row of zeros in {name} gets a gradient of NaN: the root of 0 has an "
+                    "infinite slope. F.normalize, or a length taken with .norm(), knows that"
+                )
+        return [zero_rows_out(slope, leaf) for slope, leaf in zip(found, leaves, strict=True)]
+
+    def no_gradient(self) -> None:
+        """The result is a plain number even where the arguments carry a gradient."""
+        args = prepared(self.task.cases[0].args, torch.float64, requires_grad=True)
+        try:
+            value = self.call(args)
+        except Exception as error:
+            says = meaning(error)
+            raise self.failed(
+                f"with arguments that require a gradient it raised "
+                f"{described(error, self.function)}{': ' + says if says else ''}"
+            ) from error
+        self.untouched(args)
+        if value.requires_grad:
+            raise self.failed("the result still carries a gradient: detach what you return")
+        args = prepared(self.task.cases[0].args, torch.float64)
+        self.call(args)
+        if any(one.requires_grad for one in floats(args)):
+            raise self.failed(
+                "requires_grad of the argument is switched on, and stays on for the caller: work "
+                "on a copy, similarity.detach().clone().requires_grad_()"
+            )
+
+    def untouched(self, args: Sequence[Any]) -> None:
+        if any(one.grad is not None for one in floats(args)):
+            raise self.failed(
+                "it calls backward itself, and leaves a .grad in the caller's tensors: that is "
+                "the training loop's to do; torch.autograd.grad leaves nothing behind"
+            )
+
+    def again(self, first: Tensor) -> None:
+        if not close(self.one_answer(self.task.cases[0], torch.float64, "called again "), first):
+            raise self.failed("called twice with the same batch it gives two results")
+
+    def other_forms(self) -> None:
+        """Arguments that do not lie row by row in memory, and half precision."""
+        case = self.task.cases[0]
+        for name, change, dtype in (
+            ("arguments that do not lie row by row in memory (a transposed view)", strided, None),
+            ("float16", None, torch.float16),
+        ):
+            right = self.task.right(*case.args)
+            args = prepared(case.args, dtype or torch.float64)
+            try:
+                value = self.call([change(one) if change else one for one in args])
+            except Exception as error:
+                if "not implemented for" in str(error):  # torch's own gap, not the student's
+                    continue
+                says = meaning(error)
+                raise self.failed(
+                    f"with {name} it raised {described(error, self.function)}"
+                    f"{': ' + says if says else ''}"
+                ) from error
+            if not close(value.double(), right, TOLERANCE[dtype or torch.float64]):
+                raise self.failed(f"right in float32, but with {name} {shown(value, right)}")
+
+    def other_device(self) -> None:
+        """A CUDA device, or where there is none one that is only imagined: no numbers, no wait."""
+        says = (
+            "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
+            "moved there: use device=image_emb.device, or x.new_zeros"
+        )
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        real = torch.cuda.is_available()
+        case = self.task.cases[0]
+        try:
+            with contextlib.nullcontext() if real else FakeTensorMode(allow_non_fake_inputs=False):
+                value = self.call(on_device(case.args, "cuda", real))
+        except Exception as error:
+            if any(word in str(error).lower() for word in ("same device", "at least two devices")):
+                raise self.failed(f"{says} ({described(error, self.function)})") from error
+            if real:
+                raise self.failed(
+                    f"on a GPU it raised {described(error, self.function)}"
+                ) from error
+            return  # an answer that reads its numbers cannot be followed on an imagined device
+        if isinstance(value, Tensor) and value.device.type != "cuda":
+            raise self.failed(f"given tensors on a GPU it returns one on {value.device}: {says}")
+        if real and not close(value.cpu(), self.task.right(*case.args)):
+            raise self.failed("right on the CPU, on a GPU the numbers are wrong")
+
+
+def not_written(name: str) -> NotImplementedError:
+    error = NotImplementedError(
+        f"{name} is not written yet. Replace `raise NotImplementedError` in the cell above, run "
+        "that cell, then this one."
+    )
+    # Shown, like CheckFailed, without a traceback; the class stays Python's own.
+    error._render_traceback_ = lambda: [f"NotImplementedError: {error}"]  # type: ignore[attr-defined]
+    return error

@@ -1,0 +1,125 @@
+"""What a mistake looks like from outside: an error raised, a wrong type, a wrong shape."""
+
+from __future__ import annotations
+
+import traceback
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# (what the error says, what it means), the first that fits is told.
+ERRORS = [
+    (("numpy() on Tensor that requires grad", "detach().numpy()"), "numpy knows no gradients: "
+     "stay with torch from the arguments to the result"),
+    (("leaf variable that requires grad", "modified by an inplace operation", "in-place operation"),
+     "an operation in place (+=, /=, fill_diagonal_, s[mask] = ...) changes what the gradient "
+     "still needs or what the caller gave you: use its form that returns a new tensor"),
+    (("same dtype", "scalar type", "same data type"), "a dtype is fixed in the code: take the "
+     "arguments' (dtype=image_emb.dtype, or x.new_zeros)"),
+    (("same device", "cuda", "nvidia", "device type"), "a device is fixed in the code: create "
+     "tensors with device=image_emb.device, and leave the arguments where they are"),
+    (("without overflow",), "a huge constant such as -1e9 does not fit into float16, which ends "
+     "at 65504: use float('-inf')"),
+    (("view size is not compatible",), "view needs rows that lie side by side in memory: use "
+     "reshape"),
+    (("positional argument", "keyword argument"), "keep the arguments as the stub has them"),
+    (("mat1 and mat2 shapes",), "the shapes do not fit a product: the second factor should be "
+     "transposed, (B, D) @ (D, B)"),
+    (("not implemented for 'bool'", "subtraction, the `-` operator, with a bool"), "a mask of "
+     "True and False cannot be computed with: use ~mask, or masked_fill"),
+    (("is not defined",), "a name is used that the notebook has not defined: run the cells above"),
+]  # fmt: skip
+
+
+def meaning(error: BaseException) -> str:
+    """What `error` probably means, or nothing."""
+    text = str(error).lower()
+    for patterns, says in ERRORS:
+        if any(pattern.lower() in text for pattern in patterns):
+            return says
+    return ""
+
+
+def described(error: BaseException, function: Any) -> str:
+    """The error with the line of the student's code that raised it."""
+    code = getattr(function, "__code__", None)
+    line = ""
+    if isinstance(code, CodeType):
+        mine = [
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == code.co_filename
+        ]
+        if mine and mine[-1].line:
+            line = f" at `{mine[-1].line}`"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}{': ' + text[0] if text else ''}{line}"
+
+
+def wrong_type(value: Any) -> str | None:
+    """What is wrong with a result that is no tensor."""
+    if isinstance(value, Tensor):
+        return None
+    if value is None:
+        return "nothing is returned: the last line should be `return ...`"
+    if isinstance(value, np.ndarray | np.generic):
+        return "a numpy array is returned, which has lost the gradient: stay with torch"
+    if isinstance(value, bool | int | float):
+        return (
+            "a Python number is returned, not a tensor (.item() or float()): without the tensor "
+            "there is no gradient to train with"
+        )
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)} is returned: one tensor is wanted"
+    return f"a {type(value).__name__} is returned: a tensor is wanted"
+
+
+def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> str | None:
+    """What is wrong with a result's shape, told in B (the batch) and D (an embedding's width)."""
+    if value.shape == wanted:
+        return None
+    if value.shape == (1,) * value.ndim and not wanted:
+        return f"the result has shape {tuple(value.shape)}: a scalar has none, shape ()"
+    names = {batch: "B", width: "D", batch - 1: "B - 1", 2 * batch: "2B"}
+    shape = ", ".join(names.get(size, str(size)) for size in value.shape)
+    shape += "," if value.ndim == 1 else ""
+    if value.shape == (width, width) and wanted[-2:] == (batch, batch):
+        return (
+            "the result has shape (D, D): dimensions are compared instead of pairs; it should be "
+            "(B, D) @ (D, B)"
+        )
+    if not wanted:
+        hint = {
+            (batch,): "one number per pair is left: take their mean",
+            (batch, batch): "one number per negative is left: each query's should be made one, "
+            "then their mean taken",
+            (2,): "one number per direction is left: add them",
+        }.get(tuple(value.shape), "it should be one number, shape ()")
+        return f"the result has shape ({shape}): {hint}"
+    hint = ", ".join({batch: "B"}.get(size, str(size)) for size in wanted)
+    if value.shape == (batch,):
+        return f"the result has shape (B,), only one number per pair: it should be ({hint})"
+    return f"the result has shape ({shape}): it should be ({hint})"
+
+
+def shown(value: Tensor, right: Tensor) -> str:
+    """Expected and given numbers, in words; of a large tensor the first entry that differs."""
+    value, right = value.detach().double(), right.detach().double()
+    if not right.ndim:
+        return f"the result should be {right:.4f} and is {value:.4f}"
+    if right.numel() <= 4:
+        return f"the result should be {rounded(right)} and is {rounded(value)}"
+    differs = ~torch.isclose(value, right, 1e-4, 1e-4)  # NaN differs too
+    place = differs.nonzero()[0].tolist() if differs.any() else [0] * right.ndim
+    index = ", ".join(map(str, place))
+    return (
+        f"entry [{index}] should be {right[tuple(place)]:.4f} and is {value[tuple(place)]:.4f} "
+        f"({int(differs.sum())} of {right.numel()} entries differ)"
+    )
+
+
+def rounded(values: Tensor) -> str:
+    return str([[round(x, 4) for x in row] for row in values.tolist()])
