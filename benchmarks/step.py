@@ -1,0 +1,305 @@
+"""A whole training step, ResNet-34 at 224 pixels + DistilBERT, beside its peers; gradient caching.
+
+    python benchmarks/step.py                the steps (B = 32), then gradient caching; 15 minutes
+    python benchmarks/step.py --rounds 3     fewer rounds
+
+All from random weights, on the same images and, where not said otherwise, the same word pieces. A
+step is: embed both branches, loss, gradients, AdamW; ours also gathers, shifts and mirrors the
+images and clips the gradient. open_clip's towers are timm's ResNet-34 and, since with transformers
+5 it cannot build DistilBERT, its equal, a BERT of six layers.
+
+Needs the extra `bench`.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from loader import machine  # the scripts beside this one
+from losses import fresh, resident
+from torch import Tensor, nn
+from transformers import AutoModel, BertConfig, DistilBertConfig
+
+from mmret_lib.data import load_pairs
+from mmret_lib.data.loader import Batch
+from mmret_lib.data.store import pack
+from mmret_lib.encoders import DualEncoder, train_wordpiece
+from mmret_lib.recipes import build_loss, build_model
+from mmret_lib.training import Progress, TrainConfig, Trainer
+
+HERE = Path(__file__).parent
+WORDS = 30522  # rows of BERT's table of word pieces
+Step = Callable[[], object]
+
+
+def distilbert(folder: Path, captions: list[str]) -> Path:
+    """A folder with DistilBERT's sizes and a vocabulary of the captions."""
+    train_wordpiece(captions).save_pretrained(folder)
+    DistilBertConfig(vocab_size=WORDS).save_pretrained(folder)
+    return folder
+
+
+def trainer(backbone: str, images: int, config: TrainConfig) -> Trainer:
+    """With the towers "resnet34" (and DistilBERT) or "mini"."""
+    size = 224 if backbone == "resnet34" else 64
+    pairs = load_pairs("scenes", split="train", size=images, progress=False)
+    with tempfile.TemporaryDirectory() as folder:
+        text = distilbert(Path(folder), pairs.captions) if size == 224 else "mini"
+        model = build_model(
+            "simclr", pairs, image_backbone=backbone, image_weights=None,
+            text_backbone=str(text), text_weights=None,
+        )  # fmt: skip
+    return Trainer(
+        model, build_loss("simclr"), pack(pairs, size, progress=False), config, progress=False
+    )
+
+
+def ours(one: Trainer) -> Step:
+    """The trainer's own step, its loader's work included."""
+    one.model.train()
+    state = Progress()
+
+    def batches():
+        for epoch in itertools.count():
+            yield from one.loader.epoch(epoch)
+
+    waiting = batches()
+    return lambda: one._train_step(next(waiting).to(one.device), state)
+
+
+class Plain(nn.Module):
+    """torchvision's ResNet-34 and transformers' DistilBERT, put together as anyone would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = torchvision.models.resnet34(weights=None)
+        self.image.fc = nn.Linear(512, 128)
+        self.text = AutoModel.from_config(DistilBertConfig(vocab_size=WORDS))
+        self.projection = nn.Linear(768, 128)
+
+    def forward(self, images: Tensor, input_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        states = self.text(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        return self.image(images), self.projection(states[:, 0])
+
+
+def open_clip_model() -> nn.Module:
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg, CustomTextCLIP
+
+    with tempfile.TemporaryDirectory() as folder:
+        BertConfig(num_hidden_layers=6, vocab_size=WORDS).save_pretrained(folder)
+        return CustomTextCLIP(
+            128,
+            CLIPVisionCfg(timm_model_name="resnet34", timm_pool="", timm_proj="linear"),
+            CLIPTextCfg(
+                hf_model_name=folder, hf_tokenizer_name=folder, hf_model_pretrained=False,
+                hf_pooler_type="cls_last_hidden_state_pooler", hf_proj_type="linear",
+            ),
+        )  # fmt: skip
+
+
+def peer(
+    name: str,
+    batch: Batch,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    length: int | None = None,
+) -> Step:
+    """A peer's step; `length` pads the word pieces to so many, as its own tokenizer does."""
+    model = (open_clip_model() if name == "open_clip" else Plain()).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(3, 1, 1)
+    batch = batch.to(device)
+    ids, mask = batch.tokens["input_ids"], batch.tokens["attention_mask"]
+    if length:
+        ids, mask = (F.pad(part, (0, length - part.shape[1])) for part in (ids, mask))
+
+    def step() -> float:
+        images = (batch.images / 255 - mean) / 0.225
+        optimizer.zero_grad()
+        with autocast():
+            if name == "open_clip":
+                image_emb, text_emb, _ = model(images, ids)
+            else:
+                image_emb, text_emb = model(images, ids, mask)
+        image_emb, text_emb = (F.normalize(emb.float(), dim=1) for emb in (image_emb, text_emb))
+        logits = image_emb @ text_emb.T / 0.07
+        labels = torch.arange(len(logits), device=device)
+        loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def in_turn(steps: dict[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each step, round by round; one round more, not counted, goes before."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def median_rows(seconds: dict[str, list[float]], over: str) -> list[str]:
+    lines = [f"| step | s | fastest … slowest | × {over} |", "|---|---|---|---|"]
+    base = statistics.median(seconds[over])
+    for name, times in seconds.items():
+        middle = statistics.median(times)
+        lines.append(
+            f"| {name} | {middle:.2f} | {min(times):.2f} … {max(times):.2f} | {middle / base:.2f} |"
+        )
+    return lines
+
+
+def peak_memory(batch_size: int, chunk_size: int) -> float:
+    """In a fresh process: MiB at the peak of two steps of the mini towers, less what was there."""
+    config = TrainConfig(batch_size=batch_size, chunk_size=chunk_size, device="cpu", epochs=1)
+    one = trainer("mini", 4096, config)
+    one.model.train()
+    batch = next(one.loader.epoch(0))
+    one._train_step(Batch(batch.images[:2], {k: v[:2] for k, v in batch.tokens.items()},
+                          batch.image_ids[:2], batch.caption_ids[:2]), Progress())  # fmt: skip
+    Path("/proc/self/clear_refs").write_text("5")  # the imports have raised the peak: start anew
+    before = resident("VmRSS")
+    for _ in range(2):
+        one._train_step(batch, Progress())
+    return resident("VmHWM") - before
+
+
+def train_mode_difference() -> dict[str, float]:
+    """How far the gradient with cached pieces lies from the whole batch's, BatchNorm in train mode.
+
+    Relative length of the difference, mini towers with the shipped weights, B = 128.
+    """
+    pairs = load_pairs("scenes", split="train", size=512, progress=False)
+    store = pack(pairs, 64, progress=False)
+    gradients = {}
+    for chunk_size in (0, 64, 32, 16):
+        model: DualEncoder = build_model("simclr", pairs)
+        config = TrainConfig(
+            batch_size=128, chunk_size=chunk_size, augment="none", clip=0, device="cpu"
+        )
+        one = Trainer(model, build_loss("simclr"), store, config, progress=False)
+        one.model.train()
+        one._train_step(next(one.loader.epoch(0)), Progress())
+        gradients[chunk_size] = torch.cat([p.grad.flatten() for p in one.parameters])
+    whole = gradients.pop(0)
+    return {str(size): ((g - whole).norm() / whole.norm()).item() for size, g in gradients.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--memory", type=int, nargs="*", default=[256, 1024, 4096])
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    args = parser.parse_args()
+    load, cpu = os.getloadavg()[0], torch.device("cpu")
+    config = TrainConfig(batch_size=args.batch, device="cpu", epochs=1)
+    one = trainer("resnet34", 4 * args.batch, config)
+    batch = next(one.loader.epoch(0))
+    pieces = batch.tokens["input_ids"].shape[1]
+    seconds = in_turn(
+        {
+            "mmret": ours(one),
+            "torchvision + transformers": peer("plain", batch, cpu),
+            "open_clip": peer("open_clip", batch, cpu),
+            "open_clip, padded to 77 as its tokenizer does": peer(
+                "open_clip", batch, cpu, length=77
+            ),
+        },
+        args.rounds, cpu,
+    )  # fmt: skip
+    del one
+    middle = {name: statistics.median(times) for name, times in seconds.items()}
+    ratio = middle["open_clip"] / middle["mmret"]
+    twice = TrainConfig(batch_size=2 * args.batch, device="cpu", epochs=1)
+    cached = TrainConfig(batch_size=2 * args.batch, chunk_size=args.batch, device="cpu", epochs=1)
+    caching = in_turn(
+        {
+            "whole": ours(trainer("resnet34", 4 * args.batch, twice)),
+            "in two pieces": ours(trainer("resnet34", 4 * args.batch, cached)),
+        },
+        args.rounds, cpu,
+    )  # fmt: skip
+    cost = statistics.median(caching["in two pieces"]) / statistics.median(caching["whole"]) - 1
+    memory = [
+        {"batch": size, "chunk_size": chunk, "mebibytes": round(fresh(peak_memory, size, chunk))}
+        for size in args.memory
+        for chunk in (128, 0)
+        if chunk or size <= 1024
+    ]
+    cached_memory = [row["mebibytes"] for row in memory if row["chunk_size"]]
+    difference = train_mode_difference()
+    command = f"python benchmarks/step.py --batch {args.batch} --rounds {args.rounds}"
+    lines = [
+        "# A whole training step",
+        "",
+        f"`{command}`, on {machine()}. Load of the machine over the minute before: {load:.1f}.",
+        "",
+        f"ResNet-34 at 224 pixels and DistilBERT (open_clip: a BERT of six layers), B = "
+        f"{args.batch}, {pieces} word pieces, float32; median of {args.rounds} rounds, which go "
+        "through all in turn.",
+        "",
+        *median_rows(seconds, "mmret"),
+        "",
+        f"- open_clip's time over ours: {ratio:.2f} (bar: at least 1.2; "
+        f"{'met' if ratio >= 1.2 else 'MISSED'})",
+        "",
+        "## Gradient caching",
+        "",
+        f"The same towers, B = {2 * args.batch}, whole or in two pieces:",
+        "",
+        *median_rows(caching, "whole"),
+        "",
+        f"- it costs {cost:.0%} more time (bar: at most 35 %; "
+        f"{'met' if cost <= 0.35 else 'MISSED'})",
+        "",
+        "Peak memory of a step beyond what the process held before, mini towers at 64 pixels:",
+        "",
+        "| B | in pieces of | MiB |",
+        "|---|---|---|",
+        *(f"| {r['batch']:,} | {r['chunk_size'] or 'the whole'} | {r['mebibytes']:,} |"
+          for r in memory),
+        "",
+        f"- in pieces, the largest batch's over the smallest's: "
+        f"{cached_memory[-1] / max(1, cached_memory[0]):.2f}" if cached_memory else "",
+        "",
+        "In eval mode the gradient is the whole batch's (to 1e-7 in float64; tests/"
+        "test_grad_cache.py). In train mode each piece has BatchNorm statistics of its own. "
+        "Relative length of the difference between the two gradients, mini towers with the "
+        "shipped weights, B = 128:",
+        "",
+        "| in pieces of | difference |",
+        "|---|---|",
+        *(f"| {size} | {value:.1%} |" for size, value in difference.items()),
+        "",
+    ]  # fmt: skip
+    record = {
+        "command": command, "machine": machine(), "load": load, "seconds": seconds,
+        "caching": caching, "memory": memory, "train_mode_difference": difference,
+    }  # fmt: skip
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "step.json").write_text(json.dumps(record, indent=1) + "\n")
+    (args.out / "step.md").write_text("\n".join(lines), encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
