@@ -46,7 +46,7 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def fitted(one: Trainer) -> dict[str, float]:
-    """The rate of the last epoch of `fit`, the libraries having chosen their kernels in the first."""
+    """The rate of the last epoch of `fit`; in the first the libraries choose their kernels."""
     history = one.fit()
     images = len(one.loader) * one.config.batch_size
     return {
