@@ -4,14 +4,17 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo lab test lint clean
+.PHONY: help demo lab notebooks test lint colab clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    train the four losses on the built-in world: table and figures in runs/demo'
 	@echo 'make lab     open the course in JupyterLab'
-	@echo 'make test    lint, check types and run all tests'
-	@echo 'make clean   remove .venv and caches; runs/ stays'
+	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
+	@echo 'make notebooks          execute the lessons and store what comes out'
+	@echo 'make notebooks ONLY=04  only those with 04 in their path'
+	@echo 'make colab   the tests with the versions that Colab has, in .venv-colab'
+	@echo 'make clean   remove .venv, .venv-colab and caches; runs/ stays'
 	@echo
 	@echo 'Another Python (3.11 or newer): make demo PYTHON=python3.12'
 
@@ -21,8 +24,16 @@ demo: .venv/.core
 lab: .venv/.lab
 	$(VENV)/jupyter lab
 
+notebooks: .venv/.test
+	$(VENV)/python notebooks/execute.py $(ONLY)
+
 test: lint
 	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	$(VENV)/python notebooks/execute.py --check
+
+colab: .venv-colab/.made
+	.venv-colab/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope
+	.venv-colab/bin/python notebooks/execute.py --check
 
 lint: .venv/.test
 	$(VENV)/ruff check
@@ -30,7 +41,7 @@ lint: .venv/.test
 	$(VENV)/mypy
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/.made:
@@ -60,3 +71,14 @@ endef
 
 .venv/.test: .venv/.made pyproject.toml
 	$(call install,[test])
+
+# Colab's Python if uv finds or may fetch it, else the one of .venv. --override and not
+# --constraint: Colab, too, has versions side by side that do not admit each other.
+COLAB_PYTHON ?= 3.13
+.venv-colab/.made: .venv/.made pyproject.toml tests/colab.txt
+	rm -rf .venv-colab
+	$(VENV)/uv venv --quiet --python $(COLAB_PYTHON) .venv-colab \
+	  || $(VENV)/uv venv --quiet --python $(VENV)/python .venv-colab
+	$(VENV)/uv pip install --python .venv-colab/bin/python --override tests/colab.txt \
+	  --editable '.[test]'
+	@touch $@

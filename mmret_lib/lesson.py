@@ -1,6 +1,7 @@
 """What the lessons need to show the library itself, and to read what was recorded before."""
 
 import inspect
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def show_source(subject: Any) -> Markdown:
     lines, first = inspect.getsourcelines(subject)
     file = Path(inspect.getsourcefile(subject) or "")
     place = file.relative_to(ROOT) if file.is_relative_to(ROOT) else Path(file.name)
-    source = inspect.cleandoc("".join(lines)) if lines[0][:1].isspace() else "".join(lines).rstrip()
+    source = textwrap.dedent("".join(lines)).rstrip()
     return Markdown(f"`{place.as_posix()}`, from line {max(first, 1)}:\n\n```python\n{source}\n```")
 
 

@@ -31,28 +31,12 @@ CONDA_NAMES = {
 # Where the name one imports differs from the one one installs.
 IMPORT_NAMES = {"pillow": "PIL", "ipython": "IPython", "huggingface-hub": "huggingface_hub"}
 
-# Colab's image of 2026-08-19 (googlecolab/backend-info, pip-freeze.gpu.txt). It has no tyro, so
-# only the command line may import that one.
-COLAB = {
-    "torch": "2.11.0",
-    "torchvision": "0.26.0",
-    "transformers": "5.15.0",
-    "tokenizers": "0.22.2",
-    "safetensors": "0.8.0",
-    "huggingface-hub": "1.27.0",
-    "numpy": "2.1.3",
-    "pandas": "2.2.3",
-    "pillow": "11.3.0",
-    "pycocotools": "2.0.11",
-    "matplotlib": "3.10.0",
-    "seaborn": "0.13.2",
-    "ipython": "7.34.0",
-    "ipywidgets": "7.7.1",
-    "platformdirs": "4.11.3",
-    "tqdm": "4.67.3",
-    "filelock": "3.29.0",  # in June already
-    "accelerate": "1.13.0",  # in June already
-}
+# The versions that Colab has, one "name==version" a line; `make colab` installs the same file.
+COLAB = dict(
+    line.split("==")
+    for line in (ROOT / "tests" / "colab.txt").read_text(encoding="utf-8").splitlines()
+    if not line.startswith("#")
+)
 NOT_ON_COLAB = {"tyro"}
 
 
