@@ -14,26 +14,26 @@ sorted. Four things go wrong in the plain ten-line version, and each shapes this
 - **Rounding.** Float32 products err by up to D / 2^25, enough to break the ties of a constant
   model. Float32 therefore decides only what is clear of that bound (nearly everything); the
   close calls are scored again in float64. The ranks do not depend on the tile.
+
+The counting itself is in `ranks`; what the figures are worth in `intervals` (how sure they are, and
+whether one run is better than another) and `judgements` (right answers that a data set counts as
+wrong); which queries fail worst in `queries`.
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-# Cosines closer than this are a tie: what float32 embeddings themselves carry in rounding.
-TIE_TOLERANCE = 5e-7
+from mmret_lib.rankable import Array, check_embeddings, check_ks, check_owner, check_scores
+from mmret_lib.ranks import TIE_TOLERANCE, embedding_ranks, score_ranks
+
+__all__ = ["TIE_TOLERANCE", "DirectionReport", "Report", "evaluate", "report_from_scores"]
+
 FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
-
-Array = Tensor | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Report:
 
     `images` and `captions` are the pool a query is ranked in: with protocol "1k" one fold
     (a fraction of captions is then the mean of uneven folds). `captions_per_image` is
-    (fewest, most).
+    (fewest, most). `owner` (captions,) is the image of each caption; with protocol "1k" `folds` are
+    the five reports that were averaged, and ranks and owners are theirs, one after the other.
     """
 
     i2t: DirectionReport
@@ -73,7 +74,9 @@ class Report:
     images: int
     captions: int | float
     captions_per_image: tuple[int, int]
+    owner: np.ndarray = field(repr=False, compare=False)
     protocol: str = "full"
+    folds: tuple[Report, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def rsum(self) -> float:
@@ -139,22 +142,13 @@ def evaluate(
             shapes or owners that do not fit together, an image without a caption, or a data set
             that the protocol cannot be applied to.
     """
-    ks = _check_ks(ks)
-    images, texts = _check_embedding("image_emb", image_emb), _check_embedding("text_emb", text_emb)
-    if images.shape[1] != texts.shape[1]:
-        raise ValueError(
-            f"image_emb has {images.shape[1]} dimensions and text_emb {texts.shape[1]}: both "
-            "branches must end in the same space"
-        )
-    owners = _check_owner(owner, len(images), len(texts))
-    texts = texts.to(images.device)
-    if tile is None:
-        tile = 1024 if images.device.type == "cpu" else 8192  # 4 MB stay in a CPU's cache
-    elif tile < 1:
+    ks = check_ks(ks)
+    images, texts, owners = check_embeddings(image_emb, text_emb, owner)
+    if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}: at least one score must be held at a time")
 
     if protocol == "full":
-        i2t, t2i = _embedding_ranks(images, texts, owners, tile)
+        i2t, t2i = embedding_ranks(images, texts, owners, tile)
         return _report(i2t, t2i, owners, ks)
     if protocol != "1k":
         raise ValueError(f'protocol is {protocol!r}: choose "full" or "1k"')
@@ -164,7 +158,7 @@ def evaluate(
         last = first + FOLD_IMAGES
         captions = slice(*np.searchsorted(owners, (first, last)))
         fold_owners = owners[captions] - first
-        i2t, t2i = _embedding_ranks(images[first:last], texts[captions], fold_owners, tile)
+        i2t, t2i = embedding_ranks(images[first:last], texts[captions], fold_owners, tile)
         reports.append(_report(i2t, t2i, fold_owners, ks))
     return _mean_report(reports)
 
@@ -192,169 +186,17 @@ def report_from_scores(
     Raises:
         ValueError: for NaN, naming its place, and for shapes or owners that do not fit.
     """
-    ks = _check_ks(ks)
-    i2t = t2i = _check_scores("i2t_scores", i2t_scores)
+    ks = check_ks(ks)
+    i2t = t2i = check_scores("i2t_scores", i2t_scores)
     if t2i_scores is not None:
-        t2i = _check_scores("t2i_scores", t2i_scores)
+        t2i = check_scores("t2i_scores", t2i_scores)
         if i2t.shape != t2i.shape:
             raise ValueError(
                 f"i2t_scores is {tuple(i2t.shape)} and t2i_scores {tuple(t2i.shape)}: both are "
                 "(images, captions) of the same pool"
             )
-    owners = _check_owner(owner, *i2t.shape)
-    return _report(_score_ranks(i2t, owners)[0], _score_ranks(t2i, owners)[1], owners, ks)
-
-
-# --- ranks ---
-
-
-def _embedding_ranks(
-    images: Tensor, texts: Tensor, owner: np.ndarray, tile: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """0-based ranks of images (N,) and captions (M,) from embeddings (N, D) and (M, D).
-
-    Ranks are kept doubled, so that one tied other adds a whole 1.
-    """
-    owners = torch.from_numpy(owner).to(images.device)  # (M,)
-    # A float32 dot product of unit vectors adds D terms whose partial sums stay within 1, an error
-    # of 2^-25 at most each; rounding the vectors, the products and the threshold takes 7 more.
-    clear_by = TIE_TOLERANCE + (images.shape[1] + 8) * 2.0**-25
-
-    with torch.no_grad(), _full_precision(images.device.type):
-        image_unit, text_unit = _unit_float32(images), _unit_float32(texts)
-        own = _pair_scores(images, texts, owners, torch.arange(len(owner), device=images.device))
-        # What a query's answers are compared with; index 0 counts down columns, 1 along rows.
-        targets = own, _best_own(own, owners, len(images))  # (M,), (N,)
-        doubled = [torch.zeros_like(target, dtype=torch.int64) for target in targets]
-
-        for rows, columns, own_entries in _tiles(owners, len(images), tile):
-            scores = image_unit[rows] @ text_unit[columns].T  # (R, C)
-            scores[own_entries] = math.nan
-            exact = None
-            for dim, lines in enumerate((columns, rows)):
-                target, total = targets[dim][lines], doubled[dim][lines]
-                above, near = _compare(scores, target, clear_by, dim)
-                sure, possible = _counts(above, dim), _counts(near, dim)
-                close = int((possible - sure).sum())
-                # A pair scored by itself costs some fifty times its share of a product.
-                if close * 50 > scores.numel():
-                    if exact is None:
-                        exact = _unit(images[rows]) @ _unit(texts[columns]).T
-                        exact[own_entries] = math.nan
-                    total += _doubled_ranks(exact, target, TIE_TOLERANCE, dim)
-                    continue
-                total += 2 * sure
-                if close:
-                    pairs = _differing(above, near, (possible > sure).nonzero()[:, 0], dim)
-                    line = pairs[1 - dim]
-                    lead = _pair_scores(images[rows], texts[columns], *pairs) - target[line]
-                    above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)
-                    total.index_add_(0, line, above_or_tied)
-    t2i, i2t = (total.cpu().numpy() / 2 for total in doubled)
-    return i2t, t2i
-
-
-def _tiles(
-    owners: Tensor, images: int, tile: int
-) -> Iterator[tuple[slice, slice, tuple[Tensor, Tensor]]]:
-    """Rows, columns and own entries, counted from the tile's corner, of each tile of (N, M)."""
-    for left in range(0, len(owners), tile):
-        row_of = owners[left : left + tile]  # (C,)
-        for top in range(0, images, tile):
-            inside = ((row_of >= top) & (row_of < top + tile)).nonzero()[:, 0]
-            yield slice(top, top + tile), slice(left, left + tile), (row_of[inside] - top, inside)
-
-
-def _score_ranks(scores: Tensor, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """0-based ranks of images (N,) and captions (M,) from a full score matrix (N, M)."""
-    owners = torch.from_numpy(owner).to(scores.device)
-    own_entries = owners, torch.arange(len(owner), device=scores.device)
-    own = scores[own_entries]  # (M,)
-    others = scores.clone()
-    others[own_entries] = math.nan
-    best = _best_own(own, owners, len(scores))
-    i2t, t2i = _doubled_ranks(others, best, 0.0, 1), _doubled_ranks(others, own, 0.0, 0)
-    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
-
-
-def _best_own(own: Tensor, owners: Tensor, images: int) -> Tensor:
-    """The best of each image's own captions: scores (M,) -> (N,)."""
-    return own.new_full((images,), -math.inf).scatter_reduce(0, owners, own, "amax")
-
-
-def _doubled_ranks(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
-    """Twice the expected 0-based rank of `target` among `scores` (R, C), counted along `dim`."""
-    above, near = _compare(scores, target, tolerance, dim)
-    return _counts(above, dim) + _counts(near, dim)
-
-
-def _compare(scores: Tensor, target: Tensor, margin: float, dim: int) -> tuple[Tensor, Tensor]:
-    """Which of (R, C) lie above `target` by more than `margin`, and which not below by more."""
-    target = target.unsqueeze(dim)
-    high, low = (target + margin).to(scores.dtype), (target - margin).to(scores.dtype)
-    return scores > high, scores >= low
-
-
-def _counts(hits: Tensor, dim: int) -> Tensor:
-    """How many of (R, C) booleans are true along `dim`, eight of them in one addition.
-
-    Summing booleans converts each to int64 and takes longer than the matrix product. Read as
-    words, eight bytes are added at once, and 255 words before a byte can overflow.
-    """
-    width = hits.shape[1]
-    words = F.pad(hits, (0, -width % 8)) if width % 8 else hits
-    words = words.view(torch.int64)  # (R, C / 8)
-    parts = [part.sum(dim).view(torch.uint8) for part in words.split(255, dim)]
-    if dim == 0:
-        return torch.stack(parts).sum(0, dtype=torch.int64)[:width]
-    return torch.stack(parts).view(len(parts), len(hits), 8).sum((0, 2), dtype=torch.int64)
-
-
-def _differing(above: Tensor, near: Tensor, lines: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Rows and columns where two (R, C) masks differ, looking only at `lines` across `dim`."""
-    across = 1 - dim
-    differ = near.index_select(across, lines) ^ above.index_select(across, lines)
-    pairs = list(differ.nonzero(as_tuple=True))
-    pairs[across] = lines[pairs[across]]
-    return pairs[0], pairs[1]
-
-
-def _pair_scores(images: Tensor, texts: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Float64 cosines (P,) of P pairs, in pieces so that only few are held in float64."""
-    pieces = zip(rows.split(8192), columns.split(8192), strict=True)
-    return torch.cat([(_unit(images[r]) * _unit(texts[c])).sum(1) for r, c in pieces])
-
-
-def _unit(rows: Tensor) -> Tensor:
-    """Rows at length 1 in float64; a zero row stays zero."""
-    return F.normalize(rows.double(), eps=1e-150)  # the default would leave rows below 1e-12 short
-
-
-def _unit_float32(rows: Tensor) -> Tensor:
-    """Rows at length 1, rounded once to float32, made in pieces."""
-    units = torch.empty(rows.shape, dtype=torch.float32, device=rows.device)
-    for target, piece in zip(units.split(8192), rows.split(8192), strict=True):
-        target.copy_(_unit(piece))
-    return units
-
-
-@contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Real float32 products, whatever training has chosen (autocast, TF32, bfloat16)."""
-    # The older torch.set_float32_matmul_precision refuses to answer once a caller has used these.
-    backends = (
-        torch.backends.cuda.matmul,
-        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # made when imported
-    )
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        with torch.autocast(device_type, enabled=False):
-            yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+    owners = check_owner(owner, *i2t.shape)
+    return _report(score_ranks(i2t, owners)[0], score_ranks(t2i, owners)[1], owners, ks)
 
 
 # --- reports ---
@@ -368,6 +210,7 @@ def _report(i2t: np.ndarray, t2i: np.ndarray, owner: np.ndarray, ks: tuple[int, 
         images=len(i2t),
         captions=len(t2i),
         captions_per_image=(int(per_image.min()), int(per_image.max())),
+        owner=owner,
     )
 
 
@@ -399,77 +242,10 @@ def _mean_report(reports: list[Report]) -> Report:
         images=reports[0].images,
         captions=int(captions) if captions.is_integer() else captions,
         captions_per_image=(min(fewest), max(most)),
+        owner=np.concatenate([part.owner + i * FOLD_IMAGES for i, part in enumerate(reports)]),
         protocol="1k",
+        folds=tuple(reports),
     )
-
-
-# --- what is refused ---
-
-
-def _as_tensor(values: object) -> Tensor:
-    if isinstance(values, Tensor):
-        # Apple's GPUs have no float64, which the close calls need.
-        return values.detach().cpu() if values.is_mps else values.detach()
-    array = np.asarray(values)
-    # Torch takes neither foreign byte order nor negative strides, and warns of read-only memory.
-    array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _check_embedding(name: str, values: object) -> Tensor:
-    rows = _as_tensor(values)
-    if not rows.is_floating_point():
-        raise ValueError(f"{name} holds {rows.dtype}: give floats, as the encoder returns them")
-    if rows.ndim != 2 or 0 in rows.shape:
-        raise ValueError(f"{name} has shape {tuple(rows.shape)}, expected (rows, dimensions)")
-    # The length is finite only if every entry is, and if it can be divided by.
-    bad = (~torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).isfinite()).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"{name} row {int(bad[0])} is not finite ({len(bad)} of {len(rows)} rows): it cannot "
-            "be ranked. Look for a diverged loss or an overflow in half precision"
-        )
-    return rows
-
-
-def _check_scores(name: str, values: object) -> Tensor:
-    scores = _as_tensor(values)
-    if scores.ndim != 2 or 0 in scores.shape:
-        raise ValueError(f"{name} has shape {tuple(scores.shape)}, expected (images, captions)")
-    bad = scores.isnan().nonzero()
-    if len(bad):
-        raise ValueError(f"{name}{bad[0].tolist()} is NaN ({len(bad)} such): it cannot be ranked")
-    return scores if scores.is_floating_point() else scores.double()
-
-
-def _check_owner(owner: object, images: int, captions: int) -> np.ndarray:
-    values = owner.detach().cpu().numpy() if isinstance(owner, Tensor) else np.asarray(owner)
-    if values.shape != (captions,) or values.dtype.kind not in "iu":
-        raise ValueError(
-            f"owner has shape {values.shape} and type {values.dtype}: the {captions} "
-            "captions need one integer each, the index of its image"
-        )
-    outside = np.flatnonzero((values < 0) | (values >= images))
-    if len(outside):
-        raise ValueError(
-            f"owner[{outside[0]}] is {values[outside[0]]}, outside 0 to {images - 1}: there are "
-            f"{images} images"
-        )
-    values = values.astype(np.int64)
-    lacking = np.flatnonzero(np.bincount(values, minlength=images) == 0)
-    if len(lacking):
-        raise ValueError(
-            f"image {lacking[0]} has no caption ({len(lacking)} such): it has no rank. Leave "
-            "these images out, or give their captions"
-        )
-    return values
-
-
-def _check_ks(ks: Iterable[int]) -> tuple[int, ...]:
-    checked = tuple(sorted({operator.index(k) for k in ks}))
-    if not checked or checked[0] < 1:
-        raise ValueError(f"ks is {checked}: recall@K needs at least one K, each 1 or more")
-    return checked
 
 
 def _check_folds(owner: np.ndarray, images: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import mmret_lib.ranks
 from mmret_lib.metrics import TIE_TOLERANCE, evaluate, report_from_scores
 
 KEYS = {
@@ -152,6 +154,65 @@ def test_counts_beyond_what_a_byte_holds(images):
     report = evaluate(image_emb, -image_emb, range(images), tile=4096)
     assert (report.i2t.ranks == images - 1).all()
     assert (report.t2i.ranks == images - 1).all()
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-3])
+def test_threads_do_not_show_and_leave_no_trace(three_threads, spread):
+    image_emb, text_emb, owner = world(120, 64, noise=2.0)
+    image_emb, text_emb = 1 + spread * image_emb, 1 + spread * text_emb
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        report = evaluate(image_emb, text_emb, owner, tile=16)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+    assert_ranks(report, oracle(cosines(image_emb, text_emb), owner))
+    assert torch.get_num_threads() == 3
+    counted = []
+    asking = threading.Thread(target=lambda: counted.append(torch.get_num_threads()))
+    asking.start()
+    asking.join()
+    assert counted == [3]
+    assert torch.is_grad_enabled()
+
+
+def test_an_error_in_one_thread_ends_the_others(three_threads, monkeypatch):
+    calls = []
+
+    def fails(self, columns):
+        calls.append(columns)
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(mmret_lib.ranks._Counting, "__call__", fails)
+    rows = torch.ones(4000, 2)
+    with pytest.raises(RuntimeError, match="no memory"):
+        evaluate(rows, rows, range(4000), tile=1)
+    assert len(calls) < 4000
+    assert torch.get_num_threads() == 3
+
+
+def test_what_is_given_is_not_written_to(device):
+    image_emb, text_emb, owner = world(noise=2.0)
+    given = [torch.tensor(emb, dtype=torch.float64, device=device) for emb in (image_emb, text_emb)]
+    kept = [emb.clone() for emb in given]
+    evaluate(*given, owner)
+    assert torch.equal(given[0], kept[0]) and torch.equal(given[1], kept[1])
+
+
+def test_a_long_count_shows_its_progress(monkeypatch, capsys):
+    image_emb, text_emb, owner = world()
+    evaluate(image_emb, text_emb, owner)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(mmret_lib.ranks, "LONG", 1)
+    evaluate(image_emb, text_emb, owner)
+    assert "ranking" in capsys.readouterr().err
 
 
 # --- what naive evaluators get wrong ---

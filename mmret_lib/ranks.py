@@ -1,0 +1,245 @@
+"""Exact ranks of the right answers, by counting: how many wrong answers score above each.
+
+Nothing is sorted, and the (N, M) matrix of all scores never exists: it is made in tiles that stay
+in the cache, and each tile is counted in both directions before the next one. The ways in which
+this goes wrong elsewhere, and the rules that keep it right, are listed in `mmret_lib.metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+# Cosines closer than this are a tie: what float32 embeddings themselves carry in rounding.
+TIE_TOLERANCE = 5e-7
+PIECE = 8192  # rows that are held in float64 at a time
+LONG = 5e9  # scores from which on a progress bar is shown
+
+
+def embedding_ranks(
+    images: Tensor, texts: Tensor, owner: np.ndarray, tile: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """0-based expected ranks of images (N,) and captions (M,) from embeddings (N, D) and (M, D).
+
+    Both on one device, finite; `owner` (M,) as in `mmret_lib.metrics.evaluate`, which checks all
+    of it. Beside unit vectors in float32, what is held at a time is bounded by the tile.
+    """
+    device = images.device
+    tile = min(tile or (1024 if device.type == "cpu" else 8192), max(len(images), len(texts)))
+    panels = list(slices(len(texts), tile))
+    quiet = len(images) * len(texts) < LONG
+    bar = tqdm(total=len(texts), desc="ranking", unit="caption", disable=quiet, leave=False)
+    with torch.no_grad(), full_precision(device.type), bar:
+        count = _Counting(images, texts, torch.from_numpy(owner).to(device), tile)
+        # Ranks are kept doubled, so that one tied other adds a whole 1.
+        i2t = torch.zeros(len(images), dtype=torch.int64, device=device)
+        t2i = torch.zeros(len(texts), dtype=torch.int64, device=device)
+        with closing(_in_threads(count, panels, device)) as parts:
+            for columns, (down, along) in zip(panels, parts, strict=True):
+                t2i[columns] = down
+                i2t += along
+                bar.update(columns.stop - columns.start)
+    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+
+
+def _in_threads(
+    work: Callable[[slice], tuple[Tensor, Tensor]], panels: list[slice], device: torch.device
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """`work` done on every panel, on a CPU by as many threads as torch may use, in order.
+
+    Each panel stays with one core and its cache. Torch's own threads would meet after each of the
+    ten small steps of a tile, and on a machine that has other things to do wait there for the
+    slower of them: that takes several times as long as the steps themselves.
+    """
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads == 1 or len(panels) == 1:
+        yield from map(work, panels)
+        return
+
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, panels)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # for threads yet to come; this one has kept its own
+
+
+class _Counting:
+    """Counts, for one panel of captions after the other, what scores above the right answers."""
+
+    def __init__(self, images: Tensor, texts: Tensor, owners: Tensor, tile: int) -> None:
+        self.owners, self.tile = owners, tile
+        # A float32 dot product of unit vectors adds D terms whose partial sums stay within 1, an
+        # error of 2^-25 at most each; rounding the vectors, products and thresholds takes 7 more.
+        clear_by = TIE_TOLERANCE + (images.shape[1] + 8) * 2.0**-25
+        self.pair_scores = PairScores(images, texts)
+        self.image_unit, self.text_unit = self.pair_scores.float32()
+        own = self.pair_scores(owners, torch.arange(len(owners), device=owners.device))
+        # What a query's answers are compared with; index 0 counts down columns, 1 along rows.
+        self.targets = own, _best_own(own, owners, len(images))  # (M,), (N,)
+        self.lows = [(target - clear_by).float() for target in self.targets]
+        self.highs = [(target + clear_by).float() for target in self.targets]
+
+    def __call__(self, columns: slice) -> tuple[Tensor, Tensor]:
+        """Twice the ranks of the panel's captions (C,), and its share of the images' (N,)."""
+        device, images = self.owners.device, len(self.image_unit)
+        width = columns.stop - columns.start
+        totals = [torch.zeros(n, dtype=torch.int64, device=device) for n in (width, images)]
+        room = [torch.empty(min(self.tile, images), width, device=device) for _ in "12"]
+        close_calls: list[tuple[int, Tensor, Tensor]] = []
+        for rows in slices(images, self.tile):
+            scores, hits = (space[: rows.stop - rows.start] for space in room)  # (R, C)
+            torch.mm(self.image_unit[rows], self.text_unit[columns].T, out=scores)
+            own_entries = _inside(self.owners[columns], rows)
+            scores[own_entries] = math.nan  # compares false with everything
+            exact = None
+            for dim, (lines, total) in enumerate(((columns, totals[0]), (rows, totals[1][rows]))):
+                low, high = (ends[dim][lines].unsqueeze(dim) for ends in (self.lows, self.highs))
+                # Hits are written as floats: booleans take eight times as long to make.
+                sure = torch.gt(scores, high, out=hits).sum(dim)
+                possible = torch.ge(scores, low, out=hits).sum(dim)
+                close = int((possible - sure).sum())
+                # A pair scored by itself costs some fifty times its share of a product.
+                if close * 50 > scores.numel():
+                    if exact is None:
+                        exact = self.pair_scores.block(rows, columns)
+                        exact[own_entries] = math.nan
+                    total += doubled_ranks(exact, self.targets[dim][lines], TIE_TOLERANCE, dim)
+                    continue
+                total += 2 * sure.long()
+                if close:
+                    unsure = (possible > sure).nonzero()[:, 0]
+                    found = _between(scores, low, high, unsure, dim)
+                    close_calls.append((dim, found[0] + rows.start, found[1]))
+        self._settle(close_calls, columns, totals)
+        return totals[0], totals[1]
+
+    def _settle(
+        self, close_calls: list[tuple[int, Tensor, Tensor]], columns: slice, totals: list[Tensor]
+    ) -> None:
+        """Decide in float64 what float32 could not; many at once, for each call has its cost."""
+        for dim in (0, 1):
+            mine = [(rows, places) for way, rows, places in close_calls if way == dim]
+            if not mine:
+                continue
+            rows, places = (torch.cat(parts) for parts in zip(*mine, strict=True))
+            target = self.targets[dim][rows if dim else places + columns.start]
+            lead = self.pair_scores(rows, places + columns.start) - target
+            above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)
+            totals[dim].index_add_(0, rows if dim else places, above_or_tied)
+
+
+def score_ranks(scores: Tensor, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """0-based ranks of images (N,) and captions (M,) from a full score matrix (N, M)."""
+    owners = torch.from_numpy(owner).to(scores.device)
+    own_entries = owners, torch.arange(len(owner), device=scores.device)
+    own = scores[own_entries]  # (M,)
+    others = scores.clone()
+    others[own_entries] = math.nan
+    best = _best_own(own, owners, len(scores))
+    i2t, t2i = doubled_ranks(others, best, 0.0, 1), doubled_ranks(others, own, 0.0, 0)
+    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+
+
+def doubled_ranks(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
+    """Twice the expected 0-based rank of `target` among `scores` (R, C), counted along `dim`."""
+    target = target.unsqueeze(dim)
+    above = (scores > (target + tolerance).to(scores.dtype)).sum(dim)
+    return above + (scores >= (target - tolerance).to(scores.dtype)).sum(dim)
+
+
+class PairScores:
+    """Float64 cosines of chosen pairs. Rows are normalised as they are needed, never all at once.
+
+    A zero row scores 0 with everything.
+    """
+
+    def __init__(self, images: Tensor, texts: Tensor) -> None:
+        self.images, self.texts = images, texts
+        self.image_scale, self.text_scale = _inverse_lengths(images), _inverse_lengths(texts)
+
+    def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """(P,) cosines of P pairs."""
+        scores = [
+            (self._image(r) * self._text(c)).sum(1)
+            for r, c in zip(rows.split(PIECE), columns.split(PIECE), strict=True)
+        ]
+        return torch.cat(scores)
+
+    def block(self, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
+        """(R, C) cosines of all pairs of some rows and some columns."""
+        return self._image(rows) @ self._text(columns).T
+
+    def float32(self) -> tuple[Tensor, Tensor]:
+        """All rows of both sides at length 1, rounded once to float32."""
+        units = []
+        for rows, unit in ((self.images, self._image), (self.texts, self._text)):
+            units.append(torch.empty(rows.shape, dtype=torch.float32, device=rows.device))
+            for piece in slices(len(rows), PIECE):
+                units[-1][piece] = unit(piece)
+        return units[0], units[1]
+
+    def _image(self, rows: slice | Tensor) -> Tensor:
+        return self.images[rows].double() * self.image_scale[rows].unsqueeze(1)
+
+    def _text(self, rows: slice | Tensor) -> Tensor:
+        return self.texts[rows].double() * self.text_scale[rows].unsqueeze(1)
+
+
+def _inverse_lengths(rows: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return torch.where(length > 1e-150, 1 / length, 0.0)  # below, 1 / length could be infinite
+
+
+def slices(length: int, step: int) -> Iterator[slice]:
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def _inside(row_of: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    """Own entries of a tile: where the columns' images (C,) lie in `rows`, from the corner."""
+    inside = ((row_of >= rows.start) & (row_of < rows.stop)).nonzero()[:, 0]
+    return row_of[inside] - rows.start, inside
+
+
+def _best_own(own: Tensor, owners: Tensor, images: int) -> Tensor:
+    """The best of each image's own captions: scores (M,) -> (N,)."""
+    return own.new_full((images,), -math.inf).scatter_reduce(0, owners, own, "amax")
+
+
+def _between(
+    scores: Tensor, low: Tensor, high: Tensor, lines: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
+    """Rows and columns of scores from `low` to `high`, looking only at `lines` across `dim`."""
+    across = 1 - dim
+    part = scores.index_select(across, lines)
+    near = (part >= low.index_select(across, lines)) & (part <= high.index_select(across, lines))
+    found = list(near.nonzero(as_tuple=True))
+    found[across] = lines[found[across]]
+    return found[0], found[1]
+
+
+@contextmanager
+def full_precision(device_type: str) -> Iterator[None]:
+    """Real float32 products, whatever training has chosen (autocast, TF32, bfloat16)."""
+    # The older torch.set_float32_matmul_precision refuses to answer once a caller has used these.
+    backends = (
+        torch.backends.cuda.matmul,
+        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]  # made when imported
+    )
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
