@@ -16,7 +16,7 @@ sorted. Four things go wrong in the plain ten-line version, and each shapes this
   close calls are scored again in float64. The ranks do not depend on the tile.
 
 The counting itself is in `ranks`; what the figures are worth in `intervals` (how sure they are, and
-whether one run is better than another) and `judgements` (right answers that a data set counts as
+whether one run is better than another) and `judged` (right answers that a data set counts as
 wrong); which queries fail worst in `queries`.
 """
 
@@ -143,7 +143,8 @@ def evaluate(
             that the protocol cannot be applied to.
     """
     ks = check_ks(ks)
-    images, texts, owners = check_embeddings(image_emb, text_emb, owner)
+    images, texts = check_embeddings(image_emb, text_emb)
+    owners = check_owner(owner, len(images), len(texts))
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}: at least one score must be held at a time")
 

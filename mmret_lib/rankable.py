@@ -12,10 +12,8 @@ from torch import Tensor
 Array = Tensor | np.ndarray
 
 
-def check_embeddings(
-    image_emb: object, text_emb: object, owner: object
-) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Both sides on the images' device, (N, D) and (M, D), finite, with int64 owners (M,).
+def check_embeddings(image_emb: object, text_emb: object) -> tuple[Tensor, Tensor]:
+    """Both sides on the images' device, (N, D) and (M, D), finite, in one space.
 
     Raises:
         ValueError: as `mmret_lib.metrics.evaluate`.
@@ -26,8 +24,7 @@ def check_embeddings(
             f"image_emb has {images.shape[1]} dimensions and text_emb {texts.shape[1]}: both "
             "branches must end in the same space"
         )
-    owners = check_owner(owner, len(images), len(texts))
-    return images, texts.to(images.device), owners
+    return images, texts.to(images.device)
 
 
 def _as_tensor(values: object) -> Tensor:
