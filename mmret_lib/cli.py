@@ -201,9 +201,15 @@ def evaluate(
     root: Path | None = None,
     split: str | None = None,
     protocol: Literal["full", "1k"] = "full",
+    judgements: Path | None = None,
+    against: Path | None = None,
+    table: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
 ) -> None:
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
+
+    Every figure comes with its 95 % interval; on the built-in world also with the best possible
+    ones, and with those that take every picture of which a caption is true for a right answer.
 
     Args:
         run: run folder that `mmret train` wrote.
@@ -211,27 +217,67 @@ def evaluate(
         root: its folder, by default the run's.
         split: what to rank, by default the data set's test split.
         protocol: 1k: the mean of five folds of 1,000 images (COCO); full: all at once.
+        judgements: of COCO, more right answers: CxC's sits_test.csv or ECCV Caption's data folder.
+        against: another run folder, to be compared with image by image.
+        table: write a CSV file with every query, its rank and the best wrong answer.
         json_file: also write the figures here.
     """
     from mmret_lib.ceiling import best_possible
+    from mmret_lib.checkpoint import load_run
+    from mmret_lib.data.judgements import read_judgements, scene_truth
     from mmret_lib.data.store import pack
     from mmret_lib.devices import pick_device
-    from mmret_lib.training import validate
+    from mmret_lib.intervals import compare, compare_text, interval_text
+    from mmret_lib.judged import evaluate_judged
+    from mmret_lib.metrics import evaluate as rank
+    from mmret_lib.queries import query_table
     from mmret_lib.weights import write_json
 
-    model, pairs, title = _open_run(run, data, root, split)
+    model, pairs, title = _open_run(run, data, root, split, caption_ids=judgements is not None)
     model.to(pick_device())
     store = pack(pairs, model.image.image_size)
+    pairs = store.pairs  # without the images that could not be read
+    sources = read_judgements(judgements, pairs) if judgements else []
+    embeddings = model.encode_images(store), model.encode_texts(pairs.captions)
     try:
-        report = validate(model, store, protocol=protocol)
+        report = rank(*embeddings, pairs.owner, protocol=protocol)
     except ValueError as error:  # what the protocol asks of a data set
         raise DataError(f"{title}: {error}") from None
-    print(f"{title}:\n{report}")
-    if pairs.caption_info is not None and protocol == "full":
+    print(f"{title}:\n{report}\n{interval_text(report)}")
+    figures: dict[str, Any] = report.as_dict()
+    if pairs.name == "scenes" and protocol == "full":
         print(f"the best possible here:\n{best_possible(pairs)}")
+        sources = [scene_truth(pairs)]
+    for source in sources:
+        judged = evaluate_judged(*embeddings, source)
+        print(judged)
+        if judgements:
+            figures.setdefault("judged", {})[source.name] = judged.as_dict()
+    if against:
+        other_model, _ = load_run(against)
+        other_model.to(pick_device())
+        store = pack(pairs, other_model.image.image_size)
+        other = rank(
+            other_model.encode_images(store), other_model.encode_texts(pairs.captions),
+            pairs.owner, protocol=protocol,
+        )  # fmt: skip
+        difference = compare(report, other)
+        print(f"against {against}:\n{compare_text(difference, run.name, against.name)}")
+        figures["against"] = (
+            difference.astype(object).where(difference.notna(), None).to_dict("index")
+        )
+    if table:
+        images = [path.name for path in pairs.images]
+        queries = query_table(
+            *embeddings, pairs.owner, images=images,
+            captions=[visible(caption) for caption in pairs.captions],
+        )  # fmt: skip
+        table.parent.mkdir(parents=True, exist_ok=True)
+        queries.sort_values("lead").to_csv(table, index=False)
+        print(f"wrote {table}, the worst failures first")
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_file, report.as_dict())
+        write_json(json_file, figures)
         print(f"wrote {json_file}")
 
 
@@ -300,11 +346,11 @@ def _none(value: str) -> str | None:
     return None if value.lower() == "none" else value
 
 
-def _load(data: str, root: Path | None, split: str | None) -> Any:
+def _load(data: str, root: Path | None, split: str | None, **options: Any) -> Any:
     """Read a split, and say what was left out of it."""
     from mmret_lib.data import load_pairs
 
-    pairs = load_pairs(data, root=root, split=split)
+    pairs = load_pairs(data, root=root, split=split, **options)
     for line in pairs.skipped[:10]:
         print(f"left out: {visible(line)}", file=sys.stderr)
     if len(pairs.skipped) > 10:
@@ -321,7 +367,11 @@ def _load_if_there(data: str, root: Path | None, split: str) -> Any:
 
 
 def _open_run(
-    run: Path, data: str | None, root: Path | None, split: str | None
+    run: Path,
+    data: str | None,
+    root: Path | None,
+    split: str | None,
+    caption_ids: bool = False,
 ) -> tuple[Any, Any, str]:
     """The run's model, and the pairs to use it on: the run's own test split unless told."""
     from mmret_lib.checkpoint import load_run

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mmret_lib.data.judgements import Judgements
 from mmret_lib.rankable import Array, check_embeddings, check_owner
 from mmret_lib.ranks import PairScores, embedding_ranks, full_precision, slices
 
@@ -27,6 +28,7 @@ def query_table(
     *,
     images: Sequence[object] | None = None,
     captions: Sequence[str] | None = None,
+    judgements: Judgements | None = None,
 ) -> pd.DataFrame:
     """One row for each query, N images and then M captions; every rank is within the whole pool.
 
@@ -37,13 +39,15 @@ def query_table(
         image_emb, text_emb, owner: (N, D), (M, D), (M,), as in `mmret_lib.metrics.evaluate`.
         images, captions: names of the N images (such as their files) and the M captions, to stand
             beside the indices.
+        judgements: who knows of more right answers, such as `scene_truth(pairs)`.
 
     Returns:
         Columns `direction` ("i2t" or "t2i"), `query` (index), `rank` (of the best right answer,
         from 1, ties at their expected rank), `right` and `right_score` (index and cosine of that
         answer), `wrong` and `wrong_score` (the best wrong answer: -1 and NaN where there is none),
         `lead` = right_score - wrong_score, negative where the query failed; with names also
-        `query_name`, `right_name`, `wrong_name`.
+        `query_name`, `right_name`, `wrong_name`; with judgements also `wrong_fits`, True where the
+        answer that the data set calls wrong is right by them.
 
     Raises:
         ValueError: as `mmret_lib.metrics.evaluate`, and for names that are too few or too many.
@@ -57,9 +61,10 @@ def query_table(
     with torch.no_grad(), full_precision(image_rows.device.type):
         i2t_best, t2i_best = _best_answers(image_rows, texts, owners)
     parts = []
-    for way, ranks, (right, right_score, wrong, wrong_score), names, answers in (
-        ("i2t", i2t_ranks, i2t_best, images, captions),
-        ("t2i", t2i_ranks, t2i_best, captions, images),
+    fits = judgements
+    for way, ranks, (right, right_score, wrong, wrong_score), names, answers, judged in (
+        ("i2t", i2t_ranks, i2t_best, images, captions, fits.i2t if fits else None),
+        ("t2i", t2i_ranks, t2i_best, captions, images, fits.t2i if fits else None),
     ):
         columns: dict[str, object] = {
             "direction": way, "query": np.arange(len(ranks)), "rank": ranks + 1, "right": right,
@@ -71,6 +76,9 @@ def query_table(
         if answers is not None:
             columns["right_name"] = [str(answers[answer]) for answer in right]
             columns["wrong_name"] = [str(answers[a]) if a >= 0 else "" for a in wrong]
+        if judged is not None:
+            known = set(map(tuple, judged.tolist()))
+            columns["wrong_fits"] = [pair in known for pair in enumerate(wrong.tolist())]
         parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
