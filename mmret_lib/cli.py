@@ -226,6 +226,7 @@ def evaluate(
     from mmret_lib.checkpoint import load_run
     from mmret_lib.data.judgements import read_judgements, scene_truth
     from mmret_lib.data.store import pack
+    from mmret_lib.data.store_files import write_whole
     from mmret_lib.devices import pick_device
     from mmret_lib.intervals import compare, compare_text, interval_text
     from mmret_lib.judged import evaluate_judged
@@ -267,13 +268,18 @@ def evaluate(
             difference.astype(object).where(difference.notna(), None).to_dict("index")
         )
     if table:
-        images = [path.name for path in pairs.images]
+        names = [visible(path.name) for path in pairs.images]
+        texts = [visible(caption) for caption in pairs.captions]
         queries = query_table(
-            *embeddings, pairs.owner, images=images,
-            captions=[visible(caption) for caption in pairs.captions],
-        )  # fmt: skip
+            *embeddings,
+            pairs.owner,
+            images=names,
+            captions=texts,
+            judgements=sources[0] if sources else None,
+        )
+        lines = queries.sort_values("lead").to_csv(index=False, lineterminator="\n")
         table.parent.mkdir(parents=True, exist_ok=True)
-        queries.sort_values("lead").to_csv(table, index=False)
+        write_whole(table, lambda file: file.write(lines.encode()))
         print(f"wrote {table}, the worst failures first")
     if json_file:
         json_file.parent.mkdir(parents=True, exist_ok=True)
@@ -379,10 +385,13 @@ def _open_run(
     model, record = load_run(run)
     own = data is None or data == record.data["name"]
     name = data or record.data["name"]
+    if caption_ids and name != "coco":
+        raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
     if root is None and own and record.data["root"]:
         root = Path(record.data["root"])
     split = split or SPLITS[name][2]
-    return model, _load(name, root, split), f"{run.name} on {name} {split}"
+    options = {"keep_info": True} if caption_ids else {}
+    return model, _load(name, root, split, **options), f"{run.name} on {name} {split}"
 
 
 def main(arguments: list[str] | None = None) -> None:
