@@ -34,7 +34,7 @@ class JudgedDirection:
 
     A wrong answer that ties with a right one counts half, as in `mmret_lib.metrics`.
     `answers` is the mean of R. `queries_of` (Q,) are the judged queries, `ranks` (Q,) = p_1 - 1
-    (never more than the largest of all R and K), `average_precision` (Q,) in percent.
+    (exact where smaller than the largest of all R and K), `average_precision` (Q,) in percent.
 
     Source: Chun et al., arXiv 2204.03359, section 3 and its published evaluation code; mAP@R as in
     Musgrave et al., arXiv 2003.08505, section 4.
@@ -152,8 +152,8 @@ def _judge(scores: PairScores, pairs: np.ndarray, ks: tuple[int, ...]) -> Judged
 def _wrong_above(
     scores: PairScores, queries: np.ndarray, pairs: np.ndarray, size: np.ndarray, worst: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each pair (P,): how many wrong answers come before it, at most `worst`, and the line of
-    its query in `queries`."""
+    """For each pair (P,): how many wrong answers come before it (exact where fewer than `worst`),
+    and the line of its query in `queries`."""
     device = scores.images.device
     line = np.repeat(np.arange(len(queries)), size)
     lines = torch.from_numpy(line).to(device)
@@ -161,7 +161,8 @@ def _wrong_above(
     right = lines, torch.from_numpy(pairs[:, 1]).to(device)
     target = block[right]  # (P,)
     block[right] = -torch.inf
-    hardest: Tensor = block.topk(min(worst, block.shape[1])).values  # (Q, worst)
+    # Twice as deep, for of those that tie only half are counted.
+    hardest: Tensor = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
     doubled = [
         (hardest[piece] > goal + TIE_TOLERANCE).sum(1)
         + (hardest[piece] >= goal - TIE_TOLERANCE).sum(1)

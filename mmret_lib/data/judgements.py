@@ -55,6 +55,8 @@ def scene_truth(pairs: Pairs) -> Judgements:
     Raises:
         DataError: pairs that do not come from the built-in world.
     """
+    if not all("scene" in info for info in pairs.image_info or [{}]):
+        raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's generator is known")
     fits = np.isfinite(caption_log_likelihood(pairs))  # (N, M)
     return Judgements("the world's own truth", np.argwhere(fits), np.argwhere(fits.T))
 
