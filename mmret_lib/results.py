@@ -1,4 +1,8 @@
-"""The results table in the slides' layout: ours, the ceiling, and the slides' figures beside it."""
+"""The results table in the slides' layout: ours, the ceiling, and the slides' figures beside it;
+and means over seeds."""
+
+import math
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -56,4 +60,59 @@ def results_text(frame: pd.DataFrame) -> str:
             )
             label = DISPLAY.get(str(name), "best possible" if name == "ceiling" else str(name))
             lines.append(f"{label:<20}{left:<38}  {right:<38}".rstrip())
+    return "\n".join(lines)
+
+
+# Student's t, two-sided 95 %, for 2, 3, … 10 seeds: what a mean's standard error is multiplied by.
+T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+
+
+def over_seeds(
+    rows: pd.DataFrame, names: Sequence[str] = ("i2t_r1", "t2i_r1"), by: str = "trial"
+) -> pd.DataFrame:
+    """Mean and 95 % interval over the seeds of each trial, in the order of the rows.
+
+    Args:
+        rows: a table that `mmret experiments` or benchmarks/world.py wrote.
+        names: the figures wanted.
+        by: the column that tells trials apart.
+
+    Returns:
+        index: the trials; columns: each name (mean), name_half (half the width of the interval of
+        the mean, by Student's t; NaN where there is one seed), and seeds.
+    """
+    trials = rows.groupby(by, sort=False)
+    table = trials[list(names)].mean()
+    seeds = trials["seed"].nunique()
+    factor = seeds.map(lambda n: T_95[n - 2] / math.sqrt(n) if n > 1 else math.nan)
+    for name in names:
+        table[f"{name}_half"] = trials[name].std() * factor
+    return table.assign(seeds=seeds)
+
+
+def gain(
+    rows: pd.DataFrame, trial: str, over: str, name: str, by: str = "trial"
+) -> tuple[float, float]:
+    """By how much a trial beats another, seed by seed: mean and half of the 95 % interval.
+
+    The seeds' own ups and downs, which both trials share, cancel: often narrower than comparing
+    two intervals. Raises ValueError where they have no two seeds in common.
+    """
+    both = rows.pivot(index="seed", columns=by, values=name)[[trial, over]].dropna()
+    if len(both) < 2:
+        raise ValueError(f"{trial!r} and {over!r} have {len(both)} seeds in common; two are needed")
+    differences = both[trial] - both[over]
+    half = T_95[len(both) - 2] * differences.std() / math.sqrt(len(both))
+    return float(differences.mean()), float(half)
+
+
+def seeds_text(rows: pd.DataFrame, names: Sequence[str], by: str = "trial") -> str:
+    """`over_seeds` as a lesson prints it: "mean ± half of the interval"."""
+    table = over_seeds(rows, names, by)
+    width = max(len(str(trial)) for trial in table.index) + 2
+    lines = [" " * width + "".join(f"{name:>17}" for name in names)]
+    for trial, row in table.iterrows():
+        cells = (f"{row[n]:8.1f} ± {row[f'{n}_half']:6.1f}".replace("± " + "nan".rjust(6), " " * 8)
+                 for n in names)  # fmt: skip
+        lines.append(f"{trial:<{width}}" + "".join(cells))
     return "\n".join(lines)
