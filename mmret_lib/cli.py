@@ -1,4 +1,4 @@
-"""The command `mmret`: demo, data, train, evaluate, search, pretrain.
+"""The command `mmret`: demo, data, train, evaluate, search, pretrain, experiments.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
@@ -346,6 +346,24 @@ def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str 
     recipe = {"command": f"mmret pretrain {part} --out {out}", "figures": figures}
     write_json(out / "recipe.json", {**recipe, "made_by": made_by()})
     print(json.dumps(figures, indent=2))
+
+
+@app.command
+def experiments(
+    studies: Positional[tuple[str, ...]] = (),
+    out: Path = Path("data/results"),
+    jobs: int = 1,
+) -> None:
+    """Measure the studies that the lessons plot; started again, it goes on where it stopped.
+
+    Args:
+        studies: such as losses or barlow, by default all.
+        out: folder for the tables; its README.md explains them.
+        jobs: trainings at a time; as many as the machine has cores is fastest.
+    """
+    from mmret_lib.experiments import run
+
+    run(studies, out, jobs=jobs)
 
 
 def _none(value: str) -> str | None:
