@@ -134,11 +134,11 @@ STUDIES: dict[str, Study] = {
     "schedules": Study(
         "Which learning-rate schedule, and does warming up help?",
         {
-            f"{schedule}, {'warm-up' if warmup else 'no warm-up'}": Trial(
-                config={"schedule": schedule, "warmup": warmup}
-            )
-            for warmup in (0.1, 0.0)
-            for schedule in ("cosine", "multistep", "constant")
+            **{
+                f"{schedule}, warm-up": Trial(config={"schedule": schedule})
+                for schedule in ("cosine", "multistep", "constant")
+            },
+            "cosine, no warm-up": Trial(config={"warmup": 0.0}),
         },
     ),
     "temperature": Study(
