@@ -223,3 +223,32 @@ def test_means_and_intervals_of_the_lessons_are_those_of_the_csv(name: str) -> N
         if len(values) > 1:
             half = t[len(values)] * statistics.stdev(values) / math.sqrt(len(values))
             assert table.loc[trial, "t2i_r1_half"] == pytest.approx(half, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lesson", "cell", "study"),
+    [
+        ("06_barlow_twins", "recorded-table", "barlow"),
+        ("06_barlow_twins", "long-table", "barlow_short"),
+        ("10_experiments", "small-order", "losses"),
+        ("10_experiments", "trained-table", "trained"),
+        ("10_experiments", "batch-table", "batch_size"),
+    ],
+)
+def test_the_tables_stored_in_the_lessons_are_those_of_the_csv(
+    lesson: str, cell: str, study: str
+) -> None:
+    notebook = json.loads(
+        (RESULTS.parents[1] / "notebooks" / f"{lesson}.ipynb").read_text(encoding="utf-8")
+    )
+    [shown] = [c for c in notebook["cells"] if c["id"] == cell]
+    text = "".join(line for output in shown["outputs"] for line in output["text"])
+    rows = rows_of(RESULTS / f"{study}.csv")
+    for trial in dict.fromkeys(row["trial"] for row in rows):
+        [line] = [line for line in text.splitlines() if line.startswith(f"{trial}  ")][:1]
+        cells = []
+        for name in ("i2t_r1", "t2i_r1", "i2t_mean_rank", "t2i_mean_rank"):
+            values = [float(row[name]) for row in rows if row["trial"] == trial]
+            half = 4.303 * statistics.stdev(values) / math.sqrt(3)
+            cells += [f"{statistics.fmean(values):.1f}", "±", f"{half:.1f}"]
+        assert line[len(trial) :].split() == cells
