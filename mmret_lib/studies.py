@@ -55,6 +55,7 @@ class Trial:
         usual = {key: value for key, value in vars(TrainConfig()).items() if key != "seed"}
         parts = self.settings()
         flat = {**parts["loss"], **parts["model"], **usual, **parts["config"], **parts["data"]}
+        flat["captions_shown"] = flat.pop("captions")  # "captions" counts those that were ranked
         return {**flat, **self.data}
 
 
