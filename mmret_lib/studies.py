@@ -86,7 +86,12 @@ PLAIN_MAX = Trial("max_triplet", {"all_negatives_steps": 0})
 STUDIES: dict[str, Study] = {
     "losses": Study(
         "How do the four losses compare, all else being equal?",
-        {**{name: Trial(name) for name in FOUR}, "max_triplet, plain": PLAIN_MAX},
+        {
+            **{name: Trial(name) for name in FOUR},
+            "max_triplet, plain": PLAIN_MAX,
+            # As large a share of the steps as 100 are at the full size.
+            "max_triplet, 45 first steps": Trial("max_triplet", {"all_negatives_steps": 45}),
+        },
     ),
     "barlow": Study(
         "Why does plain Barlow Twins rank so badly: its lambda, the missing standardisation? All "
@@ -96,6 +101,7 @@ STUDIES: dict[str, Study] = {
             "lambda": barlow(standardise=False, config=LONG, lambda_=0.05),
             "standardised": barlow(config=LONG, lambda_=0.0051),
             "both": barlow(config=LONG, lambda_=0.05),
+            "both, lambda 0.02": barlow(config=LONG),
             "simclr": Trial(config=LONG),
         },
     ),
@@ -117,6 +123,10 @@ STUDIES: dict[str, Study] = {
             **{f"dim {dim}": barlow(dim=dim) for dim in (64, 256)},
             **{f"batch {size}": barlow(config={"batch_size": size}) for size in (32, 128)},
             "rates doubled": barlow(config={"backbone_lr": 2e-3, "projection_lr": 4e-3}),
+            "long, lambda 0.05": barlow(config=LONG, lambda_=0.05),
+            "long, lambda 0.02": barlow(config=LONG),
+            "long, lambda 0.1": barlow(config=LONG, lambda_=0.1),
+            "long, dim 256": barlow(config=LONG, lambda_=0.05, dim=256),
         },
         seeds=(0,),
     ),
