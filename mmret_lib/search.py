@@ -1,67 +1,47 @@
-"""A collection embedded once, then asked by text for pictures or by a picture for captions.
+"""A collection embedded once, then asked by text or picture for pictures or captions.
 
     index = SearchIndex.build(model, pairs)
     for hit in index.by_text("A baby elephant plays in the water", k=5):
         print(hit.rank, f"{hit.score:.3f}", hit.image)
 
-The search is exact: every entry of the collection is compared with the query.
+    index = SearchIndex.build(model, pairs, backend="hnsw", folder="index")   # large, and kept
+    index = SearchIndex.open("index", model)
+
+Exact search compares the query with every entry: right for up to some hundred thousand. Beyond, an
+index of FAISS or a Milvus database looks at a part; how much of the exact answer it finds has been
+measured, and stands in `index.recall`.
 """
 
 import operator
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps
+import numpy.typing as npt
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from mmret_lib.data.images import read_image, read_pixels, to_pixels, to_rgb
+from mmret_lib.collection import Collection
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store import Store
+from mmret_lib.embedding import Queries
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.errors import DataError
-from mmret_lib.negatives import unit_length
+from mmret_lib.hits import Hit, hits_of
+from mmret_lib.kept_collection import BACKENDS, KeptCollection
+from mmret_lib.pictures import Picture, open_picture, picture_pixels
+from mmret_lib.vectors import CHECKED, Vectors
 
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+__all__ = ["BACKENDS", "Hit", "Picture", "SearchIndex", "open_picture"]
 
-CHUNK = 1024  # entries between two moves of the progress bar
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One answer: always a picture of the collection, with its captions.
-
-    Asked by text, the picture is what was found, and `caption` is None. Asked by a picture, a
-    caption was found: `caption` is its text, `caption_index` its place in `pairs.captions`, and
-    the picture is the one that it was written for. So in both directions an answer is right where
-    `image_index` is: a hit itself knows nothing of right and wrong.
-
-    Attributes:
-        rank: from 1, the best.
-        score: cosine similarity to the query, -1…1.
-        image_index: place of the picture in `pairs.images`.
-        image: its file.
-        captions: its own captions, all of them.
-        caption, caption_index: the caption that was found, or None.
-    """
-
-    rank: int
-    score: float
-    image_index: int
-    image: Path
-    captions: tuple[str, ...]
-    caption: str | None = None
-    caption_index: int | None = None
+Texts = list[str] | tuple[str, ...]
+Pictures = list[Picture] | tuple[Picture, ...]
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)
 class SearchIndex:
-    """A collection ready to be asked; make one with `build`.
+    """A collection ready to be asked; make one with `build`, or `open` one that was kept.
 
     Attributes:
         model: embeds the queries, as it embedded the collection.
@@ -75,148 +55,247 @@ class SearchIndex:
     image_emb: Tensor
     text_emb: Tensor
 
+    def __post_init__(self) -> None:
+        self._queries = Queries(self.model)
+        sides = {"image": Vectors(self.image_emb), "text": Vectors(self.text_emb)}
+        self._kept = KeptCollection(self.model, Collection(self.pairs, sides))
+
     @classmethod
     def build(
-        cls, model: DualEncoder, pairs: Pairs | Store, *, progress: bool = True
-    ) -> "SearchIndex":
-        """Embed every image and every caption.
+        cls, model: DualEncoder, pairs: Pairs | Store, *, backend: str = "exact",
+        folder: str | Path | None = None, uri: str | None = None, token: str | None = None,
+        progress: bool = True,
+    ) -> "SearchIndex":  # fmt: skip
+        """Embed every image and every caption, and index them.
 
         Args:
             model: as trained; it stays on its device.
             pairs: the collection. Images that cannot be read are left out with a warning, as
                 `pack` does, and are missing from `index.pairs` too.
+            backend: "exact"; "flat", "hnsw" or "ivf" (FAISS, in memory); "milvus" (a database).
+            folder: where to keep the index. Embeddings then lie in files that are mapped into
+                memory, so that millions need little of it. An index that is there is replaced,
+                in one move, when the new one is complete.
+            uri: of the Milvus database: "http://host:19530", or a file "….db" for Milvus Lite; by
+                default such a file in the folder.
+            token: for a Milvus that asks for one; never written down.
             progress: whether to show progress bars.
 
         Raises:
-            DataError: an empty collection, too many unreadable images, or a model whose
-                embeddings are not finite.
+            DataError: an empty collection, too many unreadable images, a model whose embeddings
+                are not finite, an unknown backend or one that is not installed, a folder that
+                holds something else or has no room, or a database that does not answer.
         """
-        if not len(pairs):
-            raise DataError(
-                "the collection is empty, so there is nothing to search; give pairs with images"
-            )
-        data = pack(pairs, model.image.image_size, progress=progress)
-        image_emb = _embed(model.encode_images, data, "image", progress)  # (N, D)
-        text_emb = _embed(model.encode_texts, data.pairs.captions, "caption", progress)  # (M, D)
-        return cls(model, data.pairs, image_emb, text_emb)
+        kept = KeptCollection.build(
+            model, pairs, backend=backend, folder=folder, uri=uri, token=token, progress=progress
+        )
+        return cls._of(kept)
+
+    @classmethod
+    def open(
+        cls, folder: str | Path, model: DualEncoder, *, token: str | None = None
+    ) -> "SearchIndex":
+        """An index that lies in a folder, checked to be whole and made by this model.
+
+        Raises:
+            MissingFile: there is none.
+            DataError: made by another model, damaged, short, of another version, or its database
+                does not answer. Says what to do.
+        """
+        return cls._of(KeptCollection.open(folder, model, token=token))
+
+    @classmethod
+    def _of(cls, kept: KeptCollection) -> "SearchIndex":
+        now = kept.collection
+        index = cls(kept.model, now.pairs, now.sides["image"].emb, now.sides["text"].emb)
+        index._kept = kept
+        return index
 
     def __len__(self) -> int:
         """The number of images."""
         return len(self.pairs)
 
     def __repr__(self) -> str:
-        return f"<SearchIndex of {self.pairs!r}>"
+        return f"<SearchIndex of {self.pairs!r}, {self.summary}>"
 
-    def by_text(self, text: str, k: int = 5) -> list[Hit]:
+    @property
+    def folder(self) -> Path | None:
+        """Where it is kept up to date; None where it is only in memory."""
+        return None if self._kept.place is None else self._kept.place.folder
+
+    @property
+    def backend(self) -> str:
+        """What searches: one of `BACKENDS`."""
+        return self._kept.collection.backend
+
+    @property
+    def recall(self) -> dict[str, float] | None:
+        """Direction ("text→image", …) -> the share of the exact 10 best that are found, 0…1.
+
+        Measured with 200 entries of the collection as queries when the index was last built or
+        added to; None where the search is exact.
+        """
+        return self._kept.collection.recall
+
+    @property
+    def summary(self) -> str:
+        """One line on what searches, and how much of the exact answer it finds."""
+        if self.recall is None:
+            return "exact search"
+        shares = ", ".join(f"{direction} {share:.3f}" for direction, share in self.recall.items())
+        return f"{self.backend} search, recall@{CHECKED} against exact: {shares}"
+
+    # ------------------------------------------------------------------------ asking
+
+    @overload
+    def by_text(self, text: str, k: int = 5) -> list[Hit]: ...
+    @overload
+    def by_text(self, text: Texts, k: int = 5) -> list[list[Hit]]: ...
+    def by_text(self, text: str | Texts, k: int = 5) -> list[Hit] | list[list[Hit]]:
         """The k pictures that fit a text best, the best first; all of them if there are fewer.
+
+        Args:
+            text: a text; or a list of them, which are embedded and looked up together.
+            k: how many.
+
+        Returns:
+            The hits; for a list one such list for each text.
 
         Raises:
             DataError: a text with nothing in it to be seen, or k below 1.
             TypeError: not a string.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"by_text takes one string, not {type(text).__name__}")
-        if not any(sign.isprintable() and not sign.isspace() for sign in text):
-            raise DataError(
-                f"the query {text[:20]!r} is empty; say what the picture shows, "
-                'such as "Red bus on the street"'
-            )
-        scores = self._scores(self.model.encode_texts([text]), self.image_emb)  # (N,)
-        return [
-            self._hit(rank, score, image_index) for rank, score, image_index in _best(scores, k)
-        ]
+        return self._ask("image", text, k, self._text_queries)
 
-    def by_image(self, image: Picture, k: int = 5) -> list[Hit]:
+    @overload
+    def by_image(self, image: Picture, k: int = 5) -> list[Hit]: ...
+    @overload
+    def by_image(self, image: Pictures, k: int = 5) -> list[list[Hit]]: ...
+    def by_image(self, image: Picture | Pictures, k: int = 5) -> list[Hit] | list[list[Hit]]:
         """The k captions that fit a picture best, the best first; all of them if there are fewer.
 
         Args:
             image: a file, which is read just as those of the collection were; a PIL image; or a
-                uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W).
+                uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W); or a list of such.
             k: how many.
+
+        Returns:
+            The hits; for a list one such list for each picture.
 
         Raises:
             MissingFile, DataError: as `read_image`; DataError for another array, or k below 1.
         """
-        size = self.model.image.image_size
-        if isinstance(image, Image.Image | np.ndarray):
-            pixels = to_pixels(open_picture(image), size)  # (3, S, S)
-        else:
-            pixels = read_pixels(Path(image), size)
-        scores = self._scores(self.model.encode_images(pixels[None]), self.text_emb)  # (M,)
-        return [
-            self._hit(rank, score, int(self.pairs.owner[caption_index]), caption_index)
-            for rank, score, caption_index in _best(scores, k)
-        ]
+        return self._ask("text", image, k, self._image_queries)
 
-    def _scores(self, query_emb: Tensor, collection_emb: Tensor) -> Tensor:
-        """Cosines (rows,) of one query, not yet of length 1 (1, D), to the collection (rows, D)."""
-        return collection_emb @ unit_length(query_emb.float().cpu())[0]
+    @overload
+    def similar_images(self, image: Picture, k: int = 5) -> list[Hit]: ...
+    @overload
+    def similar_images(self, image: Pictures, k: int = 5) -> list[list[Hit]]: ...
+    def similar_images(self, image: Picture | Pictures, k: int = 5) -> list[Hit] | list[list[Hit]]:
+        """The k pictures most like a picture; itself comes first if it is in the collection.
 
-    def _hit(
-        self, rank: int, score: float, image_index: int, caption_index: int | None = None
-    ) -> Hit:
-        return Hit(
-            rank,
-            score,
-            image_index,
-            self.pairs.images[image_index],
-            tuple(self.pairs.captions_of(image_index)),
-            None if caption_index is None else self.pairs.captions[caption_index],
-            caption_index,
-        )
+        Takes, gives and raises what `by_image` does, but its hits are pictures.
+        """
+        return self._ask("image", image, k, self._image_queries)
 
+    @overload
+    def similar_captions(self, text: str, k: int = 5) -> list[Hit]: ...
+    @overload
+    def similar_captions(self, text: Texts, k: int = 5) -> list[list[Hit]]: ...
+    def similar_captions(self, text: str | Texts, k: int = 5) -> list[Hit] | list[list[Hit]]:
+        """The k captions most like a text; the very same ones come first if there are any.
 
-def _best(scores: Tensor, k: int) -> list[tuple[int, float, int]]:
-    """(rank, score, index) of the k highest of (rows,) scores."""
-    k = operator.index(k)
-    if k < 1:
-        raise DataError(f"k is {k}; ask for at least 1 hit")
-    top = scores.topk(min(k, len(scores)))
-    return list(zip(range(1, k + 1), top.values.tolist(), top.indices.tolist(), strict=False))
+        Takes, gives and raises what `by_text` does, but its hits are captions.
+        """
+        return self._ask("text", text, k, self._text_queries)
 
+    def _ask(self, side: str, asked: Any, k: int, embed: Callable[[list[Any]], Tensor]) -> Any:
+        several = isinstance(asked, list | tuple)
+        if (k := operator.index(k)) < 1:
+            raise DataError(f"k is {k}; ask for at least 1 hit")
+        if several and not asked:
+            return []
+        queries = embed(list(asked) if several else [asked])  # (Q, D)
+        with self._kept.lock:
+            found = self._kept.collection.sides[side].search(queries, k)
+            pairs = self._kept.collection.pairs
+        answers = [hits_of(pairs, side, scores, rows) for scores, rows in found]
+        return answers if several else answers[0]
 
-def _embed(
-    encode: Callable[[Any], Tensor], entries: Sequence[str] | Store, noun: str, progress: bool
-) -> Tensor:
-    """Unit vectors (rows, D), float32 on the CPU."""
-    parts = []
-    with tqdm(
-        total=len(entries), desc=f"embedding {noun}s", unit="", disable=not progress, leave=False
-    ) as bar:
-        for first in range(0, len(entries), CHUNK):
-            part = entries[first : first + CHUNK]
-            emb = encode(part).float().cpu()  # (rows, D)
-            # topk would put NaN first: a broken model would look like a confident one.
-            bad = (~torch.isfinite(emb).all(dim=1)).nonzero()
-            if len(bad):
-                raise DataError(
-                    f"the model's embedding of {noun} {first + int(bad[0])} is not finite; its "
-                    "training has diverged: train again at a lower learning rate"
+    def _text_queries(self, texts: list[Any]) -> Tensor:
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"a query is one string, or a list of strings, not {type(text).__name__}"
                 )
-            parts.append(unit_length(emb))
-            bar.update(len(part))
-    return torch.cat(parts)
+            if not any(sign.isprintable() and not sign.isspace() for sign in text):
+                raise DataError(
+                    f"the query {text[:20]!r} is empty; say what the picture shows, "
+                    'such as "Red bus on the street"'
+                )
+        return self._queries.texts(texts)
 
+    def _image_queries(self, pictures: list[Any]) -> Tensor:
+        size = self.model.image.image_size
+        return self._queries.images(np.stack([picture_pixels(one, size) for one in pictures]))
 
-def open_picture(picture: Picture) -> Image.Image:
-    """A picture, however it is given, upright in 8-bit RGB.
+    # ------------------------------------------------------------------------ changing
 
-    Args:
-        picture: a file, a PIL image, or a uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W).
+    def add(self, pairs: Pairs | Store, *, progress: bool = True) -> "SearchIndex":
+        """Take in more images with their captions, after those that are there; returns itself.
 
-    Raises:
-        MissingFile, DataError: as `read_image`; DataError for another array.
-    """
-    if isinstance(picture, np.ndarray):
-        if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] not in (3, 4):
-            picture = picture.transpose(1, 2, 0)  # (H, W, 3), as a store gives it
-        channels = picture.shape[2:] in ((), (3,), (4,))
-        if picture.dtype != np.uint8 or picture.ndim < 2 or not channels or not picture.size:
-            raise DataError(
-                f"a picture given as an array must be uint8 (H, W), (H, W, 3), (H, W, 4) or "
-                f"(3, H, W), not {picture.dtype} {picture.shape}"
-            )
-        picture = Image.fromarray(np.ascontiguousarray(picture))
-    if isinstance(picture, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(picture))
-    return read_image(Path(picture))
+        Images whose file is in the index already are not added again, so that a call which was
+        interrupted can simply be repeated. A folder holds all of the new state or all of the old
+        one, whatever happens.
+
+        Raises:
+            DataError: as `build`; or the model has changed since the index was built.
+        """
+        return self._after(self._kept.add(pairs, progress))
+
+    def remove(self, images: Iterable[int] | npt.NDArray[Any]) -> "SearchIndex":
+        """Take images out, with their captions; those after them move up. Returns itself.
+
+        Args:
+            images: their places in `index.pairs.images`, or a boolean mask of N entries.
+
+        Raises:
+            IndexError, TypeError: as `Pairs.subset`.
+            DataError: nothing would be left.
+        """
+        return self._after(self._kept.remove(self.pairs.subset(images)))
+
+    def rebuild(self, backend: str | None = None, *, uri: str | None = None) -> "SearchIndex":
+        """Index the embeddings that are there anew, perhaps by another backend; returns itself.
+
+        What was removed takes up no room any more, and the cells of IVF fit what was added.
+
+        Raises:
+            DataError: as `build`.
+        """
+        return self._after(self._kept.rebuild(backend or self.backend, uri))
+
+    def save(self, folder: str | Path) -> "SearchIndex":
+        """Keep the index in a folder, which from then on follows every change; returns itself.
+
+        An index that is there is replaced in one move.
+
+        Raises:
+            DataError: the folder holds something else, or cannot be written to.
+        """
+        return self._after(self._kept.save(folder))
+
+    def close(self) -> None:
+        """Disconnect from the database, if there is one; it cannot be asked any more then."""
+        self._kept.collection.close()
+
+    def __enter__(self) -> "SearchIndex":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _after(self, now: Collection) -> "SearchIndex":
+        self.pairs = now.pairs
+        self.image_emb, self.text_emb = now.sides["image"].emb, now.sides["text"].emb
+        return self

@@ -117,7 +117,7 @@ def test_an_empty_query_is_refused_with_an_example(index, query):
         index.by_text(query)
 
 
-@pytest.mark.parametrize("query", [["zebra"], None, 7])
+@pytest.mark.parametrize("query", [["zebra", 7], [["zebra"]], None, 7, b"zebra"])
 def test_a_query_is_one_string(index, query):
     with pytest.raises(TypeError, match="one string"):
         index.by_text(query)

@@ -1,0 +1,52 @@
+"""What a search answers: pictures with their captions, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmret_lib.data.pairs import Pairs
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One answer: always a picture of the collection, with its captions.
+
+    Where pictures are searched (`by_text`, `similar_images`), the picture is what was found, and
+    `caption` is None. Where captions are (`by_image`, `similar_captions`), `caption` is the text
+    that was found, `caption_index` its place in `pairs.captions`, and the picture is the one that
+    it was written for. So in every direction an answer is right where `image_index` is: a hit
+    itself knows nothing of right and wrong.
+
+    Attributes:
+        rank: from 1, the best.
+        score: cosine similarity to the query, -1…1.
+        image_index: place of the picture in `pairs.images`.
+        image: its file.
+        captions: its own captions, all of them.
+        caption, caption_index: the caption that was found, or None.
+    """
+
+    rank: int
+    score: float
+    image_index: int
+    image: Path
+    captions: tuple[str, ...]
+    caption: str | None = None
+    caption_index: int | None = None
+
+
+def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int]) -> list[Hit]:
+    """Hits from scores, the best first, and places in `pairs.images` or `pairs.captions`.
+
+    Args:
+        side: "image" or "text": which of the two the rows are.
+    """
+    hits = []
+    for rank, (score, row) in enumerate(zip(scores, rows, strict=True), start=1):
+        image = row if side == "image" else int(pairs.owner[row])
+        score = min(1.0, max(-1.0, score))  # rounding may pass them by a hair
+        hit = Hit(rank, score, image, pairs.images[image], tuple(pairs.captions_of(image)))
+        if side == "text":
+            hit = replace(hit, caption=pairs.captions[row], caption_index=row)
+        hits.append(hit)
+    return hits
