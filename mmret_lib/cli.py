@@ -1,4 +1,4 @@
-"""The command `mmret`: demo, data, train, evaluate, search, pretrain, experiments.
+"""The command `mmret`: demo, data, train, evaluate, search, index, pretrain, experiments.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
@@ -20,6 +20,7 @@ Config = OmitArgPrefixes[TrainConfig]
 DEFAULT = TrainConfig()
 LossName = Literal["sum_triplet", "max_triplet", "simclr", "barlow_twins"]
 DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
+Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
 # The splits to train on, to watch while training, and to report, where none is asked for.
 SPLITS = {
@@ -295,6 +296,9 @@ def search(
     data: DataName | None = None,
     root: Path | None = None,
     split: str | None = None,
+    backend: Backend | None = None,
+    index: Path | None = None,
+    milvus: str | None = None,
     out: Path | None = None,
 ) -> None:
     """Find the images for a text; or, where the query is an image file, the captions for it.
@@ -306,6 +310,9 @@ def search(
         data: data set to search, by default the one the run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
+        backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
+        index: folder of an index: opened if there is one, else made and kept there.
+        milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
     """
     from mmret_lib.page import write_page
@@ -313,11 +320,32 @@ def search(
 
     if not query.strip():
         raise DataError('the query is empty; say what to look for, such as "a red bus"')
-    model, pairs, title = _open_run(run, data, root, split)
-    index = SearchIndex.build(model, pairs)
+    backend = backend or ("milvus" if milvus else None)
+    token = os.environ.get("MILVUS_TOKEN")
+    if index is not None and (index / "manifest.json").exists():
+        if data or root or split or milvus:
+            raise DataError(
+                f"{index} holds its own collection; leave out --data, --root, --split and "
+                f"--milvus, or build it anew: mmret index {run} {index}"
+            )
+        found = _open_index(run, index)
+        title = f"{run.name} on {visible(found.pairs.name)} {visible(found.pairs.split)}"
+        if backend not in (None, found.backend):
+            raise DataError(
+                f"{index} is searched by {found.backend}; build it anew for another: "
+                f"mmret index {run} {index} --backend {backend}"
+            )
+    else:
+        model, pairs, title = _open_run(run, data, root, split)
+        found = SearchIndex.build(
+            model, pairs, backend=backend or "exact", folder=index, uri=milvus, token=token
+        )
     is_image = Path(query).suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
-    hits = index.by_image(Path(query), k=k) if is_image else index.by_text(query, k=k)
-    print(f"{title}: {len(pairs):,} images searched")
+    with found:
+        hits = found.by_image(Path(query), k=k) if is_image else found.by_text(query, k=k)
+    print(f"{title}: {len(found):,} images searched")
+    if found.recall:
+        print(found.summary)
     for hit in hits:
         print(f"{hit.rank:3d}  {hit.score:6.3f}  {visible(str(hit.image))}")
         for caption in hit.captions if hit.caption is None else [hit.caption]:
@@ -325,6 +353,50 @@ def search(
     if out:
         write_page(out, query, hits, title=title)
         print(f"wrote {out}")
+
+
+@app.command(name="index")
+def make_index(
+    run: Positional[Path],
+    folder: Positional[Path],
+    data: DataName | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    backend: Backend | None = None,
+    milvus: str | None = None,
+    add: bool = False,
+) -> None:
+    """Embed a collection once and keep it in a folder, for `mmret search --index FOLDER`.
+
+    An index that is there answers until the new one is complete, and is then replaced. Killed at
+    any moment, the folder is as it was.
+
+    Args:
+        run: run folder that `mmret train` wrote.
+        folder: where to keep the index.
+        data: data set to index, by default the one the run was trained on.
+        root: its folder, by default the run's.
+        split: what to index, by default the data set's test split.
+        backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
+        milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
+        add: take the data set into the index that is there.
+    """
+    from mmret_lib.search import SearchIndex
+
+    if add and (backend or milvus):
+        raise DataError("--add goes on with the index's own backend; leave out the others")
+    model, pairs, title = _open_run(run, data, root, split)
+    token = os.environ.get("MILVUS_TOKEN")
+    if add:
+        found = SearchIndex.open(folder, model, token=token).add(pairs)
+    else:
+        backend = backend or ("milvus" if milvus else "exact")
+        found = SearchIndex.build(
+            model, pairs, backend=backend, folder=folder, uri=milvus, token=token
+        )
+    found.close()
+    counts = f"{len(found):,} images, {len(found.pairs.captions):,} captions"
+    print(f"{title}: {folder} holds {counts}; {found.summary}")
 
 
 @app.command
@@ -410,6 +482,14 @@ def _open_run(
     split = split or SPLITS[name][2]
     options = {"keep_info": True} if caption_ids else {}
     return model, _load(name, root, split, **options), f"{run.name} on {name} {split}"
+
+
+def _open_index(run: Path, folder: Path) -> Any:
+    """The index in a folder, asked with the run's model."""
+    from mmret_lib.checkpoint import load_run
+    from mmret_lib.search import SearchIndex
+
+    return SearchIndex.open(folder, load_run(run)[0], token=os.environ.get("MILVUS_TOKEN"))
 
 
 def main(arguments: list[str] | None = None) -> None:
