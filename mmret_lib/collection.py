@@ -72,7 +72,7 @@ def indexed(collection: Collection, backend: str, new_milvus: NewMilvus | None) 
     built: dict[str, Vectors] = {}
     try:
         for name, vectors in collection.sides.items():
-            built[name] = _indexed(vectors.emb.numpy(), backend, name, new_milvus)
+            built[name] = with_index(vectors.emb.numpy(), backend, name, new_milvus)
         return measured(Collection(collection.pairs, built, backend))
     except BaseException:
         for vectors in built.values():
@@ -81,7 +81,7 @@ def indexed(collection: Collection, backend: str, new_milvus: NewMilvus | None) 
         raise
 
 
-def _indexed(emb: Floats, backend: str, side: str, new_milvus: NewMilvus | None) -> Vectors:
+def with_index(emb: Floats, backend: str, side: str, new_milvus: NewMilvus | None) -> Vectors:
     """Vectors (N, D) numbered from 0, and an index over them."""
     ids = number(emb)
     vectors = Vectors(torch.from_numpy(emb), ids, None, int(ids.max()) + 1)
@@ -148,7 +148,7 @@ def _grown(vectors: Vectors, emb: Floats) -> Vectors:
         return _vectors(emb)
     if isinstance(index, FaissIndex) and len(index) != vectors.next_id:
         # An earlier call took vectors in and then failed: none of those may come to light.
-        return _indexed(emb, index.kind, "", None)
+        return with_index(emb, index.kind, "", None)
     assert vectors.ids is not None
     ids = np.concatenate([vectors.ids, number(emb[len(vectors) :], vectors)])
     next_id = max(vectors.next_id, int(ids.max()) + 1)

@@ -1,0 +1,139 @@
+"""The part of kills.py that kills a search index while it is built, grown and saved.
+
+Each kill finds an index of 400 images in the folder; building and saving replace it by one of 600,
+growing adds 200. Afterwards the folder must open, hold all of the old or all of the new, and answer
+with every image; and when the same is started again, it must answer as an undisturbed run does.
+HNSW, IVF and Milvus Lite take turns.
+"""
+
+import random
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TASKS = ("index-build", "index-grow", "index-save")
+BACKENDS = ("milvus", "hnsw", "ivf")
+BEFORE, AFTER = 400, 600  # images
+QUERY = "picture 7"
+
+
+def model_and_pairs(home: Path) -> tuple[Any, Any]:
+    import torch
+
+    from mmret_lib.data.store import Store
+    from mmret_lib.encoders import DualEncoder
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return DualEncoder.from_names().eval(), Store.open(home / "store").pairs
+
+
+@contextmanager
+def timed() -> Iterator[None]:
+    """Says when the work begins, and in the end how long it took: ending a process takes longer."""
+    print("begins", flush=True)
+    began = time.perf_counter()
+    yield
+    print(time.perf_counter() - began, flush=True)
+
+
+def index_build(home: Path, target: Path, backend: str) -> None:
+    from mmret_lib.search import SearchIndex
+
+    model, pairs = model_and_pairs(home)
+    with timed():
+        SearchIndex.build(model, pairs, backend=backend, folder=target, progress=False).close()
+
+
+def index_grow(home: Path, target: Path, backend: str) -> None:
+    from mmret_lib.search import SearchIndex
+
+    model, pairs = model_and_pairs(home)
+    index = SearchIndex.open(target, model)
+    with timed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the second time, the images may be there already
+        index.add(pairs.subset(range(BEFORE, AFTER)), progress=False).close()
+
+
+def index_save(home: Path, target: Path, backend: str) -> None:
+    from mmret_lib.search import SearchIndex
+
+    model, pairs = model_and_pairs(home)
+    index = SearchIndex.build(model, pairs, backend=backend, progress=False)
+    with timed():
+        index.save(target).close()
+
+
+CHILDREN: dict[str, Callable[[Path, Path, str], None]] = {
+    "index-build": index_build,
+    "index-grow": index_grow,
+    "index-save": index_save,
+}
+
+
+def answers(home: Path, folder: Path) -> tuple[int, list[str]]:
+    """How many images the index holds, and all of them in the order in which it finds them."""
+    from mmret_lib.search import SearchIndex
+
+    model, _ = model_and_pairs(home)
+    with SearchIndex.open(folder, model) as index:
+        hits = index.by_text(QUERY, k=10**6)
+        captions = index.by_image(index.pairs.images[0], k=10**6)
+        whole = len({hit.image_index for hit in hits}) == len(index)
+        whole &= len({hit.caption_index for hit in captions}) == 2 * len(index)
+        # Ten go through the index; all of them, through the exact search.
+        whole &= len(index.by_text(QUERY, k=10)) == len(index.by_image(hits[0].image, k=10)) == 10
+        for vectors in index._kept.collection.sides.values():
+            held = vectors.index.count() if index.backend == "milvus" else len(vectors.index)
+            whole &= held == len(vectors.distinct()[0])
+        return len(index) if whole else -1, [hit.image.name for hit in hits]
+
+
+def kill_index(
+    task: str, home: Path, kills: int, random_: random.Random, start: Callable, finish: Callable
+) -> list[tuple[bool, bool]]:
+    """For each kill: whether the folder was whole after it, and answered rightly in the end."""
+    from mmret_lib.search import SearchIndex
+
+    model, pairs = model_and_pairs(home)
+    work = home / task
+    expected, whole = {}, {}
+    for backend in BACKENDS[:kills]:
+        before = work / f"before-{backend}"
+        old = pairs.subset(range(BEFORE))
+        SearchIndex.build(model, old, backend=backend, folder=before, progress=False).close()
+        done = shutil.copytree(before, work / f"undisturbed-{backend}")
+        whole[backend] = float(finish(start(task, home, done, backend))[-1])
+        expected[backend] = answers(home, done)
+        assert expected[backend][0] == AFTER, "the undisturbed run"
+    print(f"{task}: {', '.join(f'{name} {s:.2f} s' for name, s in whole.items())} of work")
+    outcomes = []
+    target = work / "killed"
+    for number in range(kills):
+        backend = BACKENDS[number % len(BACKENDS)]
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(work / f"before-{backend}", target)
+        process = start(task, home, target, backend)
+        time.sleep(random_.uniform(0, whole[backend]))
+        process.kill()
+        process.communicate()
+        sound = attempt(lambda: answers(home, target)[0] in (BEFORE, AFTER))
+        finish(start(task, home, target, backend))
+        same = attempt(lambda name=backend: answers(home, target) == expected[name])
+        outcomes.append((sound, same))
+        if not sound or not same:
+            shutil.copytree(target, work / f"failed-{number}-{backend}")
+    return outcomes
+
+
+def attempt(check: Callable[[], bool]) -> bool:
+    try:
+        return check()
+    except Exception as error:  # an index that cannot be opened is what this looks for
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return False
