@@ -1,4 +1,4 @@
-"""The command `mmret`: demo, data, train, evaluate, search, index, pretrain, experiments.
+"""The command `mmret`: demo, data, train, evaluate, search, index, app, pretrain, experiments.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
@@ -399,6 +399,47 @@ def make_index(
     print(f"{title}: {folder} holds {counts}; {found.summary}")
 
 
+@app.command(name="app")
+def explore(
+    runs: Positional[tuple[Path, ...]] = (),
+    data: DataName | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8866,
+    browser: bool = True,
+) -> None:
+    """Open the explorer in the browser: type a sentence, take a picture, compare the losses.
+
+    Args:
+        runs: run folders to choose from, by default all finished ones under runs/ that were
+            trained on the same data as the first.
+        data: data set to search, by default the one the first run was trained on.
+        root: its folder, by default the run's.
+        split: what to search, by default the data set's test split.
+        host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can
+            reach it, without a password.
+        port: of the page.
+        browser: open it.
+    """
+    from mmret_lib.app import find_runs, serve
+    from mmret_lib.checkpoint import load_run
+
+    chosen = {run: load_run(run)[1].data for run in runs or find_runs()}
+    if not chosen:
+        raise DataError(
+            "there is no finished run under runs/; train one with mmret train, or all with "
+            "mmret demo, or name a run folder"
+        )
+    trained = next(iter(chosen.values()))
+    if not runs:
+        chosen = {run: own for run, own in chosen.items() if own["name"] == trained["name"]}
+    name, root, split = _where(trained, data, root, split)
+    serve(
+        list(chosen), data=name, root=root, split=split, host=host, port=port, browser=browser
+    )  # fmt: skip
+
+
 @app.command
 def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str = "auto") -> None:
     """Make the mini pretrained backbones that data/mini ships.
@@ -473,13 +514,9 @@ def _open_run(
     from mmret_lib.checkpoint import load_run
 
     model, record = load_run(run)
-    own = data is None or data == record.data["name"]
-    name = data or record.data["name"]
+    name, root, split = _where(record.data, data, root, split)
     if caption_ids and name != "coco":
         raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
-    if root is None and own and record.data["root"]:
-        root = Path(record.data["root"])
-    split = split or SPLITS[name][2]
     options = {"keep_info": True} if caption_ids else {}
     return model, _load(name, root, split, **options), f"{run.name} on {name} {split}"
 
@@ -490,6 +527,16 @@ def _open_index(run: Path, folder: Path) -> Any:
     from mmret_lib.search import SearchIndex
 
     return SearchIndex.open(folder, load_run(run)[0], token=os.environ.get("MILVUS_TOKEN"))
+
+
+def _where(
+    trained: dict[str, Any], data: str | None, root: Path | None, split: str | None
+) -> tuple[str, Path | None, str]:
+    """Name, root and split of what to use a run on, given what it was trained on."""
+    name = data or trained["name"]
+    if root is None and name == trained["name"] and trained["root"]:
+        root = Path(trained["root"])
+    return name, root, split or SPLITS[name][2]
 
 
 def main(arguments: list[str] | None = None) -> None:

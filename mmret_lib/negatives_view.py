@@ -101,7 +101,7 @@ class NegativeWeights(VBox):
         label = {"description_width": "6.5rem"}
         wide = Layout(width="26rem")
         self.temperature = FloatLogSlider(
-            value=0.07, base=10, min=-2, max=0, step=0.02, description="Temperature", style=label,
+            value=0.07, base=10, min=-2, max=0, step=0.005, description="Temperature", style=label,
             layout=wide, readout_format=".3f",
         )  # fmt: skip
         self.margin = FloatSlider(
@@ -239,9 +239,10 @@ def _heat(share: np.ndarray) -> str:
 
 
 def _key(asks: str) -> str:
+    steps = (0, 0.05, 0.2, 0.5, 1)
     swatches = "".join(
-        f'<span><i style="background: rgb{tuple(_colours([share])[0].tolist())}"></i>{share:.0%}</span>'
-        for share in (0, 0.05, 0.2, 0.5, 1)
+        f'<span><i style="background: rgb{tuple(colour)}"></i>{share:.0%}</span>'
+        for share, colour in zip(steps, _colours(steps).tolist(), strict=True)
     )
     return (
         f'<div class="key"><span>A row: one {asks} asks. Darker: a larger share of its push.</span>'

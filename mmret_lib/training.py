@@ -126,6 +126,8 @@ class Trainer:
         )  # fmt: skip
         self.folder = Path(folder) if folder is not None else None
         self.snapshots = Snapshots(self.folder / "snapshots") if self.folder else None
+        if config.tensorboard:
+            _summary_writer()  # if it is missing, better now than after an epoch
         self.on_epoch, self.progress = on_epoch, progress
         self.generator = torch.Generator()  # of the augmentation, the same on every device
         model.train_only(config.train)
@@ -283,9 +285,7 @@ class Trainer:
                     self._or_warn(lambda: self.model.save(best), "the best model")
         history.rows.append(row)
         if self.config.tensorboard and self.folder and self.processes.first:
-            from torch.utils.tensorboard import SummaryWriter  # an extra, asked for by name
-
-            with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+            with _summary_writer()(str(self.folder / "tensorboard")) as writer:
                 for name, value in row.items():
                     writer.add_scalar(name, value, state.epoch + 1)
         state.epoch, state.step, state.losses, state.seconds = state.epoch + 1, 0, [], 0.0
@@ -426,6 +426,17 @@ class Trainer:
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
+
+
+def _summary_writer() -> Any:
+    """TensorBoard's writer: an extra, asked for by name."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DataError(
+            f"tensorboard=True needs TensorBoard ({error}): pip install tensorboard"
+        ) from None
+    return SummaryWriter
 
 
 def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:

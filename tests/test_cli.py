@@ -125,6 +125,44 @@ def test_evaluate_prints_the_pool_and_writes_json(home, run):
     }  # fmt: skip
 
 
+def test_evaluate_compares_and_lists_the_queries(home, run):
+    out = mmret(
+        home, "evaluate", run, "--split", "dev+test", "--against", run, "--table", "queries.csv",
+        "--json", "compared.json",
+    )  # fmt: skip
+    assert "95 % intervals" in out and "could be chance" in out
+    table = pd.read_csv(home / "queries.csv")
+    assert len(table) == 16 + 80
+    assert table["lead"].is_monotonic_increasing
+    assert "<b>forty</b>" in table["query_name"].str.cat()
+    figures = json.loads((home / "compared.json").read_text())
+    assert figures["against"]["t2i_r1"]["difference"] == 0
+    assert figures["against"]["t2i_median_rank"]["p"] is None
+
+
+def test_evaluate_reads_judgements_of_coco(home, run, tmp_path):
+    """Three photos of Karpathy's test split; people found one more caption for the first."""
+    records = []
+    (tmp_path / "val2014").mkdir()
+    for index in range(3):
+        name = f"COCO_val2014_{index:012d}.jpg"
+        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(tmp_path / "val2014" / name)
+        sentences = [{"raw": f"picture {index}", "sentid": 10 * index + j} for j in range(2)]
+        records.append({"filename": name, "filepath": "val2014", "cocoid": index, "split": "test",
+                        "sentences": sentences})  # fmt: skip
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records}))
+    rated = "COCO_val2014:sentid:10,COCO_val2014_000000000000.jpg,4.2,c2i_intrasim"
+    cxc = tmp_path / "sits_test.csv"
+    cxc.write_text(f"caption,image,agg_score,sampling_method\n{rated}\n")
+    coco = ("--data", "coco", "--root", tmp_path, "--split", "test")
+    out = mmret(home, "evaluate", run, *coco, "--judgements", cxc, "--json", "judged.json")
+    assert "judged by CxC" in out
+    (judged,) = json.loads((home / "judged.json").read_text())["judged"].values()
+    assert judged["i2t_queries"] == judged["t2i_queries"] == 1
+    out = mmret(home, "evaluate", run, "--judgements", cxc, ok=False)
+    assert "judgements are of COCO; flickr8k has none" in out
+
+
 def test_search_by_picture(home, run, photos):
     out = mmret(home, "search", run, photos / "Images" / "p3.jpg", "--k", "2")
     assert out.count("<b>forty</b>") >= 2

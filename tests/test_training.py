@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import shutil
+import sys
 
 import pytest
 import torch
@@ -113,6 +115,34 @@ def test_validation_figures_stand_in_the_history(world):
     last = validate(trainer.model, world[1]).as_dict()
     assert history.rows[-1]["t2i_r1"] == last["t2i_r1"]
     assert history.column("epoch") == [1, 2]
+
+
+def test_tensorboard_gets_the_history(world, tmp_path, monkeypatch):
+    config = dataclasses.replace(SHORT, validate=True, tensorboard=True)
+    trainer = Trainer(
+        small_model(world), SimCLR(), world[0], config, validation=world[1], folder=tmp_path,
+        progress=False,
+    )  # fmt: skip
+    rows = trainer.fit().rows
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    written = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert {"loss", "lr", "t2i_r1"} <= set(written.Tags()["scalars"])
+    told = [(event.step, event.value) for event in written.Scalars("loss")]
+    assert told == [(row["epoch"], pytest.approx(row["loss"])) for row in rows]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(DataError, match="pip install tensorboard"):
+        Trainer(small_model(world), SimCLR(), world[0], config, progress=False)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C++ compiler here")
+def test_a_compiled_model_trains_alike(world):
+    ends = []
+    for compiled in (False, True):
+        config = dataclasses.replace(SHORT, compile=compiled, epochs=1)
+        trainer = Trainer(small_model(world), SimCLR(), world[0], config, progress=False)
+        ends.append((trainer.fit().rows[-1]["loss"], set(trainer.model.state_dict())))
+    assert ends[0][0] == pytest.approx(ends[1][0], rel=1e-2)
+    assert ends[0][1] == ends[1][1], "compiling renames no weights"
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_step(world):

@@ -1,0 +1,182 @@
+"""The explorer as a web page of its own: `mmret app` has Voila serve `app.ipynb`, which is `page`.
+
+Whoever can reach the page can search with it, start Python processes on this machine by opening it,
+and do no more than that: Voila runs nothing that a browser sends. So it listens to this machine
+alone unless it is told another address.
+"""
+
+import ipaddress
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ipywidgets import HTML, VBox
+
+from mmret_lib.checkpoint import load_run
+from mmret_lib.data import load_pairs
+from mmret_lib.data.images import read_pixels
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.scenes import SLIDE_QUERIES
+from mmret_lib.data.store import pack
+from mmret_lib.errors import DataError, visible
+from mmret_lib.search import SearchIndex
+from mmret_lib.widgets import NegativeWeights, SearchExplorer
+
+SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
+BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
+
+# The page brings everything along: it may load nothing from elsewhere, nor send anything there.
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:; "
+    "object-src 'none'; form-action 'self'"
+)
+
+# What of JupyterLab's extensions the page needs; the reader's own have no business here.
+EXTENSIONS = [
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager7",
+    "@voila-dashboards/widgets-manager8",
+]
+
+HEAD = """<style>
+html, body, .jp-Notebook { background: var(--jp-layout-color0, #fff); }
+#rendered_cells { max-width: 1240px; margin: 0 auto; padding: 12px 20px 60px; }
+.mmret-head { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1b1f24);
+  margin: 6px 2px 10px; max-width: 62em; }
+.mmret-head h1 { font-size: 27px; font-weight: 680; margin: 0 0 4px; line-height: 1.25; }
+.mmret-head h2 { font-size: 21px; font-weight: 680; margin: 26px 0 4px; line-height: 1.25; }
+.mmret-head p { margin: 0; color: var(--jp-ui-font-color2, #57606a); }
+</style>"""
+
+
+class Indexes(Mapping[str, SearchIndex]):
+    """Name of a loss -> the collection as its run sees it, embedded when it is first asked for."""
+
+    def __init__(self, runs: Mapping[str, str], pairs: Pairs) -> None:
+        self.runs, self.pairs, self.built = dict(runs), pairs, dict[str, SearchIndex]()
+
+    def __getitem__(self, name: str) -> SearchIndex:
+        if name not in self.built:
+            model, _ = load_run(self.runs[name])
+            self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
+        return self.built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+def page() -> VBox:
+    """All that the page shows, as `serve` said in the environment."""
+    settings = json.loads(os.environ[SETTING])
+    pairs = load_pairs(
+        settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
+    )
+    indexes = Indexes(settings["runs"], pairs)
+    drawn = pairs.name == "scenes"
+    explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
+    model = indexes[next(iter(indexes))].model
+    # Scenes that resemble each other: among unlike ones a trained model leaves little to push.
+    batch = pairs.subset(range(min(BATCH, len(pairs))))
+    if drawn:
+        batch = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
+    captions = [batch.captions_of(place)[0] for place in range(len(batch))]
+    pixels = [read_pixels(image, model.image.image_size) for image in batch.images]
+    weights = NegativeWeights(
+        model.encode_images(torch.stack([torch.as_tensor(one) for one in pixels])),
+        model.encode_texts(captions),
+        captions,
+        batch.images,
+    )
+    return VBox(
+        [
+            HTML(
+                HEAD + '<div class="mmret-head"><h1>Say it, and find the picture</h1><p>Type a '
+                "sentence, or take a picture and see which sentences it finds. An answer that is "
+                "known to be right is ticked and framed: in full where picture and caption belong "
+                "together, in a double line where the caption is true of another picture as well. "
+                "</p></div>"
+            ),
+            explorer,
+            HTML(
+                '<div class="mmret-head"><h2>How a loss weighs its negatives</h2><p>One batch of '
+                f"{len(batch)} pairs. Every query pushes away the others: move a slider and see "
+                "whom, and how hard, under each loss.</p></div>"
+            ),
+            weights,
+        ]
+    )
+
+
+def find_runs(folder: str | Path = "runs") -> list[Path]:
+    """The finished runs in a folder, in `mmret demo`'s folders too; SimCLR's first."""
+    folder = Path(folder)
+    found = [
+        path.parent for path in [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
+    ]
+    return sorted(found, key=lambda run: ("simclr" not in run.name, run.name))
+
+
+def serve(
+    runs: Sequence[Path], *, data: str, root: Path | None, split: str, host: str = "127.0.0.1",
+    port: int = 8866, browser: bool = True,
+) -> None:  # fmt: skip
+    """Serve the page until it is stopped (Ctrl-C).
+
+    Args:
+        runs: run folders of models to choose from.
+        data, root, split: the collection, as `load_pairs` takes them.
+        host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone.
+        port: the next free one is taken where it is in use.
+        browser: whether to open the page.
+
+    Raises:
+        DataError: Voila is not installed.
+        MissingFile, DataError: runs or data that cannot be read.
+    """
+    try:
+        from voila.app import Voila
+    except ImportError:
+        raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+    # What can fail should fail here, in one line, and what takes long be done before anyone waits.
+    named: dict[str, str] = {}
+    pairs = load_pairs(data, root=root, split=split)
+    for run in runs:
+        model, record = load_run(run)
+        name = record.loss if record.loss not in named else str(run)
+        named[name] = str(run.resolve())
+        pack(pairs, model.image.image_size)
+    os.environ[SETTING] = json.dumps(
+        {"runs": named, "data": data, "root": str(root.resolve()) if root else "", "split": split}
+    )
+    print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
+    if not _is_local(host):
+        print(
+            f"warning: listening at {host}: everyone who can reach this machine can use the page, "
+            "without a password, and each visit starts a Python process here",
+            file=sys.stderr,
+        )
+    headers: dict[str, Any] = {"headers": {"Content-Security-Policy": POLICY}}
+    arguments = [
+        str(Path(__file__).with_name("app.ipynb")),
+        "--preheat_kernel=True",  # the next visitor's page is computed before the visitor comes
+        *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
+        f"--Voila.ip={host}",
+        f"--Voila.port={port}",
+        f"--Voila.open_browser={browser}",
+    ]
+    print(f"the page: http://{'localhost' if _is_local(host) else host}:{port}  (Ctrl-C stops it)")
+    Voila.launch_instance(argv=arguments, tornado_settings=headers)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
