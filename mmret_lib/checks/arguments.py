@@ -76,18 +76,17 @@ def by_a_factor(
     answers: Sequence[Tensor], right: Sequence[Tensor], batches: Sequence[int]
 ) -> str | None:
     """What it means that all answers differ from the right ones by one factor, or one divisor."""
-    sums = [
-        (one.double().sum(), two.double().sum()) for one, two in zip(answers, right, strict=True)
-    ]
-    if any(one == 0 or two == 0 or not one.isfinite() for one, two in sums):
-        return None
-    for one, two, (got, wanted) in zip(answers, right, sums, strict=True):
-        if not close(one, two * (got / wanted)):
+    factors, divisors = [], []
+    for one, two, batch in zip(answers, right, batches, strict=True):
+        got, wanted = one.double().sum(), two.double().sum()
+        if got == 0 and wanted == 0:
+            continue  # right, by whatever factor
+        if got == 0 or wanted == 0 or not close(one, two * (got / wanted)):
             return None
-    factors = torch.stack([one / two for one, two in sums])
-    divisors = torch.tensor(batches).double() / factors
-    if close(factors, factors[0].expand_as(factors)):
+        factors.append(got / wanted)
+        divisors.append(batch * wanted / got)
+    if factors and all(close(one, factors[0]) for one in factors):
         return f"a constant factor: every result is {factors[0]:.4g} times the right one"
-    if close(divisors, divisors[0].expand_as(divisors)):
+    if divisors and all(close(one, divisors[0]) for one in divisors):
         return f"a batch size is fixed in the code: divided by {divisors[0]:.4g} whatever B is"
     return None

@@ -37,6 +37,8 @@ from mmret_lib.checks.arguments import (
 )
 from mmret_lib.checks.symptoms import described, meaning, shown, wrong_shape, wrong_type
 
+NEARLY = 1e-2  # how far off numbers may be whose formula can still be the right one
+
 
 class CheckFailed(AssertionError):
     """What is wrong with an answer. A notebook shows the message alone, without a traceback."""
@@ -221,6 +223,11 @@ class Check:
             raise self.failed(f"probably {says}{numbers}")
         if not all(torch.isfinite(one).all() for one in answers):
             raise self.failed(f"the result is not finite{numbers}")
+        if all(close(*both, NEARLY) for both in zip(answers, right, strict=True)):
+            raise self.failed(
+                "the numbers are nearly right: is something rounded, computed in a lower precision "
+                f"(half, float), or is a constant such as an epsilon too large?{numbers}"
+            )
         raise self.failed(f"the numbers are wrong{numbers}")
 
     def explained(self, answers: Sequence[Tensor], wrong: Sequence[bool]) -> str | None:

@@ -154,7 +154,7 @@ def triplet(
     }[directions]()
     active = torch.stack([(one > 0).sum() for one in hinge]).sum()
     with_negatives = (fits.sum(dim=1) - fits.diagonal().long() > 0).sum()
-    divisor = {
+    divisors: dict[str, int | Tensor] = {
         "pairs": size,
         "none": 1,
         "squared": size * size,
@@ -163,8 +163,8 @@ def triplet(
         "active": active.clamp(min=1),
         "answerable": with_negatives.clamp(min=1),
         "width": image_emb.shape[1],
-    }[average]
-    return total.sum() / divisor
+    }
+    return total.sum() / divisors[average]
 
 
 def hinges(
@@ -211,6 +211,7 @@ def hinges(
     cost = {
         "relu": lambda: lacking.relu(),
         "none": lambda: lacking,
+        "unclamped": lambda: lacking,
         "abs": lambda: lacking.abs(),
         "squared": lambda: lacking.relu().square(),
         "softplus": lambda: F.softplus(lacking),
@@ -238,7 +239,7 @@ def hinges(
         counted = counted & (similarity > own)
     if kept == "positive similarity":
         counted = counted & (similarity > 0)
-    return cost.masked_fill(~counted, -math.inf if hinge == "none" and kept == "max" else 0)
+    return cost.masked_fill(~counted, -math.inf if hinge == "unclamped" else 0)
 
 
 def combined(hinge: Tensor, combine: str) -> Tensor:

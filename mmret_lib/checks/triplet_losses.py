@@ -133,12 +133,12 @@ LOSS_TRAITS = {
 }
 
 
-def sum_of_hinges(*args: Any, **options: str) -> Tensor:
-    return triplet(*args, **{"combine": "sum", **options})
+def sum_of_hinges(*args: Any, combine: str = "sum", **options: Any) -> Tensor:
+    return triplet(*args, combine=combine, **options)
 
 
-def max_of_hinges(*args: Any, **options: str) -> Tensor:
-    return triplet(*args, **{"combine": "max", **options})
+def max_of_hinges(*args: Any, combine: str = "max", **options: Any) -> Tensor:
+    return triplet(*args, combine=combine, **options)
 
 
 def masked_max_of_hinges(

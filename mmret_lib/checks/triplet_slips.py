@@ -110,7 +110,8 @@ HINGES = slips(
         "margin twice": "the margin is added twice",
         "margin 0.2": "the margin is fixed at 0.2: take the argument",
         "margin 1": "the margin is fixed at 1: take the argument",
-        "swapped": "positive and negative are swapped: the hinge is margin - positive + negative",
+        "swapped": "positive and negative are swapped (or distances stand where similarities "
+        "should): the hinge is margin - positive + negative",
         "both added": "the positive is added: the hinge is margin - positive + negative",
         "both taken": "the negative is subtracted: the hinge is margin - positive + negative",
         "no positive": "the positive is missing: the hinge is margin - positive + negative",
@@ -167,7 +168,11 @@ MAX = slips(
         "two hardest": "the two hardest negatives are counted: only one is",
         "log-sum-exp": "a log-sum-exp (a smooth maximum) stands where the max should",
         "first": "always the first negative is taken: the hardest is wanted",
-    }
+    },
+    hinge={
+        "unclamped": "the clamp is missing: where even the hardest negative is beyond the margin, "
+        "the query costs 0, not less",
+    },
 )
 
 DUPLICATES = slips(
