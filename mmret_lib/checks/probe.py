@@ -14,7 +14,6 @@ import io
 import random
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -26,7 +25,9 @@ from mmret_lib.checks.arguments import (
     TOLERANCE,
     by_a_factor,
     close,
+    close_slopes,
     floats,
+    is_float,
     on_device,
     prepared,
     ramp,
@@ -36,54 +37,10 @@ from mmret_lib.checks.arguments import (
     zero_rows_out,
 )
 from mmret_lib.checks.symptoms import described, meaning, shown, wrong_shape, wrong_type
+from mmret_lib.checks.task import Case, CheckFailed, Task
 
+OTHER_DEVICE = ("same device", "at least two devices", "expected device")
 NEARLY = 1e-2  # how far off numbers may be whose formula can still be the right one
-
-
-class CheckFailed(AssertionError):
-    """What is wrong with an answer. A notebook shows the message alone, without a traceback."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"CheckFailed: {self}"]
-
-
-@dataclass(frozen=True)
-class Slip:
-    """What to tell who made this mistake, and the formula's options that make it."""
-
-    says: str
-    options: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call: its arguments (numbers in float64), in words what it is, what sets it apart."""
-
-    args: tuple[Any, ...]
-    about: str
-    traits: frozenset[str] = frozenset()
-    smooth: bool = True  # False where ties leave the gradient a matter of taste
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a check knows about one task.
-
-    `right(*args, **options)` is the formula, in the arguments' own precision; `slips` change its
-    value, `gradient_slips` its gradient alone. `traits` say what it means that exactly the cases
-    with one trait go wrong. `names` are those of the arguments. The first case is the plainest
-    one, the last is small enough to be followed by hand. `more` is told with a right answer.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    right: Callable[..., Tensor]
-    cases: Sequence[Case]
-    slips: Sequence[Slip]
-    traits: Mapping[str, str]
-    more: str
-    gradient_slips: Sequence[Slip] = ()
-    has_gradient: bool = True
 
 
 def check(task: Task, function: Callable[..., Any]) -> None:
@@ -142,8 +99,12 @@ class Check:
         self.other_forms()
         self.other_device()
 
-    def failed(self, says: str) -> CheckFailed:
-        return CheckFailed(f"{self.task.name} is not right yet. {says[0].upper()}{says[1:]}.")
+    def failed(self, says: str, numbers: str = "") -> CheckFailed:
+        first = says.split(" ")[0]
+        if first.isalpha() and first not in self.task.names:  # a name stays as the student has it
+            says = says[0].upper() + says[1:]
+        end = "" if says.endswith(("?", ".")) else "."
+        return CheckFailed(f"{self.task.name} is not right yet. {says}{end}{numbers}")
 
     def call(self, args: Sequence[Any]) -> Any:
         """What the student's function returns. Its own words are heard once, not at every call:
@@ -215,42 +176,63 @@ class Check:
         if not any(wrong):
             return
         place = len(wrong) - 1 if wrong[-1] else wrong.index(True)
-        numbers = f". For {self.task.cases[place].about} {shown(answers[place], right[place])}"
-        says = self.explained(answers, wrong) or by_a_factor(
-            answers, right, [shape_of(case.args)[0] for case in self.task.cases]
-        )
-        if says:
-            raise self.failed(f"probably {says}{numbers}")
-        if not all(torch.isfinite(one).all() for one in answers):
-            raise self.failed(f"the result is not finite{numbers}")
-        if all(close(*both, NEARLY) for both in zip(answers, right, strict=True)):
+        case, value, wanted = self.task.cases[place], answers[place], right[place]
+        numbers = f"\nFor {case.about} {shown(value, wanted)}."
+        if says := self.explained(answers, right, wrong):
+            raise self.failed(f"probably {says}", numbers)
+        finite = [torch.isfinite(one) for one in answers]
+        if all(
+            close(one[fine], two[fine], NEARLY)
+            for one, two, fine in zip(answers, right, finite, strict=True)
+        ):
             raise self.failed(
                 "the numbers are nearly right: is something rounded, computed in a lower precision "
-                f"(half, float), or is a constant such as an epsilon too large?{numbers}"
+                "(half, float), or is a constant such as an epsilon too large?",
+                numbers,
             )
-        raise self.failed(f"the numbers are wrong{numbers}")
+        if not all(fine.all() for fine in finite):
+            raise self.failed("the result is not finite", numbers)
+        raise self.failed("the numbers are wrong", numbers)
 
-    def explained(self, answers: Sequence[Tensor], wrong: Sequence[bool]) -> str | None:
-        """The slip, the trait or the two slips that make the very same numbers."""
-
-        def makes_them(case_of: int, options: Mapping[str, str]) -> bool:
-            return close(answers[case_of], self.task.right(*cases[case_of].args, **options))
-
-        cases = self.task.cases
-        order = sorted(range(len(cases)), key=lambda place: not wrong[place])
-        for slip in self.task.slips:
-            if all(makes_them(place, slip.options) for place in order):
+    def explained(
+        self, answers: Sequence[Tensor], right: Sequence[Tensor], wrong: Sequence[bool]
+    ) -> str | None:
+        """The likeliest mistake that makes these very numbers."""
+        cases, slips = self.task.cases, self.task.slips
+        for slip in slips:
+            if self.makes(slip.options, answers, wrong):
                 return slip.says
         for trait, says in self.task.traits.items():
-            if [trait in case.traits for case in cases] == list(wrong):
+            if self.only_with(trait, cases, wrong):
                 return says
-        for one, two in combinations(self.task.slips, 2):
-            if one.options.keys() & two.options.keys():
-                continue
-            options = {**one.options, **two.options}
-            if all(makes_them(place, options) for place in order):
+        batches = [shape_of(case.args)[0] for case in cases]
+        says = self.task.signs(answers) or by_a_factor(answers, right, batches)
+        if says:
+            return says
+        for one, two in combinations(slips, 2):
+            apart = not one.options.keys() & two.options.keys()
+            if apart and self.makes({**one.options, **two.options}, answers, wrong):
                 return f"two things: {one.says}; and {two.says}"
         return None
+
+    def makes(
+        self, options: Mapping[str, str], answers: Sequence[Tensor], wrong: Sequence[bool]
+    ) -> bool:
+        """Whether the formula with these options gives the student's numbers in every case."""
+        matched = False
+        for place in sorted(range(len(wrong)), key=lambda place: not wrong[place]):
+            value = self.task.right(*self.task.cases[place].args, **options)
+            if wrong[place] and torch.isinf(value).all():
+                continue  # what is masked by -inf may be masked by any other low number
+            if not close(answers[place], value):
+                return False
+            matched = matched or wrong[place]
+        return matched
+
+    @staticmethod
+    def only_with(trait: str, cases: Sequence[Case], wrong: Sequence[bool]) -> bool:
+        """Whether it is cases with this trait, and no others, that go wrong."""
+        return all(trait in case.traits for case, bad in zip(cases, wrong, strict=True) if bad)
 
     def types(self, answers: Sequence[Tensor]) -> None:
         """The result has the type of the arguments, and float32 is computed soundly."""
@@ -272,17 +254,17 @@ class Check:
         cases = [case for case in self.task.cases if case.smooth]
         found = [self.gradients_of(case) for case in cases]
         right = [slopes(self.task.right, case.args) for case in cases]
-        wrong = [not all(map(close, *both)) for both in zip(found, right, strict=True)]
+        wrong = [not all(map(close_slopes, *both)) for both in zip(found, right, strict=True)]
         if not any(wrong):
             return
         for slip in self.task.gradient_slips:
             with contextlib.suppress(RuntimeError):
                 tried = (slopes(self.task.right, case.args, slip.options) for case in cases)
-                if all(all(map(close, *both)) for both in zip(found, tried, strict=True)):
+                if all(all(map(close_slopes, *both)) for both in zip(found, tried, strict=True)):
                     raise self.failed(f"the value is right, the gradient is not: {slip.says}")
         case = cases[wrong.index(True)]
         for trait, says in self.task.traits.items():
-            if [trait in one.traits for one in cases] == wrong:
+            if self.only_with(trait, cases, wrong):
                 raise self.failed(f"the value is right, the gradient is not: {says}")
         raise self.failed(
             f"the value is right, the gradient is not (for {case.about}): is a part detached, "
@@ -294,6 +276,11 @@ class Check:
         leaves = floats(args)
         try:
             value = self.call(args)
+            if not value.requires_grad and case is not self.task.cases[0]:
+                raise self.failed(
+                    f"for {case.about} the result is a constant, and backward() would fail on it: "
+                    "Python's max(x, 0) gives the number 0; use x.relu() or x.clamp(min=0)"
+                )
             if not value.requires_grad:
                 raise self.failed(
                     "the result is detached, no gradient flows back from it: no .detach(), .data, "
@@ -376,27 +363,33 @@ class Check:
                 raise self.failed(f"right in float32, but with {name} {shown(value, right)}")
 
     def other_device(self) -> None:
-        """A CUDA device, or where there is none one that is only imagined: no numbers, no wait."""
-        says = (
-            "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
-            "moved there: use device=image_emb.device, or x.new_zeros"
-        )
+        """A CUDA device, or where there is none an imagined one: shapes, no numbers, no wait."""
         from torch._subclasses.fake_tensor import FakeTensorMode
 
-        real = torch.cuda.is_available()
         case = self.task.cases[0]
+        name = next(
+            name for name, one in zip(self.task.names, case.args, strict=False) if is_float(one)
+        )
+        says = (
+            "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
+            f"moved there: use device={name}.device, or x.new_zeros"
+        )
+        real = torch.cuda.is_available()
+        # Gradients cannot be taken on an imagined CUDA device, on "meta" they can.
+        device = "cuda" if real or self.task.has_gradient else "meta"
+        imagined = FakeTensorMode() if device == "cuda" and not real else contextlib.nullcontext()
         try:
-            with contextlib.nullcontext() if real else FakeTensorMode(allow_non_fake_inputs=False):
-                value = self.call(on_device(case.args, "cuda", real))
+            with imagined:
+                value = self.call(on_device(case.args, device, real))
         except Exception as error:
-            if any(word in str(error).lower() for word in ("same device", "at least two devices")):
+            if any(word in str(error).lower() for word in OTHER_DEVICE):
                 raise self.failed(f"{says} ({described(error, self.function)})") from error
             if real:
                 raise self.failed(
                     f"on a GPU it raised {described(error, self.function)}"
                 ) from error
-            return  # an answer that reads its numbers cannot be followed on an imagined device
-        if isinstance(value, Tensor) and value.device.type != "cuda":
+            return  # an answer that reads its numbers cannot be followed where there are none
+        if isinstance(value, Tensor) and value.device.type != device:
             raise self.failed(f"given tensors on a GPU it returns one on {value.device}: {says}")
         if real and not close(value.cpu(), self.task.right(*case.args)):
             raise self.failed("right on the CPU, on a GPU the numbers are wrong")

@@ -25,6 +25,15 @@ ERRORS = [
      "at 65504: use float('-inf')"),
     (("view size is not compatible",), "view needs rows that lie side by side in memory: use "
      "reshape"),
+    (("does not require grad",), "the gradient is asked of a tensor that records none: work on a "
+     "copy that does, x.detach().clone().requires_grad_()"),
+    (("not have been used in the graph", "appears to not have been used"), "the gradient is asked "
+     "of another tensor than the one that was handed in: keep the copy in a variable, and use it "
+     "for both"),
+    (("backward through the graph a second time",), "one result is differentiated twice: compute "
+     "it anew each time"),
+    (("nonetype",), "something is None: .grad is filled only after backward, and only for the very "
+     "tensor that was made with requires_grad_()"),
     (("positional argument", "keyword argument"), "keep the arguments as the stub has them"),
     (("mat1 and mat2 shapes",), "the shapes do not fit a product: the second factor should be "
      "transposed, (B, D) @ (D, B)"),
@@ -32,6 +41,8 @@ ERRORS = [
      "True and False cannot be computed with: use ~mask, or masked_fill"),
     (("is not defined",), "a name is used that the notebook has not defined: run the cells above"),
 ]  # fmt: skip
+
+LONGEST = 120  # characters of an error that are repeated
 
 
 def meaning(error: BaseException) -> str:
@@ -55,8 +66,9 @@ def described(error: BaseException, function: Any) -> str:
         ]
         if mine and mine[-1].line:
             line = f" at `{mine[-1].line}`"
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}{': ' + text[0] if text else ''}{line}"
+    text = "".join(str(error).strip().splitlines()[:1])
+    text = f": {text}" if len(text) <= LONGEST else f": {text[:LONGEST]}…"
+    return f"{type(error).__name__}{text if text != ': ' else ''}{line}"
 
 
 def wrong_type(value: Any) -> str | None:
@@ -83,9 +95,11 @@ def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> st
         return None
     if value.shape == (1,) * value.ndim and not wanted:
         return f"the result has shape {tuple(value.shape)}: a scalar has none, shape ()"
-    names = {batch: "B", width: "D", batch - 1: "B - 1", 2 * batch: "2B"}
+    names = {width: "D", batch: "B", batch - 1: "B - 1", 2 * batch: "2B"}
     shape = ", ".join(names.get(size, str(size)) for size in value.shape)
     shape += "," if value.ndim == 1 else ""
+    if value.shape == wanted[1:] and len(wanted) == 3:
+        return f"the result has shape ({shape}), one direction alone: torch.stack both"
     if value.shape == (width, width) and wanted[-2:] == (batch, batch):
         return (
             "the result has shape (D, D): dimensions are compared instead of pairs; it should be "
@@ -110,13 +124,16 @@ def shown(value: Tensor, right: Tensor) -> str:
     value, right = value.detach().double(), right.detach().double()
     if not right.ndim:
         return f"the result should be {right:.4f} and is {value:.4f}"
-    if right.numel() <= 4:
+    if right.numel() <= 4 and rounded(right) != rounded(value):
         return f"the result should be {rounded(right)} and is {rounded(value)}"
-    differs = ~torch.isclose(value, right, 1e-4, 1e-4)  # NaN differs too
-    place = differs.nonzero()[0].tolist() if differs.any() else [0] * right.ndim
-    index = ", ".join(map(str, place))
+    off = (value - right).abs().nan_to_num(torch.inf)  # NaN differs too
+    differs = off > 1e-6
+    place = (differs & (off > 1e-4 if (off > 1e-4).any() else differs)).nonzero().tolist()
+    first = tuple(place[0]) if place else (0,) * right.ndim
+    digits = 4 if off[first] > 1e-4 else 8
+    index = ", ".join(map(str, first))
     return (
-        f"entry [{index}] should be {right[tuple(place)]:.4f} and is {value[tuple(place)]:.4f} "
+        f"entry [{index}] should be {right[first]:.{digits}f} and is {value[first]:.{digits}f} "
         f"({int(differs.sum())} of {right.numel()} entries differ)"
     )
 

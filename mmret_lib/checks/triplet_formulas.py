@@ -7,7 +7,6 @@ names what is done instead, and `triplet_slips` says in words what that means.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -106,6 +105,12 @@ def allowed(image_ids: Tensor | None, caption_ids: Tensor | None, size: int, ids
         return ~((same_image | same_caption) & near)
     if ids == "later":
         return ~((same_image | same_caption).triu(1))
+    if ids == "earlier":
+        return ~((same_image | same_caption).tril(-1))
+    if ids == "everything":
+        return torch.zeros(size, size, dtype=torch.bool)
+    if ids == "added":
+        return (image_ids + caption_ids)[:, None] != image_ids + caption_ids
     if ids == "columns dropped":
         return ~(same_image | same_caption).fill_diagonal_(False).any(dim=0).expand(size, size)
     return ~(same_image | same_caption)
@@ -128,6 +133,11 @@ def triplet(
     **slips: str,
 ) -> Tensor:
     """The sum (combine="sum") or the maximum ("max") of hinges: a scalar."""
+    if ids == "taken out" and image_ids is not None and caption_ids is not None:
+        repeated = ~allowed(image_ids, caption_ids, len(image_emb), "either")
+        once = ~repeated.tril(-1).any(dim=1)
+        image_emb, text_emb = image_emb[once], text_emb[once]
+        image_ids, caption_ids = image_ids[once], caption_ids[once]
     similarity = cosines(image_emb, text_emb, norm=norm, form=form, detach=detach)
     size = len(similarity)
     fits = allowed(image_ids, caption_ids, size, ids)
@@ -152,13 +162,16 @@ def triplet(
         "larger": lambda: torch.maximum(costs[0], costs[1]),
         "smaller": lambda: torch.minimum(costs[0], costs[1]),
     }[directions]()
+    if ids == "asked by nobody":
+        total = total * (fits.sum(dim=1) == size - 1)
     active = torch.stack([(one > 0).sum() for one in hinge]).sum()
-    with_negatives = (fits.sum(dim=1) - fits.diagonal().long() > 0).sum()
+    of_each = fits.sum(dim=1) - fits.diagonal().long()  # (B,)
+    negatives, with_negatives = of_each.sum(), (of_each > 0).sum()
     divisors: dict[str, int | Tensor] = {
         "pairs": size,
         "none": 1,
         "squared": size * size,
-        "negatives": size * (size - 1),
+        "negatives": negatives.clamp(min=1),
         "less one": size - 1,
         "active": active.clamp(min=1),
         "answerable": with_negatives.clamp(min=1),
@@ -190,10 +203,10 @@ def hinges(
     own = own[None, :] if positive == "column" else own[:, None]
     others = similarity.detach() if detach == "negatives" else similarity
     eye = torch.eye(size, dtype=torch.bool)
-    if diagonal == "zeroed early":
-        others = others.masked_fill(eye, 0)
-    if masked == "zero similarity":
-        others = others.masked_fill(~fits, 0)
+    if diagonal in ("zeroed early", "minus one"):
+        others = others.masked_fill(eye, 0 if diagonal == "zeroed early" else -1)
+    if masked:
+        others = others.masked_fill(~(fits | eye), {"zero": 0, "minus one": -1}[masked])
     lacking = {
         "": lambda: margin - own + others,
         "margin's sign": lambda: -margin - own + others,
@@ -219,11 +232,10 @@ def hinges(
         "at margin": lambda: lacking.clamp(min=margin),
         "below one": lambda: lacking.clamp(0, 1),
         "step": lambda: (lacking > 0).to(lacking.dtype) + 0 * lacking,
-        "margin outside": lambda: (others - own).relu() + margin,
         "leaky": lambda: F.leaky_relu(lacking),
     }[hinge]()
     counted = fits & ~eye
-    if diagonal in ("kept", "zeroed early"):
+    if diagonal in ("kept", "zeroed early", "minus one"):
         counted = fits | eye
     if diagonal == "upper":
         counted = fits.triu(1)
@@ -231,7 +243,7 @@ def hinges(
         counted = eye
     if diagonal == "neighbour":
         counted = fits & eye.roll(1, dims=1)
-    if masked == "zero similarity":
+    if masked:
         counted = ~eye
     if kept == "easier":
         counted = counted & (similarity < own)
@@ -258,96 +270,7 @@ def combined(hinge: Tensor, combine: str) -> Tensor:
         "log-sum-exp": lambda: hinge.masked_fill(~off_diagonal, -math.inf).logsumexp(dim=1),
         "two hardest": lambda: hinge.topk(min(2, size - 1), dim=1).values.sum(dim=1),
         "first": lambda: hinge.where(off_diagonal, 0)[:, 0],
+        "clamped sum": lambda: hinge.sum(dim=1).relu(),
+        "place": lambda: hinge.argmax(dim=1).to(hinge.dtype),
         "norm": lambda: hinge.norm(dim=1),
     }[combine]()
-
-
-def weights(
-    direction: Callable[[Tensor], Tensor],
-    similarity: Tensor,
-    *,
-    second: str = "",
-    scale: str = "rows",
-    diagonal: str = "",
-    of: str = "gradient",
-) -> Tensor:
-    """(2, B, B): how hard `direction` pushes each negative, rows summing to 1 or to 0."""
-    s = similarity.detach()
-    rows = [s, s.T]
-    if second == "both":
-        rows = [s, s]
-    gradients = [gradient(direction, one) for one in rows]
-    if second == "transposed":
-        gradients[1] = gradients[1].T
-    if second == "images transposed":
-        gradients[1] = gradients[0].T
-    if second == "total":
-        both = gradients[0] + gradients[1].T
-        gradients = [both, both.T]
-    if second == "swapped":
-        gradients = gradients[::-1]
-    push = torch.stack(gradients)  # (2, B, B)
-    size = len(s)
-    eye = torch.eye(size, dtype=torch.bool)
-    both_ways = torch.stack(rows)
-    if of == "similarity":
-        push = both_ways
-    if of == "softmax":
-        push = both_ways.masked_fill(eye, -math.inf).softmax(dim=2)
-    if of == "softmax of gradient":
-        push = push.masked_fill(eye, -math.inf).softmax(dim=2)
-    if of == "times similarity":
-        push = push * both_ways
-    if of == "count":
-        push = (push > 0).to(push.dtype)
-    if of == "hardest":
-        hardest = both_ways.masked_fill(eye, -math.inf).argmax(dim=2)
-        push = F.one_hot(hardest, size).to(push.dtype)
-    if of == "sign":
-        push = -push
-    if of == "squares":
-        push = push.square()
-    if diagonal == "after":
-        push = divided(push, scale)
-        return push.masked_fill(eye, 0)
-    if diagonal == "magnitude":
-        return divided(push.abs(), scale)
-    if diagonal != "kept":
-        push = push.masked_fill(eye, 0)
-    return divided(push, scale)
-
-
-def gradient(direction: Callable[[Tensor], Tensor], similarity: Tensor) -> Tensor:
-    """The derivative of direction(similarity) by every entry, (B, B)."""
-    with torch.enable_grad():
-        leaf = similarity.detach().clone().requires_grad_()
-        return torch.autograd.grad(direction(leaf), leaf)[0]
-
-
-def divided(push: Tensor, scale: str) -> Tensor:
-    if scale == "none":
-        return push
-    if scale == "by pairs":
-        return push * push.shape[1]
-    if scale == "largest":
-        total = push.amax(dim=2, keepdim=True)
-    elif scale == "lengths":
-        total = push.norm(dim=2, keepdim=True)
-    elif scale == "columns":
-        total = push.sum(dim=1, keepdim=True)
-    elif scale == "matrix":
-        total = push.sum(dim=(1, 2), keepdim=True)
-    elif scale == "everything":
-        total = push.sum()
-    elif scale == "both":
-        total = push.sum(dim=(0, 2), keepdim=True)
-    elif scale == "mean":
-        total = push.sum(dim=2, keepdim=True) / push.shape[2]
-    else:
-        total = push.sum(dim=2, keepdim=True)
-    if scale == "unguarded":
-        return push / total
-    if scale == "uniform":
-        even = (1 - torch.eye(push.shape[1], dtype=push.dtype)) / (push.shape[1] - 1)
-        return torch.where(total > 0, push / total.where(total > 0, 1), even)
-    return push / total.where(total != 0, 1)

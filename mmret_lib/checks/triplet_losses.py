@@ -9,14 +9,15 @@ is probably wrong, or NotImplementedError while the function is still its stub.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.probe import Case, Task, check
-from mmret_lib.checks.triplet_formulas import cosines, triplet, weights
+from mmret_lib.checks.probe import check
+from mmret_lib.checks.task import Case, Task
+from mmret_lib.checks.triplet_formulas import cosines, triplet
 from mmret_lib.checks.triplet_slips import (
     COSINE_GRADIENTS,
     COSINES,
@@ -24,12 +25,14 @@ from mmret_lib.checks.triplet_slips import (
     HINGES,
     LOSS_GRADIENTS,
     MAX,
+    MAX_FIRST,
     SIMILARITY,
     SUM,
     WEIGHTS,
 )
+from mmret_lib.checks.weight_formulas import weights
 from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
-from mmret_lib.negatives import PairLoss, find_negatives, similarities
+from mmret_lib.negatives import PairLoss, similarities
 
 __all__ = [
     "check_cosine_similarity_matrix",
@@ -59,7 +62,7 @@ def by_hand() -> tuple[Tensor, Tensor]:
 HAND = (
     "image_emb = [[1, 0], [3, 4]] and text_emb = [[4, 3], [0, 2]] (cosines [[0.8, 0], [0.96, 0.8]])"
 )
-SIZE = "a size is fixed in the code: take B from the arguments (len(image_emb))"
+SIZE = "a size is fixed in the code: take B and D from the arguments (image_emb.shape)"
 
 
 def case(args: tuple, about: str = "", *traits: str, **more: Any) -> Case:
@@ -109,6 +112,15 @@ COSINE_TASK = Task(
 )
 
 
+def with_opposites(batch: int = 5) -> tuple[Tensor, Tensor]:
+    image_emb, text_emb = pairs(batch, 3, 1)
+    text_emb[2] = -2 * image_emb[2]
+    return image_emb, text_emb
+
+
+OPPOSITE = "a positive pair that points in opposite directions"
+
+
 def loss_cases() -> list[Case]:
     image_emb, text_emb = pairs(5, 3, 6)
     text_emb[3] = text_emb[0]
@@ -119,6 +131,7 @@ def loss_cases() -> list[Case]:
         case(pairs(3, 7, 2), "", "size"),
         case((*pairs(5, 3, 3), 0.7), "a margin of 0.7", "margin"),
         case((image_emb, text_emb), "two equal texts", "ties", smooth=False),
+        case(with_opposites(), OPPOSITE),
         case((solved, 2 * solved), "a batch that has nothing left to learn (loss 0)", "solved"),
         case(by_hand(), HAND, "size"),
     ]
@@ -170,7 +183,7 @@ MAX_TASK = Task(
     names=("image_emb", "text_emb"),
     right=max_of_hinges,
     cases=loss_cases(),
-    slips=[*HINGES, *MAX, *SIMILARITY],
+    slips=[*MAX_FIRST, *HINGES, *MAX, *SIMILARITY],
     gradient_slips=LOSS_GRADIENTS,
     traits=LOSS_TRAITS,
     more=(
@@ -200,7 +213,7 @@ def duplicate_cases() -> list[Case]:
             "margin",
         ),
         case(
-            (*pairs(5, 3, 2), ids(far, -1, far, 3, 4), ids(0, 1, 2, 1, far)),
+            (*pairs(5, 3, 2), ids(far, far + 1, far, far + 2**32, -1), ids(0, 1, 2, 1, far)),
             "ids as large as 10**12",
             "large",
         ),
@@ -210,11 +223,13 @@ def duplicate_cases() -> list[Case]:
             "unique",
         ),
         case(
-            (*pairs(3, 4, 7), ids(7, 7, 8), ids(2, 1, 2)),
+            (*pairs(3, 4, 8), ids(7, 7, 8), ids(2, 1, 2)),
             "a query that has no negative left",
             "lonely",
         ),
-        case((*pairs(3, 4, 8), ids(6, 6, 6), ids(1, 2, 3)), "three pairs of one image", "lonely"),
+        case(
+            (*with_opposites(3), ids(6, 6, 6), ids(1, 2, 3)), "three pairs of one image", "lonely"
+        ),
         case(
             (*by_hand(), ids(1, 2), ids(4, 5)),
             f"{HAND}, image_ids [1, 2], caption_ids [4, 5]",
@@ -229,13 +244,13 @@ MASKED_TASK = Task(
     names=("image_emb", "text_emb", "image_ids", "caption_ids"),
     right=masked_max_of_hinges,
     cases=duplicate_cases(),
-    slips=[*DUPLICATES, *HINGES, *MAX, *SIMILARITY],
+    slips=[*DUPLICATES, *MAX_FIRST, *HINGES, *MAX, *SIMILARITY],
     gradient_slips=LOSS_GRADIENTS,
     traits={
         "size": SIZE,
         "margin": LOSS_TRAITS["margin"],
-        "large": "ids are names, not positions: they can be any whole numbers, so compare them "
-        "and do not count or index by them",
+        "large": "ids are names, not positions or measures: they can be any whole numbers, so "
+        "compare them as they are, and do not convert them, count or index by them",
         "unique": "without duplicates the loss should be the plain max_triplet",
         "lonely": "a query without any negative should cost 0 (a maximum over nothing is -inf "
         "or an error)",
@@ -254,7 +269,8 @@ class Direction:
         self.loss = loss
 
     def __call__(self, similarity: Tensor) -> Tensor:
-        return self.loss.direction(similarity, find_negatives(similarity, ()))
+        negatives = ~torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)
+        return self.loss.direction(similarity, negatives)
 
 
 def weight_cases() -> list[Case]:
@@ -265,11 +281,11 @@ def weight_cases() -> list[Case]:
     }
     cases = [
         Case(
-            (Direction(loss), similarities(*pairs(5, 3, seed))),
+            (Direction(loss), similarities(*pairs(5, 3, 3))),  # the same for all
             f"the direction of {name}",
             frozenset({name}),
         )
-        for seed, (name, loss) in enumerate(loss_of.items(), start=3)
+        for name, loss in loss_of.items()
     ]
     easy = similarities(*pairs(6, 8, 3))
     easy[2], easy[:, 4] = -0.5, -0.6
@@ -286,6 +302,27 @@ def weight_cases() -> list[Case]:
             frozenset({"size"}),
         ),
     ]
+
+
+def weight_signs(answers: Sequence[Tensor]) -> str | None:
+    """What is wrong with weights, by what can be seen in them."""
+    smooth, of_sum, of_max = answers[:3]
+    if all(torch.allclose(smooth, one, equal_nan=True) for one in (of_sum, of_max)):
+        return f"the result is the same whatever the direction: {ANY}"
+    if any(one.diagonal(dim1=1, dim2=2).abs().max() > 1e-9 for one in answers):
+        return (
+            "the diagonal is not left out, it is not 0 everywhere: it holds the positive's pull, "
+            "not a negative's push. Take it out before you sum"
+        )
+    sums = smooth.sum(dim=2)
+    if not torch.allclose(sums, torch.ones_like(sums), rtol=1e-3):
+        return (
+            f"a row does not sum to 1 (the first one to {sums[0, 0]:.4g}): divide by the sum of "
+            "that very row, and that after the diagonal was taken out"
+        )
+    if any(one.min() < -1e-9 for one in answers):
+        return "a share is below 0: by what is it divided, and has it the gradient's sign?"
+    return None
 
 
 ANY = "take the gradient of the function you are given, whatever it is"
@@ -308,6 +345,7 @@ WEIGHT_TASK = Task(
         "temperature says how near it comes to the max."
     ),
     has_gradient=False,
+    signs=weight_signs,
 )
 
 

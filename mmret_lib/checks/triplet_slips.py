@@ -5,7 +5,7 @@ The likelier slip stands first, for the first that explains the numbers is the o
 
 from __future__ import annotations
 
-from mmret_lib.checks.probe import Slip
+from mmret_lib.checks.task import Slip
 
 
 def slips(**by_option: dict[str, str]) -> list[Slip]:
@@ -76,6 +76,8 @@ HINGES = slips(
         "costs the margin",
         "zeroed early": "the diagonal is zeroed before the margin is added, so it still costs "
         "something: set the hinges on the diagonal to 0 afterwards",
+        "minus one": "the diagonal is set to -1 before the margin is added: where the positive is "
+        "very dissimilar it still costs something. Set the hinges on the diagonal to 0 afterwards",
         "upper": "only the upper triangle is counted: the negatives below the diagonal are missing",
         "only": "only the diagonal is counted: it holds the positives; the negatives are the rest",
         "neighbour": "only one negative per query is counted, its neighbour: there are B - 1",
@@ -124,10 +126,10 @@ HINGES = slips(
         "squared": "the hinge is squared",
         "softplus": "softplus is a smooth hinge: here it should be max(0, ...)",
         "from above": "clamped from above: clamp(min=0) keeps what is above 0",
-        "at margin": "clamped at the margin: the hinge rests at 0",
+        "at margin": "the margin is added outside the hinge, or the hinge clamped at it: it "
+        "belongs inside, and the hinge rests at 0",
         "below one": "clamped from above at 1: a hinge has no upper limit",
         "step": "violations are counted: what matters is by how much the margin is missed",
-        "margin outside": "the margin is added outside the hinge: it belongs inside",
         "leaky": "a leaky hinge goes below 0: it should rest at 0",
     },
     kept={
@@ -156,6 +158,22 @@ SUM = slips(
     }
 )
 
+SUM.append(
+    Slip(
+        "the hinge is taken of a query's whole sum: each negative has a hinge of its own, and they "
+        "are added afterwards",
+        {"hinge": "none", "combine": "clamped sum"},
+    )
+)
+
+# What no number can tell apart for the maximum, though for the sum it is two mistakes.
+MAX_FIRST = slips(
+    diagonal={
+        "kept": "the diagonal is not left out, so every positive costs the margin as a negative of "
+        "its own (or the margin is added outside the hinge)",
+    },
+)
+
 MAX = slips(
     combine={
         "sum": "the sum stands where the max should: only the hardest negative counts",
@@ -168,6 +186,8 @@ MAX = slips(
         "two hardest": "the two hardest negatives are counted: only one is",
         "log-sum-exp": "a log-sum-exp (a smooth maximum) stands where the max should",
         "first": "always the first negative is taken: the hardest is wanted",
+        "place": "argmax gives the place of the hardest and not what it costs: x.amax(dim=1), or "
+        "x.max(dim=1).values",
     },
     hinge={
         "unclamped": "the clamp is missing: where even the hardest negative is beyond the margin, "
@@ -191,8 +211,17 @@ DUPLICATES = slips(
         "neighbours": "only neighbouring duplicates are masked: any two pairs of a batch can "
         "share an id",
         "later": "duplicates are masked above the diagonal only: the mask is symmetric",
+        "earlier": "duplicates are masked below the diagonal only: the mask is symmetric",
+        "everything": "everything is masked: image_ids == image_ids compares each id with itself; "
+        "image_ids[:, None] == image_ids compares each with each",
+        "added": "the two ids are added up before they are compared: that finds equal sums, not "
+        "a shared image or a shared caption",
         "columns dropped": "a pair that has a duplicate is left out for every query: it should be "
         "left out for its duplicates only",
+        "asked by nobody": "a pair that has a duplicate does not ask: every pair still asks, and "
+        "only its duplicates are no negatives of it",
+        "taken out": "duplicates are taken out of the batch: every pair stays in it and asks, and "
+        "only its duplicates are no negatives of it",
         "one way": "the ids are used in one direction only: mask the texts' negatives too",
     },
     average={
@@ -200,8 +229,10 @@ DUPLICATES = slips(
         "but still is one of the B pairs",
     },
     masked={
-        "zero similarity": "a duplicate's similarity is set to 0, which is a similarity like any "
+        "zero": "a duplicate's similarity is set to 0, which is a similarity like any "
         "other and still costs something: its hinge should be 0",
+        "minus one": "a duplicate's similarity is set to -1: where the positive is very dissimilar "
+        "it still costs something. Set its hinge to 0 instead",
     },
 )
 
@@ -217,13 +248,18 @@ LOSS_GRADIENTS = slips(
     }
 )
 
+TURNED = (
+    "[1] is [0] transposed: the texts' own push is wanted, the gradient of direction(similarity.T)"
+)
+
 WEIGHTS = slips(
     second={
         "both": "the second direction equals the first: there the texts ask, so give the function "
         "similarity.T",
         "transposed": "[1] is transposed: its rows are the texts that ask, its columns the images",
-        "images transposed": "[1] is [0] transposed: the texts' own push is wanted, the gradient "
-        "of direction(similarity.T)",
+        "turned": "[1] is transposed: its rows are the texts that ask, its columns the images",
+        "images transposed": TURNED,
+        "images turned": TURNED,
         "total": "the gradients of both directions are added: [0] and [1] are one direction each",
         "swapped": "the directions are swapped: [0] is where the images ask",
     },
@@ -249,15 +285,11 @@ WEIGHTS = slips(
         "is to be left out",
     },
     of={
-        "similarity": "the similarities themselves are returned as weights: the gradient is wanted",
-        "softmax": "a softmax of the similarities does not know the direction it was given: the "
-        "gradient of direction(similarity) is wanted",
         "softmax of gradient": "a softmax of the gradient: divide the gradient by its row's sum",
         "times similarity": "the gradient is multiplied by the similarities: the gradient alone is "
         "the push",
         "count": "every negative that is pushed at all gets the same: the size of the gradient "
         "is its weight",
-        "hardest": "everything is given to the hardest negative: only the maximum does that",
         "sign": "the sign is wrong: a negative is pushed as hard as its similarity raises the loss",
         "squares": "the gradient is squared",
     },

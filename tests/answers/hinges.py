@@ -44,14 +44,6 @@ def rights(by: str) -> list[Callable]:
                 costs.append(sum(hinges) if by == "sum" else torch.stack(hinges).max())
         return sum(costs) / len(s)
 
-    def with_python_max(image_emb, text_emb, margin=0.2):
-        s, total = cos(image_emb, text_emb), torch.tensor(0.0, dtype=image_emb.dtype)
-        for way in (s, s.T):
-            for b in range(len(s)):
-                costs = [max(margin - way[b, b] + way[b, k], 0) for k in range(len(s)) if k != b]
-                total = total + (sum(costs) if by == "sum" else max(costs))
-        return total / len(s)
-
     def minus_infinity(image_emb, text_emb, margin=0.2):
         s = cos(image_emb, text_emb)
         masked = s.masked_fill(eye(s), -math.inf)
@@ -91,7 +83,6 @@ def rights(by: str) -> list[Callable]:
     every = [
         skeleton(plain, by),
         in_loops,
-        with_python_max,
         minus_infinity,
         as_vse,
         index_form,
@@ -115,6 +106,9 @@ def rights(by: str) -> list[Callable]:
             )
         )
     else:
+        # The 0 on the diagonal is as good as a clamp, and -1 can never be the highest.
+        every.append(skeleton(lambda s, p, m: off(m - p + s), by))
+        every.append(skeleton(lambda s, p, m: (m - p + s.masked_fill(eye(s), -1)).relu(), by))
         every.append(
             skeleton(
                 lambda s, p, m: off((m - p + s).topk(len(s)).values.relu() * 0 + plain(s, p, m)), by

@@ -119,6 +119,14 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
     def batch_of_five(i, t, m=0.2):
         return sum(one[:5].sum() for one in costs(i, t, m)) / 5
 
+    def with_python_max(image_emb, text_emb, margin=0.2):
+        s, total = cos(image_emb, text_emb), torch.tensor(0.0, dtype=image_emb.dtype)
+        for way in (s, s.T):
+            for b in range(len(s)):
+                costs = [max(margin - way[b, b] + way[b, k], 0) for k in range(len(s)) if k != b]
+                total = total + (sum(costs) if by == "sum" else max(costs))
+        return total / len(s)
+
     def times(x: float) -> Callable:
         return lambda i, t, m=0.2: x * right(i, t, m)
 
@@ -176,12 +184,10 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
             change(lambda s, p, m: off((m - p - s).relu())),
         ),
         "no positive": ("positive is missing", change(lambda s, p, m: off((m + s).relu()))),
-        "no clamp": ("clamp is missing", change(lambda s, p, m: off(m - p + s))),
         "abs": ("absolute value", change(lambda s, p, m: off((m - p + s).abs()))),
         "clamped from above": ("from above", change(lambda s, p, m: off((m - p + s).clamp(max=0)))),
         "squared": ("squared", change(lambda s, p, m: plain(s, p, m).square())),
         "softplus": ("softplus", change(lambda s, p, m: off(F.softplus(m - p + s)))),
-        "leaky": ("leaky", change(lambda s, p, m: off(F.leaky_relu(m - p + s)))),
         "counted": ("counted", change(lambda s, p, m: (plain(s, p, m) > 0).to(s.dtype))),
         "semi-hard": ("semi-hard", change(lambda s, p, m: plain(s, p, m) * (s < p))),
         "harder only": ("above the positive", change(lambda s, p, m: plain(s, p, m) * (s > p))),
@@ -198,7 +204,7 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
         "two mistakes": ("two things", change(lambda s, p, m: (m - p + s).abs())),
         "scaled": ("3 times the right one", times(3)),
         "negative": ("-1 times", times(-1)),
-        "offset": ("numbers are wrong", lambda i, t, m=0.2: right(i, t, m) + 0.1),
+        "offset": ("off by 0.1", lambda i, t, m=0.2: right(i, t, m) + 0.1),
         "a number": (".item()", lambda i, t, m=0.2: right(i, t, m).item()),
         "a float": ("Python number", lambda i, t, m=0.2: float(right(i, t, m))),
         "no return": ("nothing is returned", forgets_return),
@@ -224,6 +230,7 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
         ),
         "detached norms": ("lengths are detached", detached_norm),
         "detached direction": ("text -> images", only_rows_get_gradient),
+        "Python's max": ("python's max", with_python_max),
         "calls backward": ("backward", calls_backward),
         "in place": ("in place", in_place),
         "in place on the way": ("place", in_place_matrix),
@@ -243,6 +250,12 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
     }
     if by == "sum":
         return same | {
+            "no clamp": ("clamp is missing", change(lambda s, p, m: off(m - p + s))),
+            "leaky": ("leaky", change(lambda s, p, m: off(F.leaky_relu(m - p + s)))),
+            "diagonal at -1": (
+                "set to -1",
+                change(lambda s, p, m: (m - p + s.masked_fill(eye(s), -1)).relu()),
+            ),
             "the max": ("max stands", skeleton(plain, "max")),
             "mean of negatives": (
                 "mean over the negatives",
@@ -265,7 +278,7 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
                 ),
             ),
             "a clamp of the sum": (
-                "numbers are wrong",
+                "whole sum",
                 change(lambda s, p, m: off(m - p + s).sum(1, keepdim=True).relu()),
             ),
             "two hardest": (
@@ -294,5 +307,5 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
             "clamp is missing",
             change(lambda s, p, m: (m - p + s).masked_fill(eye(s), -math.inf)),
         ),
-        "places": ("numbers are wrong", each_way(lambda h: h.argmax(1).double())),
+        "places": ("argmax gives", each_way(lambda h: h.argmax(1).double())),
     }
