@@ -1,9 +1,16 @@
 """The checks of the exercises: every wrong answer is refused by name, every right one passes."""
 
 import pytest
+import torch
 from answers import cosines, duplicates, hinges, shares, wrong_hinges
 
 from mmret_lib.checks import CheckFailed, triplet_losses
+from mmret_lib.checks.arguments import close
+from mmret_lib.checks.task import Task
+from mmret_lib.checks.triplet_batches import pairs
+from mmret_lib.losses import MaxTriplet, SumTriplet
+from mmret_lib.losses import negative_weights as library_weights
+from mmret_lib.negatives import similarities
 
 CHECKS = {
     "cosine_similarity_matrix": triplet_losses.check_cosine_similarity_matrix,
@@ -51,3 +58,57 @@ def test_wrong_answers_are_refused_by_name(task: str, name: str) -> None:
 def test_the_catalogue_is_long_enough(task: str) -> None:
     assert len(WRONG[task]) >= 10
     assert len(RIGHT[task]) >= 5
+
+
+def stub(*args: object) -> None:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("task", CHECKS)
+def test_a_stub_is_told_from_a_mistake(task: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"{task} is not written yet"):
+        CHECKS[task](stub)
+
+
+@pytest.mark.parametrize("task", CHECKS)
+def test_a_result_handed_over_for_the_function(task: str) -> None:
+    with pytest.raises(CheckFailed, match="hand over the function itself"):
+        CHECKS[task](torch.zeros(()))
+
+
+def test_the_formulas_are_the_librarys() -> None:
+    for case in triplet_losses.SUM_TASK.cases:
+        image_emb, text_emb, *margin = case.args
+        for loss, formula in ((SumTriplet, "sum_of_hinges"), (MaxTriplet, "max_of_hinges")):
+            ours = loss(*margin)(image_emb, text_emb)
+            assert torch.allclose(ours, getattr(triplet_losses, formula)(*case.args))
+    for case in triplet_losses.MASKED_TASK.cases:
+        image_emb, text_emb, image_ids, caption_ids, *margin = case.args
+        ours = MaxTriplet(*margin)(
+            image_emb, text_emb, image_ids=image_ids, caption_ids=caption_ids
+        )
+        assert torch.allclose(ours, triplet_losses.masked_max_of_hinges(*case.args))
+    image_emb, text_emb = pairs(5, 3, 3)
+    for case in triplet_losses.WEIGHT_TASK.cases[:3]:
+        direction, similarity = case.args
+        ours = library_weights(direction.loss, image_emb, text_emb)
+        assert torch.allclose(similarity, similarities(image_emb, text_emb))
+        assert torch.allclose(ours, triplet_losses.weights(*case.args))
+
+
+def test_every_slip_makes_other_numbers_than_the_right_formula() -> None:
+    tasks = [one for one in vars(triplet_losses).values() if isinstance(one, Task)]
+    assert len(tasks) == len(CHECKS)
+    for task in tasks:
+        right = [task.right(*case.args) for case in task.cases]
+        for slip in task.slips:
+            slipped = [task.right(*case.args, **slip.options) for case in task.cases]
+            assert not all(map(close, right, slipped)), f"{task.name}: {slip.says}"
+
+
+def test_a_check_leaves_the_random_state_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    CHECKS["sum_triplet"](hinges.skeleton(hinges.plain, "sum"))
+    assert torch.equal(torch.rand(3), expected)

@@ -13,8 +13,7 @@ import contextlib
 import io
 import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from mmret_lib.checks.arguments import (
     TOLERANCE,
-    by_a_factor,
     close,
     close_slopes,
     floats,
@@ -36,6 +34,7 @@ from mmret_lib.checks.arguments import (
     strided,
     zero_rows_out,
 )
+from mmret_lib.checks.diagnosis import explained, only_with
 from mmret_lib.checks.symptoms import described, meaning, shown, wrong_shape, wrong_type
 from mmret_lib.checks.task import Case, CheckFailed, Task
 
@@ -178,7 +177,7 @@ class Check:
         place = len(wrong) - 1 if wrong[-1] else wrong.index(True)
         case, value, wanted = self.task.cases[place], answers[place], right[place]
         numbers = f"\nFor {case.about} {shown(value, wanted)}."
-        if says := self.explained(answers, right, wrong):
+        if says := explained(self.task, answers, right, wrong):
             raise self.failed(f"probably {says}", numbers)
         finite = [torch.isfinite(one) for one in answers]
         if all(
@@ -193,46 +192,6 @@ class Check:
         if not all(fine.all() for fine in finite):
             raise self.failed("the result is not finite", numbers)
         raise self.failed("the numbers are wrong", numbers)
-
-    def explained(
-        self, answers: Sequence[Tensor], right: Sequence[Tensor], wrong: Sequence[bool]
-    ) -> str | None:
-        """The likeliest mistake that makes these very numbers."""
-        cases, slips = self.task.cases, self.task.slips
-        for slip in slips:
-            if self.makes(slip.options, answers, wrong):
-                return slip.says
-        for trait, says in self.task.traits.items():
-            if self.only_with(trait, cases, wrong):
-                return says
-        batches = [shape_of(case.args)[0] for case in cases]
-        says = self.task.signs(answers) or by_a_factor(answers, right, batches)
-        if says:
-            return says
-        for one, two in combinations(slips, 2):
-            apart = not one.options.keys() & two.options.keys()
-            if apart and self.makes({**one.options, **two.options}, answers, wrong):
-                return f"two things: {one.says}; and {two.says}"
-        return None
-
-    def makes(
-        self, options: Mapping[str, str], answers: Sequence[Tensor], wrong: Sequence[bool]
-    ) -> bool:
-        """Whether the formula with these options gives the student's numbers in every case."""
-        matched = False
-        for place in sorted(range(len(wrong)), key=lambda place: not wrong[place]):
-            value = self.task.right(*self.task.cases[place].args, **options)
-            if wrong[place] and torch.isinf(value).all():
-                continue  # what is masked by -inf may be masked by any other low number
-            if not close(answers[place], value):
-                return False
-            matched = matched or wrong[place]
-        return matched
-
-    @staticmethod
-    def only_with(trait: str, cases: Sequence[Case], wrong: Sequence[bool]) -> bool:
-        """Whether it is cases with this trait, and no others, that go wrong."""
-        return all(trait in case.traits for case, bad in zip(cases, wrong, strict=True) if bad)
 
     def types(self, answers: Sequence[Tensor]) -> None:
         """The result has the type of the arguments, and float32 is computed soundly."""
@@ -264,7 +223,7 @@ class Check:
                     raise self.failed(f"the value is right, the gradient is not: {slip.says}")
         case = cases[wrong.index(True)]
         for trait, says in self.task.traits.items():
-            if self.only_with(trait, cases, wrong):
+            if only_with(trait, cases, wrong):
                 raise self.failed(f"the value is right, the gradient is not: {says}")
         raise self.failed(
             f"the value is right, the gradient is not (for {case.about}): is a part detached, "

@@ -34,6 +34,10 @@ ERRORS = [
      "it anew each time"),
     (("nonetype",), "something is None: .grad is filled only after backward, and only for the very "
      "tensor that was made with requires_grad_()"),
+    (("return_types",), "x.max(dim=1) returns two things, numbers and places: take .values of it, "
+     "or x.amax(dim=1)"),
+    (("'tuple' object",), "a tuple stands where a tensor should: x.max(dim=1) returns numbers and "
+     "places, of which .values are the numbers"),
     (("positional argument", "keyword argument"), "keep the arguments as the stub has them"),
     (("mat1 and mat2 shapes",), "the shapes do not fit a product: the second factor should be "
      "transposed, (B, D) @ (D, B)"),

@@ -126,6 +126,7 @@ def triplet(
     combine: str,
     norm: str = "rows",
     form: str = "",
+    diagonal: str = "",
     directions: str = "both",
     average: str = "pairs",
     ids: str = "either",
@@ -144,7 +145,11 @@ def triplet(
     ways = [(similarity, fits), (similarity.T, torch.ones_like(fits) if ids == "one way" else fits)]
     if directions == "same column":  # the hinges of image -> text once more, along the columns
         ways[1] = ways[0]
-    hinge = [hinges(way, mask, margin, detach=detach, **slips) for way, mask in ways]
+    kept_once = {"kept for images": ("kept", ""), "kept for texts": ("", "kept")}
+    hinge = [
+        hinges(way, mask, margin, diagonal=how, detach=detach, **slips)
+        for (way, mask), how in zip(ways, kept_once.get(diagonal, 2 * (diagonal,)), strict=True)
+    ]
     if directions == "same column":
         hinge[1] = hinge[1].T
     costs = [combined(one, combine) for one in hinge]
@@ -219,6 +224,8 @@ def hinges(
         "both taken": lambda: margin - own - others,
         "no positive": lambda: margin + others,
         "scaled": lambda: margin * (others - own),
+        "doubled": lambda: margin + 2 * (others - own),
+        "distances": lambda: margin + apart(own) - apart(others),
         "ratio": lambda: margin - own * others,
     }[gap]()
     cost = {
@@ -252,6 +259,11 @@ def hinges(
     if kept == "positive similarity":
         counted = counted & (similarity > 0)
     return cost.masked_fill(~counted, -math.inf if hinge == "unclamped" else 0)
+
+
+def apart(similarity: Tensor) -> Tensor:
+    """The Euclidean distance of two rows of length 1."""
+    return (2 - 2 * similarity).clamp(min=0).sqrt()
 
 
 def combined(hinge: Tensor, combine: str) -> Tensor:

@@ -76,8 +76,10 @@ HINGES = slips(
         "costs the margin",
         "zeroed early": "the diagonal is zeroed before the margin is added, so it still costs "
         "something: set the hinges on the diagonal to 0 afterwards",
-        "minus one": "the diagonal is set to -1 before the margin is added: where the positive is "
-        "very dissimilar it still costs something. Set the hinges on the diagonal to 0 afterwards",
+        "kept for images": "the diagonal is left out where the texts ask, and not where the images "
+        "ask: each direction has a diagonal of its own",
+        "kept for texts": "the diagonal is left out where the images ask, and not where the texts "
+        "ask: each direction has a diagonal of its own",
         "upper": "only the upper triangle is counted: the negatives below the diagonal are missing",
         "only": "only the diagonal is counted: it holds the positives; the negatives are the rest",
         "neighbour": "only one negative per query is counted, its neighbour: there are B - 1",
@@ -118,10 +120,12 @@ HINGES = slips(
         "both taken": "the negative is subtracted: the hinge is margin - positive + negative",
         "no positive": "the positive is missing: the hinge is margin - positive + negative",
         "scaled": "the margin multiplies: it should be added",
+        "doubled": "the difference of positive and negative counts twice, as with squared "
+        "distances: take the cosines themselves",
+        "distances": "Euclidean distances stand where cosines should",
         "ratio": "positive and negative are multiplied: the hinge is margin - positive + negative",
     },
     hinge={
-        "none": "the clamp is missing: negatives beyond the margin should cost 0, not less",
         "abs": "the absolute value stands where the hinge should: below 0 it should be 0",
         "squared": "the hinge is squared",
         "softplus": "softplus is a smooth hinge: here it should be max(0, ...)",
@@ -130,7 +134,6 @@ HINGES = slips(
         "belongs inside, and the hinge rests at 0",
         "below one": "clamped from above at 1: a hinge has no upper limit",
         "step": "violations are counted: what matters is by how much the margin is missed",
-        "leaky": "a leaky hinge goes below 0: it should rest at 0",
     },
     kept={
         "easier": "only negatives below the positive are counted (semi-hard): those above it "
@@ -141,13 +144,21 @@ HINGES = slips(
         "alone should be",
     },
     positive={
-        "column": "the positive is broadcast along the wrong axis: a row's hinges all need the "
-        "row's own positive, diagonal()[:, None]",
         "next": "the positive comes from the wrong row: query b's is s[b, b]",
     },
 )
 
+# Some mistakes make a difference to the sum alone: the maximum of a row with a 0 on its diagonal is
+# clamped as it is, and -1 is never the highest.
 SUM = slips(
+    hinge={
+        "none": "the clamp is missing: negatives beyond the margin should cost 0, not less",
+        "leaky": "a leaky hinge goes below 0: it should rest at 0",
+    },
+    diagonal={
+        "minus one": "the diagonal is set to -1 before the margin is added: where the positive is "
+        "very dissimilar it still costs something. Set the hinges on the diagonal to 0 afterwards",
+    },
     combine={
         "max": "the max stands where the sum should: every negative within the margin counts",
         "min": "the min stands where the sum should",
@@ -155,7 +166,7 @@ SUM = slips(
         "two hardest": "only the two hardest negatives are counted: all within the margin are",
         "norm": "a root of summed squares stands where the plain sum should",
         "log-sum-exp": "a log-sum-exp stands where the sum should",
-    }
+    },
 )
 
 SUM.append(
@@ -175,6 +186,10 @@ MAX_FIRST = slips(
 )
 
 MAX = slips(
+    positive={
+        "column": "the positive is broadcast along the wrong axis: a row's hinges all need the "
+        "row's own positive, diagonal()[:, None]",
+    },
     combine={
         "sum": "the sum stands where the max should: only the hardest negative counts",
         "column max": "the max goes over the wrong axis: over the negatives of one query, which "

@@ -130,7 +130,27 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
     def times(x: float) -> Callable:
         return lambda i, t, m=0.2: x * right(i, t, m)
 
+    def kept_once(i, t, m=0.2):
+        s = cos(i, t)
+        rows, columns = plain(s, own(s), m), (m - own(s) + s.T).relu()
+        return (closed(rows, by) + closed(columns, by)).mean()
+
+    def notebooks_own(i, t, m=0.2):
+        i, t = torch.tensor([[1.0, 0], [3, 4]]).to(i), torch.tensor([[4.0, 3], [1, 2]]).to(t)
+        return right(i, t, m)
+
+    def euclidean(i, t, m=0.2):
+        d = torch.cdist(unit(i), unit(t))
+        return sum(closed(off((m + own(w) - w).relu()), by) for w in (d, d.T)).mean()
+
     same = {
+        "diagonal kept once": ("diagonal of its own", kept_once),
+        "a variable of the notebook": ("same for every batch", notebooks_own),
+        "Euclidean distances": ("Euclidean", euclidean),
+        "squared distances": (
+            "squared distances",
+            change(lambda s, p, m: off((m + 2 * s - 2 * p).relu())),
+        ),
         "diagonal kept": ("diagonal is not left out", change(lambda s, p, m: (m - p + s).relu())),
         "diagonal zeroed before the margin": (
             "zeroed before the margin",
@@ -306,6 +326,10 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
         "max without clamp": (
             "clamp is missing",
             change(lambda s, p, m: (m - p + s).masked_fill(eye(s), -math.inf)),
+        ),
+        "max with places": (
+            "two things",
+            each_way(lambda h: h.max(dim=1)),
         ),
         "places": ("argmax gives", each_way(lambda h: h.argmax(1).double())),
     }
