@@ -238,7 +238,8 @@ class Check:
             if not value.requires_grad and case is not self.task.cases[0]:
                 raise self.failed(
                     f"for {case.about} the result is a constant, and backward() would fail on it: "
-                    "Python's max(x, 0) gives the number 0; use x.relu() or x.clamp(min=0)"
+                    "a plain 0, as from Python's max(x, 0) or torch.zeros, knows no gradient. Use "
+                    "x.relu() or x.clamp(min=0)"
                 )
             if not value.requires_grad:
                 raise self.failed(

@@ -66,12 +66,12 @@ def cosine_cases() -> list[Case]:
 
 
 def with_opposites(batch: int = 5) -> tuple[Tensor, Tensor]:
-    image_emb, text_emb = pairs(batch, 3, 1)
-    text_emb[2] = -2 * image_emb[2]
-    return image_emb, text_emb
+    image_emb, text_emb = (emb.abs() for emb in pairs(batch, 3, 1))
+    text_emb[2] = 2 * image_emb[2]
+    return image_emb, -text_emb
 
 
-OPPOSITE = "a positive pair that points in opposite directions"
+OPPOSITE = "branches that point away from each other (all similarities below 0)"
 
 
 def loss_cases() -> list[Case]:
@@ -114,6 +114,7 @@ def duplicate_cases() -> list[Case]:
             "ids as large as 10**12",
             "large",
         ),
+        case((*with_opposites(), ids(1, 2, 3, 4, 1), ids(7, 6, 5, 4, 3)), OPPOSITE),
         case(
             (*pairs(5, 3, 5), ids(1, 2, 3, 4, 5), ids(5, 1, 2, 3, 4)),
             "a batch without duplicates (image and caption ids share numbers, which means nothing)",

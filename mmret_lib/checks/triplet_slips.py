@@ -67,7 +67,9 @@ COSINE_GRADIENTS = slips(
 SIMILARITY = [
     Slip(f"in the similarities, {slip.says} (task 1)", slip.options)
     for slip in COSINES
-    if slip.options.get("norm") != "unguarded" and slip.options.get("form") != "transposed"
+    if slip.says != EPSILON
+    and slip.options.get("norm") != "unguarded"
+    and slip.options.get("form") != "transposed"
 ]
 
 HINGES = slips(
@@ -305,7 +307,6 @@ WEIGHTS = slips(
         "the push",
         "count": "every negative that is pushed at all gets the same: the size of the gradient "
         "is its weight",
-        "sign": "the sign is wrong: a negative is pushed as hard as its similarity raises the loss",
         "squares": "the gradient is squared",
     },
 )

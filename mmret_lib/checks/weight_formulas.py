@@ -46,8 +46,6 @@ def weights(
         push = push * both_ways
     if of == "count":
         push = (push > 0).to(push.dtype)
-    if of == "sign":
-        push = -push
     if of == "squares":
         push = push.square()
     if diagonal == "after":

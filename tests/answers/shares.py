@@ -307,7 +307,7 @@ WRONG_SHARES = {
         shares(lambda push: divided(off((push > 0).to(push.dtype)))),
     ),
     "squares": ("squared", shares(lambda push: divided(off(push).square()))),
-    "sign": ("sign is wrong", shares(lambda push: -off(push))),
+    "sign": ("does not sum to 1", shares(lambda push: -off(push))),
     "sign of the shares": ("-1", lambda d, s: -right(d, s)),
     "hardest": ("whatever the direction", always_hardest),
     "the sum's formula": ("whatever the direction", always_sum),
