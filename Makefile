@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo lab notebooks test lint colab clean
+.PHONY: help demo lab notebooks exercises test lint colab clean
 .NOTPARALLEL:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
 	@echo 'make notebooks          execute the lessons and store what comes out'
 	@echo 'make notebooks ONLY=04  only those with 04 in their path'
+	@echo 'make exercises   make exercises/ from solutions/'
 	@echo 'make colab   the tests with the versions that Colab has, in .venv-colab'
 	@echo 'make clean   remove .venv, .venv-colab and caches; runs/ stays'
 	@echo
@@ -26,6 +27,9 @@ lab: .venv/.lab
 
 notebooks: .venv/.test
 	$(VENV)/python notebooks/execute.py $(ONLY)
+
+exercises: .venv/.test
+	$(VENV)/python exercises/generate.py
 
 test: lint
 	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
