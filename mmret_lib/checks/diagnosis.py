@@ -27,9 +27,9 @@ def explained(
         if only_with(trait, task.cases, wrong):
             return says
     batches = [shape_of(case.args)[0] for case in task.cases]
-    says = task.signs(answers) or by_a_factor(answers, right, batches) or blind(task, answers)
-    if says:
-        return says
+    seen = task.signs(answers) or by_a_factor(answers, right, batches) or blind(task, answers)
+    if seen:
+        return seen
     for one, two in combinations(task.slips, 2):
         apart = not one.options.keys() & two.options.keys()
         if apart and makes(task, {**one.options, **two.options}, answers, wrong):
