@@ -105,6 +105,11 @@ class Check:
         end = "" if says.endswith(("?", ".")) else "."
         return CheckFailed(f"{self.task.name} is not right yet. {says}{end}{numbers}")
 
+    def raised(self, error: Exception, where: str, trait: str = "") -> CheckFailed:
+        says = meaning(error) or trait
+        says = f"\n{says[0].upper()}{says[1:]}." if says else ""
+        return self.failed(f"{where}it raised {described(error, self.function)}", says)
+
     def call(self, args: Sequence[Any]) -> Any:
         """What the student's function returns. Its own words are heard once, not at every call:
         and never on stderr, for which nbgrader would take the points."""
@@ -136,14 +141,16 @@ class Check:
         except Exception as error:
             if self.calls == 1 and isinstance(error, NotImplementedError):
                 raise not_written(self.task.name) from None
-            says = meaning(error) or trait
             if not where and self.works(case, torch.float64):
                 where = "it works in float64 but not in float32: "
-                says = says or "a dtype is fixed in the code"
-            says = f": {says}" if says else ""
+                trait = trait or "a dtype is fixed in the code"
+            raise self.raised(error, where, trait) from error
+        if isinstance(value, int | float) and self.calls > 1:
             raise self.failed(
-                f"{where}it raised {described(error, self.function)}{says}"
-            ) from error
+                f"for {case.about} a Python number is returned, and backward() would fail on it. "
+                "A plain 0, as from Python's max(x, 0), is no tensor: use x.relu() or "
+                "x.clamp(min=0)"
+            )
         wanted = self.task.right(*kept).shape
         batch, width = shape_of(case.args)
         wrong = wrong_type(value) or wrong_shape(value, wanted, batch, width)
@@ -250,11 +257,7 @@ class Check:
         except CheckFailed:
             raise
         except Exception as error:
-            says = meaning(error)
-            raise self.failed(
-                f"with arguments that require a gradient it raised "
-                f"{described(error, self.function)}{': ' + says if says else ''}"
-            ) from error
+            raise self.raised(error, "with arguments that require a gradient ") from error
         self.untouched(args)
         for name, leaf, slope in zip(self.task.names, leaves, found, strict=False):
             if slope is None:
@@ -273,11 +276,7 @@ class Check:
         try:
             value = self.call(args)
         except Exception as error:
-            says = meaning(error)
-            raise self.failed(
-                f"with arguments that require a gradient it raised "
-                f"{described(error, self.function)}{': ' + says if says else ''}"
-            ) from error
+            raise self.raised(error, "with arguments that require a gradient ") from error
         self.untouched(args)
         if value.requires_grad:
             raise self.failed("the result still carries a gradient: detach what you return")
@@ -314,11 +313,7 @@ class Check:
             except Exception as error:
                 if "not implemented for" in str(error):  # torch's own gap, not the student's
                     continue
-                says = meaning(error)
-                raise self.failed(
-                    f"with {name} it raised {described(error, self.function)}"
-                    f"{': ' + says if says else ''}"
-                ) from error
+                raise self.raised(error, f"with {name} ") from error
             if not close(value.double(), right, TOLERANCE[dtype or torch.float64]):
                 raise self.failed(f"right in float32, but with {name} {shown(value, right)}")
 
@@ -345,9 +340,7 @@ class Check:
             if any(word in str(error).lower() for word in OTHER_DEVICE):
                 raise self.failed(f"{says} ({described(error, self.function)})") from error
             if real:
-                raise self.failed(
-                    f"on a GPU it raised {described(error, self.function)}"
-                ) from error
+                raise self.raised(error, "on a GPU ") from error
             return  # an answer that reads its numbers cannot be followed where there are none
         if isinstance(value, Tensor) and value.device.type != device:
             raise self.failed(f"given tensors on a GPU it returns one on {value.device}: {says}")

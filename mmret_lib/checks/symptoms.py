@@ -25,6 +25,10 @@ ERRORS = [
      "at 65504: use float('-inf')"),
     (("view size is not compatible",), "view needs rows that lie side by side in memory: use "
      "reshape"),
+    (("must match the size of tensor", "must match the existing size"), "two shapes do not fit "
+     "each other: one number per row goes with a matrix as a column, shape (B, 1), by keepdim=True "
+     "or [:, None]"),
+    (("requires_grad flags",), "detach the copy first: x.detach().clone().requires_grad_()"),
     (("does not require grad",), "the gradient is asked of a tensor that records none: work on a "
      "copy that does, x.detach().clone().requires_grad_()"),
     (("not have been used in the graph", "appears to not have been used"), "the gradient is asked "
@@ -46,7 +50,7 @@ ERRORS = [
     (("is not defined",), "a name is used that the notebook has not defined: run the cells above"),
 ]  # fmt: skip
 
-LONGEST = 120  # characters of an error that are repeated
+LONGEST = 95  # characters of an error that are repeated
 
 
 def meaning(error: BaseException) -> str:

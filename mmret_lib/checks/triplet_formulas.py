@@ -163,6 +163,7 @@ def triplet(
         "texts": lambda: costs[1],
         "halved": lambda: (costs[0] + costs[1]) / 2,
         "images twice": lambda: 2 * costs[0],
+        "texts twice": lambda: 2 * costs[1],
         "difference": lambda: costs[0] - costs[1],
         "larger": lambda: torch.maximum(costs[0], costs[1]),
         "smaller": lambda: torch.minimum(costs[0], costs[1]),

@@ -92,6 +92,8 @@ HINGES = slips(
         "halved": "the mean of the two directions, so half of it: they should be added",
         "images twice": "the direction image -> texts is counted twice; the other should take the "
         "columns of the matrix, similarity.T",
+        "texts twice": "the direction texts -> images is counted twice: where the images ask, a "
+        "row's positive is diagonal()[:, None] and not diagonal()",
         "same column": "the column direction reuses the row direction's hinges: in a column, too, "
         "the positive to compare with is the query's own, the one on that column's diagonal",
         "larger": "of the two directions the larger is taken: they should be added",

@@ -91,6 +91,10 @@ def safe(total: Tensor) -> Tensor:
     return total.where(total != 0, 1)
 
 
+def by_sum(push: Tensor) -> Tensor:
+    return off(push) / safe(off(push).sum(dim=1, keepdim=True))
+
+
 def images_only(direction, similarity):
     return divided(off(push_of(direction, similarity)))
 
@@ -298,9 +302,7 @@ WRONG_SHARES = {
     ),
     "times the similarity": (
         "multiplied by the similarities",
-        lambda d, s: torch.stack(
-            [divided(off(push_of(d, w) * w)) for w in (s.detach(), s.detach().T)]
-        ),
+        lambda d, s: torch.stack([by_sum(push_of(d, w) * w) for w in (s.detach(), s.detach().T)]),
     ),
     "every one alike": (
         "gets the same",

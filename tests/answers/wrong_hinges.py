@@ -169,6 +169,8 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
         ),
         "halved": ("half of it", lambda i, t, m=0.2: torch.cat(costs(i, t, m)).mean()),
         "twice the images": ("counted twice", lambda i, t, m=0.2: 2 * costs(i, t, m)[0].mean()),
+        "twice the texts": ("counted twice", lambda i, t, m=0.2: 2 * costs(i, t, m)[1].mean()),
+        "no keepdim": ("[:, none]", change(lambda s, p, m: off((m - p[:-1] + s).relu()))),
         "larger direction": (
             "the larger",
             lambda i, t, m=0.2: torch.maximum(*costs(i, t, m)).mean(),
