@@ -183,6 +183,8 @@ def test_nbgrader_marks_a_folder_of_submissions(tmp_path: Path) -> None:
         f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")
     }
     environ["IPYTHONDIR"] = str(tmp_path / "ipython")
+    # nbgrader calls alembic by its bare name, which an activated environment has in its PATH.
+    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     asked = commands()
     assert [command[0] for command in asked] == [
         "generate_assignment", "autograde", "export", "generate_feedback",
