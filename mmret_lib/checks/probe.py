@@ -265,8 +265,9 @@ class Check:
             zero = (leaf == 0).all(dim=1) & ~torch.isfinite(slope).all(dim=1)
             if zero.any():
                 raise self.failed(
-                    f"a row of zeros in {name} gets a gradient of NaN: the root of 0 has an "
-                    "infinite slope. F.normalize, or a length taken with .norm(), knows that"
+                    f"a row of zeros in {name} gets a gradient of NaN, from the root of 0 or from "
+                    "0 / 0 (to replace the NaN afterwards is too late). Keep the length above 0 "
+                    "before you divide, as F.normalize does"
                 )
         return [zero_rows_out(slope, leaf) for slope, leaf in zip(found, leaves, strict=True)]
 

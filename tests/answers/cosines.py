@@ -105,6 +105,7 @@ RIGHT_COSINES = [
     cosines_noisily,
     lambda i, t: F.cosine_similarity(i[:, None, :], t[None, :, :], dim=2),
     lambda i, t: (unit(i)[:, None] * unit(t)).sum(-1),
+    lambda i, t: F.linear(unit(i), unit(t)).clamp(-1, 1),
     lambda i, t: torch.tensordot(unit(i), unit(t), dims=([1], [1])),
 ]
 WRONG_COSINES = {
@@ -155,6 +156,10 @@ WRONG_COSINES = {
     "detached texts": ("text_emb", lambda i, t: cos(i, t.detach())),
     "detached norms": ("lengths are detached", cosines_detached_norm),
     "root of zero": ("root of 0", cosines_root_of_squares),
+    "NaN replaced": (
+        "too late",
+        with_norm(lambda e: (e / e.norm(dim=1, keepdim=True)).nan_to_num()),
+    ),
     "in place": ("in place", cosines_in_place),
     "float64 out": ("dtype", lambda i, t: cos(i.double(), t.double())),
     "float32 out": ("dtype", lambda i, t: cos(i.float(), t.float())),

@@ -88,6 +88,8 @@ def rights(by: str) -> list[Callable]:
         index_form,
         multiplied_mask,
         zero_dim_constant,
+        skeleton(lambda s, p, m: off((m + (1 - p) - (1 - s)).relu()), by),  # distances
+        skeleton(lambda s, p, m: (m - p + s).relu().diagonal_scatter(s.new_zeros(len(s))), by),
         skeleton(lambda s, p, m: F.relu(s - (p - m)).where(~eye(s), 0), by),
         skeleton(lambda s, p, m: (m - p + s - 1e4 * eye(s)).relu(), by),
     ]
