@@ -64,19 +64,19 @@ def meaning(error: BaseException) -> str:
 
 def described(error: BaseException, function: Any) -> str:
     """The error with the line of the student's code that raised it."""
-    code = getattr(function, "__code__", None)
-    line = ""
-    if isinstance(code, CodeType):
-        mine = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == code.co_filename
-        ]
-        if mine and mine[-1].line:
-            line = f" at `{mine[-1].line}`"
     text = "".join(str(error).strip().splitlines()[:1])
     text = f": {text}" if len(text) <= LONGEST else f": {text[:LONGEST]}…"
-    return f"{type(error).__name__}{text if text != ': ' else ''}{line}"
+    return f"{type(error).__name__}{text if text != ': ' else ''}{line_of(error, function)}"
+
+
+def line_of(error: BaseException, function: Any) -> str:
+    """at `the line of the student's code that raised it`, or nothing."""
+    code = getattr(function, "__code__", None)
+    if not isinstance(code, CodeType):
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    mine = [frame.line for frame in frames if frame.filename == code.co_filename]
+    return f" at `{mine[-1]}`" if mine and mine[-1] else ""
 
 
 def wrong_type(value: Any) -> str | None:
