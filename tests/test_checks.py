@@ -66,8 +66,17 @@ def stub(*args: object) -> None:
 
 @pytest.mark.parametrize("task", CHECKS)
 def test_a_stub_is_told_from_a_mistake(task: str) -> None:
+    def unwritten(*args: object) -> None:
+        raise NotImplementedError
+
+    unwritten.__code__ = unwritten.__code__.replace(co_name=task)
     with pytest.raises(NotImplementedError, match=f"{task} is not written yet"):
-        CHECKS[task](stub)
+        CHECKS[task](unwritten)
+
+
+def test_a_written_function_that_calls_a_stub() -> None:
+    with pytest.raises(NotImplementedError, match="sum_triplet calls stub, which is not written"):
+        CHECKS["sum_triplet"](lambda i, t, m=0.2: stub(i, t))
 
 
 @pytest.mark.parametrize("task", CHECKS)

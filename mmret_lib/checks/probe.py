@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -58,11 +59,11 @@ def check(task: Task, function: Callable[..., Any]) -> None:
             warnings.simplefilter("ignore")
             Check(task, function).all()
     finally:
-        moved = same_states(before, random_states())
+        kept = same_states(before, random_states())
         torch.set_rng_state(before[0])
         random.setstate(before[1])
         np.random.set_state(before[2])
-    if not moved:
+    if not kept:
         raise CheckFailed(
             f"{task.name} draws random numbers or sets a seed: nothing in it is random, and other "
             "code shares the random state."
@@ -140,7 +141,7 @@ class Check:
             value = self.call(args)
         except Exception as error:
             if self.calls == 1 and isinstance(error, NotImplementedError):
-                raise not_written(self.task.name) from None
+                raise not_written(self.task.name, error) from None
             if not where and self.works(case, torch.float64):
                 where = "it works in float64 but not in float32: "
                 trait = trait or "a dtype is fixed in the code"
@@ -346,11 +347,16 @@ class Check:
             raise self.failed("right on the CPU, on a GPU the numbers are wrong")
 
 
-def not_written(name: str) -> NotImplementedError:
-    error = NotImplementedError(
+def not_written(name: str, raised: NotImplementedError) -> NotImplementedError:
+    """The same error with what to do about it: write this function, or the one that it calls."""
+    stub = traceback.extract_tb(raised.__traceback__)[-1].name
+    says = (
         f"{name} is not written yet. Replace `raise NotImplementedError` in the cell above, run "
         "that cell, then this one."
     )
+    if stub.isidentifier() and stub not in (name, "forward"):
+        says = f"{name} calls {stub}, which is not written yet: write that one first."
+    error = NotImplementedError(says)
     # Shown, like CheckFailed, without a traceback; the class stays Python's own.
-    error._render_traceback_ = lambda: [f"NotImplementedError: {error}"]  # type: ignore[attr-defined]
+    error._render_traceback_ = lambda: [f"NotImplementedError: {says}"]  # type: ignore[attr-defined]
     return error
