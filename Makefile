@@ -4,12 +4,13 @@
 PYTHON ?= python3
 VENV := .venv/bin
 
-.PHONY: help demo lab notebooks exercises test lint colab clean
+.PHONY: help demo lab app notebooks exercises test lint colab clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    train the four losses on the built-in world: table and figures in runs/demo'
 	@echo 'make lab     open the course in JupyterLab'
+	@echo 'make app     search with the trained models in the browser, on this machine only'
 	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
 	@echo 'make notebooks          execute the lessons and store what comes out'
 	@echo 'make notebooks ONLY=04  only those with 04 in their path'
@@ -24,6 +25,9 @@ demo: .venv/.core
 
 lab: .venv/.lab
 	$(VENV)/jupyter lab
+
+app: .venv/.lab
+	$(VENV)/mmret app
 
 notebooks: .venv/.test
 	$(VENV)/python notebooks/execute.py $(ONLY)

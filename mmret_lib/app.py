@@ -8,26 +8,38 @@ alone unless it is told another address.
 import ipaddress
 import json
 import os
+import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ipywidgets import HTML, VBox
 
-from mmret_lib.checkpoint import load_run
+from mmret_lib.checkpoint import load_run, save_run
 from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.scenes import SLIDE_QUERIES
 from mmret_lib.data.store import pack
+from mmret_lib.data.store_files import write_whole
 from mmret_lib.errors import DataError, visible
+from mmret_lib.paths import cache_folder
+from mmret_lib.recipes import build_loss, build_model, made_by
 from mmret_lib.search import SearchIndex
+from mmret_lib.train_config import TrainConfig
+from mmret_lib.training import Trainer
 from mmret_lib.widgets import NegativeWeights, SearchExplorer
 
 SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
 BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
+PORTS = 20  # that are tried, one after the other
+
+# Trained where there is no run to show: as lesson 00 does it, half a minute each on two cores.
+QUICK = TrainConfig(epochs=4, batch_size=64, augment="none", validate=False)
 
 # The page brings everything along: it may load nothing from elsewhere, nor send anything there.
 POLICY = (
@@ -43,8 +55,8 @@ EXTENSIONS = [
 ]
 
 HEAD = """<style>
-html, body, .jp-Notebook { background: var(--jp-layout-color0, #fff); }
-#rendered_cells { max-width: 1240px; margin: 0 auto; padding: 12px 20px 60px; }
+#rendered_cells { background: var(--jp-layout-color0, #fff); box-sizing: border-box;
+  padding: 12px max(20px, calc(50% - 620px)) 60px; }
 .mmret-head { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1b1f24);
   margin: 6px 2px 10px; max-width: 62em; }
 .mmret-head h1 { font-size: 27px; font-weight: 680; margin: 0 0 4px; line-height: 1.25; }
@@ -54,15 +66,29 @@ html, body, .jp-Notebook { background: var(--jp-layout-color0, #fff); }
 
 
 class Indexes(Mapping[str, SearchIndex]):
-    """Name of a loss -> the collection as its run sees it, embedded when it is first asked for."""
+    """Name of a loss -> the collection as its run sees it, embedded when it is first asked for.
 
-    def __init__(self, runs: Mapping[str, str], pairs: Pairs) -> None:
-        self.runs, self.pairs, self.built = dict(runs), pairs, dict[str, SearchIndex]()
+    Every visitor has a process of their own. What one has embedded lies in `folder` for the others.
+    """
+
+    def __init__(self, runs: Mapping[str, str], pairs: Pairs, folder: Path | None = None) -> None:
+        self.runs, self.pairs, self.folder = dict(runs), pairs, folder
+        self.built = dict[str, SearchIndex]()
 
     def __getitem__(self, name: str) -> SearchIndex:
         if name not in self.built:
             model, _ = load_run(self.runs[name])
-            self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
+            kept = self.folder / f"{list(self.runs).index(name)}.npz" if self.folder else None
+            if kept and kept.exists():
+                with np.load(kept) as emb:
+                    sides = torch.from_numpy(emb["image"]), torch.from_numpy(emb["text"])
+                store = pack(self.pairs, model.image.image_size, progress=False)
+                self.built[name] = SearchIndex(model, store.pairs, *sides)
+                return self.built[name]
+            index = self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
+            if kept:
+                emb = {"image": index.image_emb.numpy(), "text": index.text_emb.numpy()}
+                write_whole(kept, lambda file: np.savez(file, **emb))
         return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -78,7 +104,7 @@ def page() -> VBox:
     pairs = load_pairs(
         settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
     )
-    indexes = Indexes(settings["runs"], pairs)
+    indexes = Indexes(settings["runs"], pairs, Path(settings["folder"]))
     drawn = pairs.name == "scenes"
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
     model = indexes[next(iter(indexes))].model
@@ -123,6 +149,46 @@ def find_runs(folder: str | Path = "runs") -> list[Path]:
     return sorted(found, key=lambda run: ("simclr" not in run.name, run.name))
 
 
+def quick_runs(
+    folder: str | Path | None = None, *, size: int = 4000, config: TrainConfig = QUICK
+) -> list[Path]:
+    """Two small models of the built-in world to begin with, trained once and kept.
+
+    Args:
+        folder: where to keep them; None takes the cache.
+        size, config: scenes to train on, and how.
+
+    Returns:
+        the run folders: the smooth loss, and the one that looks at the hardest negative alone.
+    """
+    folder = Path(folder) if folder else cache_folder() / "quick"
+    runs = {name: folder / name for name in ("simclr", "max_triplet")}
+    for name, run in runs.items():
+        if not (run / "run.json").exists():
+            pairs = load_pairs("scenes", split="train", size=size)
+            model, loss = build_model(name, pairs, seed=config.seed), build_loss(name)
+            history = Trainer(model, loss, pairs, config).fit()
+            save_run(
+                run, model, history, config, loss=name, loss_settings={"repr": repr(loss)},
+                data={"name": "scenes", "root": "", "split": "train"}, figures={},
+                made_by=made_by(),
+            )  # fmt: skip
+    return list(runs.values())
+
+
+def voila() -> Any:
+    """What serves the page.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        from voila.app import Voila
+    except ImportError:
+        raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+    return Voila
+
+
 def serve(
     runs: Sequence[Path], *, data: str, root: Path | None, split: str, host: str = "127.0.0.1",
     port: int = 8866, browser: bool = True,
@@ -137,13 +203,10 @@ def serve(
         browser: whether to open the page.
 
     Raises:
-        DataError: Voila is not installed.
+        DataError: Voila is not installed, or the host or its ports are not to be had.
         MissingFile, DataError: runs or data that cannot be read.
     """
-    try:
-        from voila.app import Voila
-    except ImportError:
-        raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+    server = voila()
     # What can fail should fail here, in one line, and what takes long be done before anyone waits.
     named: dict[str, str] = {}
     pairs = load_pairs(data, root=root, split=split)
@@ -152,27 +215,60 @@ def serve(
         name = record.loss if record.loss not in named else str(run)
         named[name] = str(run.resolve())
         pack(pairs, model.image.image_size)
-    os.environ[SETTING] = json.dumps(
-        {"runs": named, "data": data, "root": str(root.resolve()) if root else "", "split": split}
-    )
+    port = _free_port(host, port)
     print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
-    if not _is_local(host):
+    local = _is_local(host)
+    if not local:
         print(
             f"warning: listening at {host}: everyone who can reach this machine can use the page, "
             "without a password, and each visit starts a Python process here",
             file=sys.stderr,
         )
-    headers: dict[str, Any] = {"headers": {"Content-Security-Policy": POLICY}}
+    # Voila looks for its templates where Jupyter keeps its data; ours lies in this package.
+    places = [str(Path(__file__).with_name("jupyter")), os.environ.get("JUPYTER_PATH", "")]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, places))
+    settings = {
+        "headers": {"Content-Security-Policy": POLICY},
+        # A page from elsewhere may have its name answered with this machine's address; what then
+        # asks for the page, asks by that name.
+        "allow_remote_access": not local,
+    }
     arguments = [
         str(Path(__file__).with_name("app.ipynb")),
         "--preheat_kernel=True",  # the next visitor's page is computed before the visitor comes
+        "--VoilaConfiguration.template=mmret",
+        "--VoilaConfiguration.allow_template_override=NO",
         *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
         f"--Voila.ip={host}",
         f"--Voila.port={port}",
+        "--Voila.port_retries=0",
         f"--Voila.open_browser={browser}",
+        "--Voila.log_level=WARN",
     ]
-    print(f"the page: http://{'localhost' if _is_local(host) else host}:{port}  (Ctrl-C stops it)")
-    Voila.launch_instance(argv=arguments, tornado_settings=headers)
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    place = f"[{shown}]" if ":" in shown else shown
+    with tempfile.TemporaryDirectory(prefix="mmret-app-") as folder:
+        shows = {"data": data, "root": str(root.resolve()) if root else "", "split": split}
+        os.environ[SETTING] = json.dumps({**shows, "runs": named, "folder": folder})
+        Indexes(named, pairs, Path(folder))[next(iter(named))]  # what every visitor sees first
+        print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
+        server.launch_instance(argv=arguments, tornado_settings=settings)
+
+
+def _free_port(host: str, port: int) -> int:
+    """The first port from there on that can be listened at."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem = "a port is a number from 1 to 65535"
+    for candidate in range(max(1, port), min(port + PORTS, 65536)):
+        try:
+            socket.create_server((host, candidate), family=family).close()
+            return candidate
+        except OSError as error:
+            problem = error.strerror or str(error)
+    raise DataError(
+        f"no port from {port} on can be listened at on {host} ({problem}); "
+        "choose others with --host and --port"
+    )
 
 
 def _is_local(host: str) -> bool:

@@ -35,7 +35,7 @@ STYLE = """<style>
 .mmret .alert { padding: 10px 14px; border: 1px solid var(--wrong); border-radius: 8px; }
 .mmret .columns { display: grid; gap: 22px; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
-.mmret .where { color: var(--quiet); font-size: 13px; margin: 1px 0 9px; }
+.mmret .where { color: var(--quiet); font-size: 13px; margin: 1px 0 9px; min-height: 1.45em; }
 .mmret .hits { display: grid; gap: 12px;
   grid-template-columns: repeat(auto-fill, minmax(max(104px, (100% - 48px) / 5), 1fr)); }
 .mmret .hits > li, .mmret .lines > li { border: 1px solid var(--edge); border-radius: 10px;
@@ -43,8 +43,8 @@ STYLE = """<style>
 .mmret .hits > li.wrong, .mmret .lines > li.wrong { border: 1px dashed var(--wrong); }
 .mmret .hits > li.fits, .mmret .lines > li.fits { border: 3px double var(--right); padding: 6px; }
 .mmret .hits > li.own, .mmret .lines > li.own { border: 3px solid var(--right); padding: 6px; }
-.mmret .score { display: flex; align-items: baseline; gap: 6px; font-size: 13px;
-  font-variant-numeric: tabular-nums; margin: 6px 0 3px; }
+.mmret .score { display: flex; align-items: baseline; gap: 0 6px; font-size: 13px;
+  white-space: nowrap; font-variant-numeric: tabular-nums; margin: 6px 0 3px; }
 .mmret .score b { font-size: 14px; }
 .mmret .score .mark { font-size: 14px; font-weight: 700; }
 .mmret .own .mark, .mmret .fits .mark { color: var(--right); }
@@ -64,7 +64,7 @@ STYLE = """<style>
   overflow: auto; }
 </style>"""
 
-MARKS = {"own": "✓", "fits": "✓ fits too", "wrong": "✗", None: ""}
+MARKS = {"own": "✓", "fits": "✓ fits", "wrong": "✗", None: ""}
 MEANS = {
     "own": "right: they belong together", "fits": "right: it fits too", "wrong": "wrong", None: "",
 }  # fmt: skip

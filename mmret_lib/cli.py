@@ -413,24 +413,30 @@ def explore(
 
     Args:
         runs: run folders to choose from, by default all finished ones under runs/ that were
-            trained on the same data as the first.
+            trained on the same data as the first; where there is none, two small models are
+            trained in about a minute.
         data: data set to search, by default the one the first run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can
             reach it, without a password.
-        port: of the page.
+        port: of the page; the next free one where it is in use.
         browser: open it.
     """
-    from mmret_lib.app import find_runs, serve
+    from mmret_lib.app import find_runs, quick_runs, serve, voila
     from mmret_lib.checkpoint import load_run
 
-    chosen = {run: load_run(run)[1].data for run in runs or find_runs()}
-    if not chosen:
-        raise DataError(
-            "there is no finished run under runs/; train one with mmret train, or all with "
-            "mmret demo, or name a run folder"
+    voila()  # where it is missing, say so before anything is trained
+    found = list(runs) or find_runs()
+    if not found and (data or "scenes") == "scenes":
+        print(
+            "there is no finished run under runs/ (mmret demo trains the four losses); two small "
+            "models are shown instead, trained in about a minute the first time"
         )
+        found = quick_runs()
+    if not found:
+        raise DataError(f"no run under runs/ to show {data} with; train one: mmret train")
+    chosen = {run: load_run(run)[1].data for run in found}
     trained = next(iter(chosen.values()))
     if not runs:
         chosen = {run: own for run, own in chosen.items() if own["name"] == trained["name"]}

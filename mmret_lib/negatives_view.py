@@ -99,7 +99,7 @@ class NegativeWeights(VBox):
         self.thumbs = [_thumb(one) for one in images] if images is not None else None
 
         label = {"description_width": "6.5rem"}
-        wide = Layout(width="26rem")
+        wide = Layout(width="26rem", max_width="100%")
         self.temperature = FloatLogSlider(
             value=0.07, base=10, min=-2, max=0, step=0.005, description="Temperature", style=label,
             layout=wide, readout_format=".3f",
@@ -171,7 +171,7 @@ class NegativeWeights(VBox):
         alt = f"Heat map, {DISPLAY[name]}: {said}; query {query} pushes {whom}"
         return (
             f'<div><h3>{DISPLAY[name]}</h3><p class="where">{said}</p><div class="map">'
-            f'<img src="{_heat(share)}" alt="{alt}"><i class="row" '
+            f'<img src="{_heat(share)}" alt="{html.escape(alt)}"><i class="row" '
             f'style="top: {100 * query / size:.3f}%; height: {100 / size:.3f}%"></i></div></div>'
         )
 

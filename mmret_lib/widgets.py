@@ -15,8 +15,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
-from ipywidgets import HTML, BoundedIntText, Button, Dropdown, FileUpload, HBox, Layout, Text, VBox
+from ipywidgets import (
+    HTML,
+    BoundedIntText,
+    Button,
+    Dropdown,
+    FileUpload,
+    HBox,
+    Label,
+    Layout,
+    Text,
+    VBox,
+)
 from PIL import Image
 
 from mmret_lib import cards
@@ -94,6 +104,7 @@ class SearchExplorer(VBox):
         )
         self.results = HTML()
         self.go_on = [_button(str(rank), "") for rank in range(1, MOST + 1)]
+        self.go_on_with = Label()
         self.onward = HBox(layout=Layout(flex_flow="row wrap", align_items="center"))
         choice = [self.loss, self.beside, self.answers] if len(names) > 1 else [self.answers]
         rows = [
@@ -135,11 +146,12 @@ class SearchExplorer(VBox):
         """Ask the last question again, of the losses that are chosen now."""
         if self.query is None:
             return
-        started = time.perf_counter()
         names = [self.loss.value]
         if self.beside.value not in (NOTHING, *names):
             names.append(self.beside.value)
         try:
+            judges = [self._judge(name) for name in names]
+            started = time.perf_counter()
             if isinstance(self.query, str):
                 columns, noun = [self._pictures(name, self.query) for name in names], "pictures"
                 about = f"for {text_html(self.query)}"
@@ -149,15 +161,15 @@ class SearchExplorer(VBox):
         except DataError as error:
             self.results.value, self.onward.children = cards.alert(str(error)), ()
             return
-        pairs = self.indexes[names[0]].pairs
+        pairs = judges[0].pairs
         pool = len(pairs) if noun == "pictures" else len(pairs.captions)
         took = 1000 * (time.perf_counter() - started)
         said = f"The best {len(self.hits)} of {pool:,} {noun} {about} · {took:.0f} ms"
         self.results.value = cards.panel(
             cards.status(said) + f'<div class="columns">{"".join(columns)}</div>'
         )
-        words = "Go on with picture" if noun == "pictures" else "Go on with caption"
-        self.onward.children = (ipywidgets.Label(words), *self.go_on[: len(self.hits)])
+        self.go_on_with.value = f"Go on with {noun.removesuffix('s')}"
+        self.onward.children = (self.go_on_with, *self.go_on[: len(self.hits)])
 
     def _pictures(self, name: str, text: str) -> str:
         index, k = self.indexes[name], self.answers.value
@@ -201,16 +213,19 @@ class SearchExplorer(VBox):
         return cards.column(DISPLAY.get(name, name), note.strip(), draw(shown, judge))
 
     def _judge(self, name: str) -> RightAnswers:
-        if name not in self.judges:
+        if name not in self.judges:  # its collection may first have to be embedded
+            shown = text_html(DISPLAY.get(name, name) or "the model")
+            self.results.value = cards.panel(cards.status(f"Asking {shown} for the first time …"))
             self.judges[name] = RightAnswers(self.indexes[name].pairs)
         return self.judges[name]
 
     # ------------------------------------------------------------------ what the reader does
 
     def _connect(self) -> None:
-        # on_submit is gone from ipywidgets 8. A text that syncs when it is finished changes its
-        # value on Enter in both.
+        # A text that syncs when it is finished changes its value on Enter. Where the sentence is
+        # the one of before, only the front end's message tells of Enter (on_submit is deprecated).
         self.sentence.observe(self._typed, "value")
+        self.sentence.on_msg(lambda _, message, __: self._entered(message))
         self.picture.observe(self._typed, "value")
         self.upload.observe(self._uploaded, "value")
         self.find.on_click(lambda _: self.ask(self.sentence.value))
@@ -228,6 +243,11 @@ class SearchExplorer(VBox):
     def _typed(self, change: Any) -> None:
         if not self._silent:
             self.ask(change["new"])
+
+    def _entered(self, message: Any) -> None:
+        again = self.sentence.value  # a new sentence arrives right after this message
+        if message.get("event") == "submit" and again and self.query != again:
+            self.ask(again)
 
     def _follow(self, place: int) -> None:
         if place < len(self.hits):

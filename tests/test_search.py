@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hostile import HOSTILE
 from PIL import Image
 
 from mmret_lib.data import Pairs, load_pairs
@@ -307,37 +308,6 @@ class Page(HTMLParser):
 
     def unknown_decl(self, data):
         raise AssertionError(f"a declaration: {data}")
-
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</bdi></li></ol><h1>mine</h1>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "<!-- the rest is gone",
-    "--> back again",
-    "<![CDATA[ x ]]>",
-    "<?php echo 1 ?>",
-    "</title><script>alert(1)</script>",
-    "</style><style>*{display:none}</style>",
-    "&lt;b&gt; &amp; &#60;script&#62; &copy",
-    "&#0; &#x110000; &nbsp",
-    "<svg/onload=alert(1)>",
-    "<a href='javascript:alert(1)'>click</a>",
-    "<iframe srcdoc='&lt;script&gt;'>",
-    "<base href=//evil.example/><meta http-equiv=refresh content=0>",
-    "`${alert(1)}` {{7*7}} <%= 7*7 %>",
-    "פיל תינוק משחק במים",
-    "فيل صغير يلعب في الماء <b>",
-    "\u202eevil\u2066 never closed",
-    "🐘👨‍👩‍👧 emoji & <3",
-    "two  spaces,\ttab,\nline",
-    "< b > a < c && d > e",
-    "\\u003cscript\\u003e \\x3c",
-    "＜script＞ ｆｕｌｌ ｗｉｄｔｈ",
-    "word " * 10_000,
-    "x" * 5_000,
-]
 
 
 @pytest.fixture(scope="module")
