@@ -31,7 +31,7 @@ def cached_backward(
     chunk_size: int,
     *,
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
-    autocast: Callable[[], AbstractContextManager] = lambda: torch.enable_grad(),
+    autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> Tensor:
     """Add the gradient of the whole batch's loss to the branches' and the loss's parameters.
 

@@ -130,6 +130,20 @@ def test_running_statistics_move_once_for_each_piece(model, device):
         torch.testing.assert_close(mine, theirs, msg=name)
 
 
+def test_the_first_pass_keeps_nothing_for_a_gradient(model):
+    """Else the activations of all pieces would be in memory at once, and nothing be saved."""
+    passes = []
+
+    class Watched(Branches):
+        def forward(self, images, tokens):
+            passes.append(torch.is_grad_enabled())
+            return super().forward(images, tokens)
+
+    model = copy.deepcopy(model)
+    cached_backward(Watched(model), *batch(model, "cpu"), LOSSES["simclr"](), 5)
+    assert passes == [False] * 3 + [True] * 3
+
+
 @pytest.mark.parametrize("part", ["projections", "image", "text"])
 def test_frozen_parts_get_no_gradient(model, part):
     model = copy.deepcopy(model)
