@@ -9,7 +9,7 @@ in the database, `reconcile` makes the two agree again.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,8 @@ MOST = 16_384  # queries, or rows, that Milvus answers at a time
 PATIENCE = 20  # seconds to wait for a connection
 
 _opened: dict[str, int] = {}  # Milvus Lite files of this process -> how many use each
+# Two threads that start the server of one file at a time make two, of which one fails; and one
+# that starts while another stops it gets one that is on its way out.
 _lock = threading.Lock()
 
 
@@ -80,12 +82,11 @@ class MilvusIndex:
             # Two clients of one file share one server in this process; the last one closes it.
             self.uri = uri = str(Path(uri).absolute())
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        with self._says("connecting"):
+        with _lock if self.lite else nullcontext(), self._says("connecting"):
             self.client = _connect(uri, token)
-        self.open = True
-        if self.lite:
-            with _lock:
+            if self.lite:
                 _opened[uri] = _opened.get(uri, 0) + 1
+        self.open = True
 
     def create(self, emb: Floats, ids: Ids, rows: Ids) -> None:
         """Make the collection, which must not be there, of emb[rows] under the ids."""
@@ -112,7 +113,10 @@ class MilvusIndex:
         """Make a collection that is there ready to answer."""
         with self._says("loading a collection"):
             if not self.client.has_collection(self.name):
-                raise DataError(f"{self.where()} has no collection {self.name}")
+                raise DataError(
+                    f"{self.where()} has no collection {self.name}, which the index folder counts "
+                    "on; make the index anew: mmret index RUN FOLDER --backend milvus"
+                )
             self.client.load_collection(self.name)
 
     def _insert(self, ids: Ids, emb: Floats, rows: Ids) -> None:
@@ -203,15 +207,14 @@ class MilvusIndex:
         self.open = False
         self.client.close()
         if self.lite:
+            from milvus_lite.server_manager import (  # type: ignore[import-untyped]
+                server_manager_instance,
+            )
+
             with _lock:
                 _opened[self.uri] -= 1
-                last = not _opened[self.uri]
-            if last:
-                from milvus_lite.server_manager import (  # type: ignore[import-untyped]
-                    server_manager_instance,
-                )
-
-                server_manager_instance.release_server(self.uri)
+                if not _opened[self.uri]:
+                    server_manager_instance.release_server(self.uri)
 
     @contextmanager
     def _says(self, task: str) -> Iterator[None]:
