@@ -11,6 +11,7 @@ import pytest
 from mmret_lib import app
 from mmret_lib.app import QUICK, find_runs, quick_runs, serve
 from mmret_lib.cli import main
+from mmret_lib.data import load_pairs
 from mmret_lib.errors import DataError
 
 
@@ -134,11 +135,29 @@ def test_two_runs_of_one_loss_keep_both_names(runs, launched, capsys):
     assert f"models: simclr, {runs[0]}" in capsys.readouterr().out
 
 
-def test_the_page_shows_what_serve_said(runs, launched):
+def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
+    pages: list = []
+
+    def visit(**_) -> None:
+        # What was embedded before anyone came is not embedded again.
+        monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
+        pages.append(app.page())
+
+    monkeypatch.setattr(app.voila(), "launch_instance", visit)
     serve(runs, data="scenes", root=None, split="test", browser=False)
-    heading, explorer, weights_heading, weights = app.page().children
+    heading, explorer, weights_heading, weights = pages[0].children
     assert "find the picture" in heading.value and "24 pairs" in weights_heading.value
-    assert explorer.query == "Baby elephant plays in the water"
+    assert explorer.query == "Baby elephant plays in the water" and len(explorer.hits) == 5
     assert list(explorer.indexes) == ["simclr", "max_triplet"]
     assert list(explorer.indexes.built) == ["simclr"], "the other one waits until it is asked"
     assert len(weights.captions) == app.BATCH
+
+
+def test_what_one_visitor_embedded_serves_the_next(runs, tmp_path, monkeypatch):
+    pairs = load_pairs("scenes", split="test", size=20, progress=False)
+    named = {run.name: str(run) for run in runs}
+    first = app.Indexes(named, pairs, tmp_path)["max_triplet"]
+    monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
+    second = app.Indexes(named, pairs, tmp_path)["max_triplet"]
+    assert second.by_text("zebra", k=20) == first.by_text("zebra", k=20)
+    assert second.by_image(pairs.images[3]) == first.by_image(pairs.images[3])
