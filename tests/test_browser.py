@@ -1,5 +1,6 @@
 """The explorer as a reader meets it: JupyterLab and the page of `mmret app`, in a real browser."""
 
+import json
 import os
 import re
 import urllib.error
@@ -7,11 +8,13 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import ipywidgets
 import pytest
-from browsing import CHROMIUM, Watched, app_page, chromium
-from hostile import HOSTILE
+from browsing import CHROMIUM, TOKEN, Watched, app_page, chromium, lab, notebook
+from hostile import CONTROL, HOSTILE
 from PIL import Image
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from mmret_lib.app import QUICK, quick_runs
 from mmret_lib.errors import visible
@@ -296,3 +299,139 @@ def test_only_this_machine_by_its_own_name_is_answered(server):
     assert [status(host) for host in ("127.0.0.1", "localhost", "evil.example")] == [404, 404, 403]
     said = server.log.read_text()
     assert f"the page: http://127.0.0.1:{server.port}/" in said and "warning" not in said
+
+
+# ---------------------------------------------------------------- JupyterLab
+
+SETUP = """
+from dataclasses import replace
+from mmret_lib.checkpoint import load_run
+from mmret_lib.data import load_pairs
+from mmret_lib.search import SearchIndex
+from mmret_lib.widgets import NegativeWeights, SearchExplorer
+
+pairs = load_pairs("scenes", split="test", size=40, progress=False)
+indexes = {{
+    name: SearchIndex.build(load_run(run)[0], pairs, progress=False)
+    for name, run in {runs}.items()
+}}
+index = indexes["simclr"]
+""".strip()
+
+# Every caption is a hostile one, and so is the name of a loss.
+HOSTILE_SETUP = """
+import json
+with open("texts.json") as file:
+    texts = json.load(file)
+some = pairs.subset(range(20))
+hostile = replace(some, captions=(texts * len(some))[: len(some.captions)])
+bad = SearchIndex(index.model, hostile, index.image_emb[:20], index.text_emb[:100])
+""".strip()
+
+
+@pytest.fixture(scope="module")
+def jupyter(folder, runs, browser):
+    """A notebook of the course in JupyterLab, all its cells run."""
+    if int(ipywidgets.__version__.split(".")[0]) < 8:
+        pytest.skip("JupyterLab 4 shows the widgets of ipywidgets 8, and 7 is installed")
+    with lab(folder) as server:
+        (folder / "root" / "texts.json").write_text(json.dumps([*HOSTILE, CONTROL]))
+        notebook(
+            folder / "root" / "play.ipynb",
+            SETUP.format(runs={run.name: str(run) for run in runs}),
+            'print(*index.by_text("Red bus on the street", k=1)[0].captions, sep="\\n")',
+            'SearchExplorer(indexes, query="Grazing zebra")',
+            "captions = [pairs.captions_of(i)[0] for i in range(16)]\n"
+            "NegativeWeights(index.image_emb[:16], index.text_emb[:80:5], captions,"
+            " pairs.images[:16])",
+            HOSTILE_SETUP,
+            'SearchExplorer({"<b>bad</b><img src=x onerror=alert(1)>": bad}, k=20, query=texts[0])',
+        )
+        watched = Watched(browser, viewport={"width": 1280, "height": 1600})
+        watched.page.goto(f"{server.url}/lab/tree/play.ipynb?token={TOKEN}&reset")
+        run_all(watched.page)
+        watched.page.locator(".jp-CodeCell").nth(5).locator(FIRST).wait_for()
+        watched.page.set_default_timeout(QUICKLY)
+        yield watched
+        watched.context.close()
+
+
+def run_all(page: Page) -> None:
+    """Run → Run All Cells, until the kernel does: before it is connected, nothing happens."""
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.locator(".jp-StatusBar-TextItem, .jp-StatusBar-Item", has_text="| Idle").first.wait_for()
+    for _ in range(10):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+        try:
+            page.wait_for_function(
+                """() => [...document.querySelectorAll('.jp-InputPrompt')]
+                    .some(one => /\\[[*\\d]/.test(one.textContent))""",
+                timeout=3000,
+            )
+            return
+        except PlaywrightTimeoutError:
+            continue
+    raise AssertionError("the kernel runs no cell")
+
+
+@pytest.fixture
+def cells(jupyter):
+    """The notebook's cells; nothing may go wrong, or leave this machine."""
+    yield jupyter.page.locator(".jp-Notebook .jp-CodeCell")
+    assert jupyter.wrong == []
+
+
+def test_the_widgets_in_jupyterlab(cells, jupyter):
+    page, explorer = jupyter.page, cells.nth(2)
+    explorer.locator(FIRST).wait_for()
+    assert explorer.locator(".mmret .hits > li").count() == 5
+    field = explorer.get_by_label("Sentence")
+    assert field.input_value() == "Grazing zebra"
+    field.fill("Red bus on the street")
+    field.press("Enter")
+    explorer.locator(".mmret .status bdi", has_text="Red bus on the street").wait_for()
+    captions = cells.nth(1).locator(".jp-OutputArea-output").inner_text().strip().split("\n")
+    first = explorer.locator(FIRST)
+    assert first.locator(".said").inner_text() == captions[0]
+    assert first.locator("img").get_attribute("alt") == captions[0]
+    explorer.get_by_label("Beside it").select_option("Max Triplet")
+    explorer.locator(".mmret h3", has_text="Max Triplet").wait_for()
+    explorer.scroll_into_view_if_needed()
+    keep(page, "lab")
+
+
+def test_a_slider_in_jupyterlab_by_the_keyboard(cells, jupyter):
+    weights = cells.nth(3)
+    table = weights.locator(TABLE)
+    table.wait_for()
+    before = table.inner_text()
+    temperature = weights.get_by_role("slider").first
+    temperature.focus()
+    temperature.press("Home")
+    temperature.press("ArrowRight")
+    jupyter.page.wait_for_function(
+        "([cell, before]) => cell.querySelector('.mmret table').innerText !== before",
+        arg=[weights.element_handle(), before],
+    )
+    assert float(weights.locator(".widget-readout").first.inner_text()) == 0.010
+    weights.scroll_into_view_if_needed()
+    keep(jupyter.page, "lab-weights")
+
+
+def test_hostile_captions_stay_text_in_jupyterlab(cells, jupyter):
+    explorer = cells.nth(5)
+    explorer.locator(FIRST).wait_for()
+    texts = {visible(text) for text in [*HOSTILE, CONTROL]}
+    shown = set(explorer.locator(".mmret bdi").all_text_contents())
+    assert shown >= texts and len(shown - texts) <= 1  # the one more is the name of the loss
+    alts = {one.get_attribute("alt") for one in explorer.locator(".mmret img").all()}
+    assert alts <= texts and len(alts) >= 15
+    tags = explorer.evaluate(
+        "cell => [...cell.querySelectorAll('.mmret *')].map(one => one.tagName)"
+    )
+    assert set(tags) <= OURS
+    explorer.get_by_role("button", name="Any picture").click()
+    explorer.locator(".mmret .asked img").wait_for()
+    explorer.scroll_into_view_if_needed()
+    keep(jupyter.page, "lab-hostile")
