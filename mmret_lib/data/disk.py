@@ -30,7 +30,9 @@ def alone(lock: Path) -> Iterator[None]:
     try:
         holder.acquire(timeout=0)
     except Timeout:
-        print(f"waiting for another process that works on {lock.parent} …", flush=True)
+        # Like a progress bar, this is for someone who sits there; outputs that are stored have none.
+        if not os.environ.get("TQDM_DISABLE"):
+            print(f"waiting for another process that works on {lock.parent} …", flush=True)
         holder.acquire()
     try:
         yield
