@@ -30,7 +30,7 @@ def alone(lock: Path) -> Iterator[None]:
     try:
         holder.acquire(timeout=0)
     except Timeout:
-        # Like a progress bar, this is for someone who sits there; outputs that are stored have none.
+        # Like a bar of tqdm, this is for someone who sits there, not for outputs that are stored.
         if not os.environ.get("TQDM_DISABLE"):
             print(f"waiting for another process that works on {lock.parent} …", flush=True)
         holder.acquire()
