@@ -106,7 +106,13 @@ class MilvusIndex:
                 metric_type="COSINE",
                 params={"M": LINKS, "efConstruction": CARE},
             )
-            self.client.create_index(self.name, settings)
+            try:
+                self.client.create_index(self.name, settings)
+            except Exception as error:
+                # Over a million vectors it takes minutes; the client loses patience, asks again,
+                # and is told that what it asked for is there.
+                if "already exists" not in str(error):
+                    raise
             self.client.load_collection(self.name)
 
     def load(self) -> None:
