@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from browsing import CHROMIUM, TOKEN, Server, Watched, app_page, chromium, lab, notebook  # noqa: E402
+from browsing import CHROMIUM, TOKEN, Server, Watched, app_page, chromium, lab, marked, notebook  # noqa: E402
 from loader import machine  # the scripts beside this one  # noqa: E402
 from playwright.sync_api import Browser, Page  # noqa: E402
 from test_browser import FIRST, run_all  # noqa: E402
@@ -132,6 +132,7 @@ def measure(browser: Browser, rounds: int, out: Path) -> dict[str, list]:
                 figures["again"].append(first_answer(two.page, server.url, False))
                 if number == rounds:
                     screenshots(two.page, out)
+                leave(one, two)
             with lab(root) as server:
                 notebook(root / "root" / "play.ipynb", *(c.format(run=str(runs[0])) for c in CELLS))
                 three = Watched(browser)
@@ -139,16 +140,19 @@ def measure(browser: Browser, rounds: int, out: Path) -> dict[str, list]:
                 figures["lab"].append(first_answer(three.page, url, True))
                 rows = enter_to_answer(three.page, [next(asked) for _ in range(QUERIES)])
                 figures["in_lab"] += rows
-            for watched in (one, two, three):
-                assert watched.wrong == [], watched.wrong
-                watched.context.close()
+                leave(three)
         print(f"[{number}/{rounds}]", {k: v[-1] for k, v in figures.items()}, flush=True)
     return figures
 
 
+def leave(*visits: Watched) -> None:
+    for visit in visits:
+        assert visit.wrong == [], visit.wrong
+        visit.context.close()
+
+
 def quiet(server: Server, seconds: float = 2.0, most: float = 60.0) -> None:
     """Wait until the server's processes have nothing to do."""
-    from browsing import marked
 
     def ticks() -> int:
         total = 0
