@@ -66,7 +66,7 @@ clean:
 # mends them. So .made is away while one runs, and without it the next make starts .venv afresh.
 define install
 @mv .venv/.made .venv/.unfinished
-$(VENV)/uv pip install --python $(VENV)/python --editable '.$(1)'
+$(VENV)/uv pip install --compile-bytecode --python $(VENV)/python --editable '.$(1)'
 @mv .venv/.unfinished .venv/.made
 @touch $@ .venv/.core
 endef
@@ -87,6 +87,6 @@ COLAB_PYTHON ?= 3.13
 	rm -rf .venv-colab
 	$(VENV)/uv venv --quiet --python $(COLAB_PYTHON) .venv-colab \
 	  || $(VENV)/uv venv --quiet --python $(VENV)/python .venv-colab
-	$(VENV)/uv pip install --python .venv-colab/bin/python --override tests/colab.txt \
+	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python --override tests/colab.txt \
 	  --editable '.[test]'
 	@touch $@
