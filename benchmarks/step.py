@@ -14,6 +14,7 @@ Needs the extra `bench`.
 import argparse
 import itertools
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -167,9 +168,11 @@ def median_rows(seconds: dict[str, list[float]], over: str) -> list[str]:
     return lines
 
 
-def peak_memory(batch_size: int, chunk_size: int) -> float:
+def peak_memory(batch_size: int, chunk_size: int, augment: str) -> float:
     """In a fresh process: MiB at the peak of two steps of the mini towers, less what was there."""
-    config = TrainConfig(batch_size=batch_size, chunk_size=chunk_size, device="cpu", epochs=1)
+    config = TrainConfig(
+        batch_size=batch_size, chunk_size=chunk_size, augment=augment, device="cpu", epochs=1
+    )
     one = trainer("mini", 4096, config)
     one.model.train()
     batch = next(one.loader.epoch(0))
@@ -240,12 +243,18 @@ def main() -> None:
     )  # fmt: skip
     cost = statistics.median(caching["in two pieces"]) / statistics.median(caching["whole"]) - 1
     memory = [
-        {"batch": size, "chunk_size": chunk, "mebibytes": round(fresh(peak_memory, size, chunk))}
+        {
+            "batch": size, "chunk_size": chunk, "augment": augment,
+            "mebibytes": round(fresh(peak_memory, size, chunk, augment)),
+        }
         for size in args.memory
-        for chunk in (128, 0)
+        for chunk, augment in ((128, "shift"), (128, "none"), (0, "shift"))
         if chunk or size <= 1024
-    ]
-    cached_memory = [row["mebibytes"] for row in memory if row["chunk_size"]]
+    ]  # fmt: skip
+    growth = {}
+    for augment in ("shift", "none"):
+        cached = [r["mebibytes"] for r in memory if r["chunk_size"] and r["augment"] == augment]
+        growth[augment] = cached[-1] / max(1, cached[0]) if cached else math.nan
     difference = train_mode_difference()
     command = f"python benchmarks/step.py --batch {args.batch} --rounds {args.rounds}"
     lines = [
@@ -273,13 +282,14 @@ def main() -> None:
         "",
         "Peak memory of a step beyond what the process held before, mini towers at 64 pixels:",
         "",
-        "| B | in pieces of | MiB |",
-        "|---|---|---|",
-        *(f"| {r['batch']:,} | {r['chunk_size'] or 'the whole'} | {r['mebibytes']:,} |"
-          for r in memory),
+        "| B | in pieces of | augmented | MiB |",
+        "|---|---|---|---|",
+        *(f"| {r['batch']:,} | {r['chunk_size'] or 'the whole'} | "
+          f"{'no' if r['augment'] == 'none' else 'yes'} | {r['mebibytes']:,} |" for r in memory),
         "",
-        f"- in pieces, the largest batch's over the smallest's: "
-        f"{cached_memory[-1] / max(1, cached_memory[0]):.2f}" if cached_memory else "",
+        f"- in pieces, the largest batch's over the smallest's (bar: flat): "
+        f"{growth['shift']:.2f}, and {growth['none']:.2f} without augmentation, which copies the "
+        "batch's pixels (12 KiB a pair) as a whole",
         "",
         "In eval mode the gradient is the whole batch's (to 1e-7 in float64; tests/"
         "test_grad_cache.py). In train mode each piece has BatchNorm statistics of its own. "
