@@ -22,6 +22,7 @@ from mmret_lib.vector_index import CARE, LINKS, Floats, Ids
 BYTES = 4 * 2**20  # of vectors that travel at a time; Milvus takes 64 MB
 MOST = 16_384  # queries, or rows, that Milvus answers at a time
 PATIENCE = 20  # seconds to wait for a connection
+NEVER = 2**31 - 1  # gRPC's word for no keepalive
 
 _opened: dict[str, int] = {}  # Milvus Lite files of this process -> how many use each
 # Two threads that start the server of one file at a time make two, of which one fails; and one
@@ -106,13 +107,7 @@ class MilvusIndex:
                 metric_type="COSINE",
                 params={"M": LINKS, "efConstruction": CARE},
             )
-            try:
-                self.client.create_index(self.name, settings)
-            except Exception as error:
-                # Over a million vectors it takes minutes; the client loses patience, asks again,
-                # and is told that what it asked for is there.
-                if "already exists" not in str(error):
-                    raise
+            self.client.create_index(self.name, settings)
             self.client.load_collection(self.name)
 
     def load(self) -> None:
@@ -253,7 +248,11 @@ def _connect(uri: str, token: str | None) -> Any:
     log = logging.getLogger("milvus_lite")
     level = log.level
     log.setLevel(logging.CRITICAL)  # it prints a traceback before the error that says the same
+    # Milvus Lite's server breaks off a connection that is asked every 10 s whether it is alive, as
+    # this client asks, while it makes a graph of many vectors for minutes. It lives in this process
+    # and needs no asking.
+    options = {} if "://" in uri else {"grpc.keepalive_time_ms": NEVER}
     try:
-        return MilvusClient(uri, token=token or "", timeout=PATIENCE)
+        return MilvusClient(uri, token=token or "", timeout=PATIENCE, grpc_options=options)
     finally:
         log.setLevel(level)

@@ -48,11 +48,20 @@ def device(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session")
-def tool() -> ModuleType:
-    """notebooks/execute.py, which is a script and no package."""
-    spec = importlib.util.spec_from_file_location("execute", ROOT / "notebooks" / "execute.py")
+def script(path: str) -> ModuleType:
+    """A script of the repository as a module; it is in no package."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def tool() -> ModuleType:
+    return script("notebooks/execute.py")
+
+
+@pytest.fixture(scope="session")
+def generator() -> ModuleType:
+    return script("exercises/generate.py")

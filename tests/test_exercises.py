@@ -1,7 +1,6 @@
 """The exercises as students open them, and as nbgrader marks them."""
 
 import csv
-import importlib.util
 import os
 import re
 import shutil
@@ -20,16 +19,6 @@ SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
 EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
 
 by_name = pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda file: file.stem)
-
-
-@pytest.fixture(scope="module")
-def generator() -> ModuleType:
-    """exercises/generate.py, which is a script and no package."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "exercises" / "generate.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def exercise_of(solution: Path) -> Path:

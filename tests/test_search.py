@@ -5,13 +5,12 @@ import hashlib
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hostile import HOSTILE
+from hostile import HOSTILE, Markup
 from PIL import Image
 
 from mmret_lib.data import Pairs, load_pairs
@@ -265,49 +264,8 @@ def test_control_characters_are_made_visible(text, shown):
 # ---------------------------------------------------------------- the page
 
 
-class Page(HTMLParser):
-    """What a page consists of: its elements with the names of their attributes, and its texts."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(convert_charrefs=True)
-        self.structure: list[tuple[str, tuple[str, ...]]] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []  # of each bdi
-        self.inside: list[str] = []
-        self.title = self.style = ""
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.close()
-        assert not self.inside, "every element is closed"
-
-    def handle_starttag(self, tag, attrs):
-        self.structure.append((tag, tuple(name for name, _ in attrs)))
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
-            self.inside.append(tag)
-        if tag == "bdi":
-            self.texts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.inside.pop() == tag
-
-    def handle_data(self, data):
-        where = self.inside[-1] if self.inside else ""
-        if where == "bdi":
-            self.texts[-1] += data
-        elif where == "title":
-            self.title += data
-        elif where == "style":
-            self.style += data
-
-    def handle_comment(self, data):
-        raise AssertionError(f"a comment: {data}")
-
-    def handle_pi(self, data):
-        raise AssertionError(f"a processing instruction: {data}")
-
-    def unknown_decl(self, data):
-        raise AssertionError(f"a declaration: {data}")
+def read(path: Path) -> Markup:
+    return Markup(path.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -325,26 +283,26 @@ def plain(tmp_path_factory, hits) -> list[list]:
     )
     write_page(folder / "text.html", "harmless", found, title="harmless")
     write_page(folder / "image.html", described[0].image, described, title="harmless")
-    return [Page(folder / name).structure for name in ("text.html", "image.html")]
+    return [read(folder / name).structure for name in ("text.html", "image.html")]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_text_is_only_ever_text_on_the_page(tmp_path, hits, plain, text):
     found = [replace(hit, captions=(text,)) for hit in hits[0]]
-    page = Page(write_page(tmp_path / "text.html", text, found, title=text))
+    page = read(write_page(tmp_path / "text.html", text, found, title=text))
     assert page.structure == plain[0]
     assert page.texts == [text, text, text]
     assert page.title == text
     assert [attrs["alt"] for tag, attrs in page.elements if tag == "img"] == [text, text]
 
     described = [replace(hit, captions=(text,), caption=text) for hit in hits[1]]
-    page = Page(write_page(tmp_path / "image.html", hits[1][0].image, described, title=text))
+    page = read(write_page(tmp_path / "image.html", hits[1][0].image, described, title=text))
     assert page.structure == plain[1]
     assert page.texts == [text, text]
 
 
 def test_text_stands_in_an_element_of_its_own_direction(tmp_path, hits):
-    page = Page(write_page(tmp_path / "page.html", "zebra", hits[0]))
+    page = read(write_page(tmp_path / "page.html", "zebra", hits[0]))
     directions = [attrs for tag, attrs in page.elements if tag == "bdi"]
     assert len(directions) == 1 + sum(len(hit.captions) for hit in hits[0])
     assert all(attrs == {"dir": "auto"} for attrs in directions)
@@ -352,13 +310,13 @@ def test_text_stands_in_an_element_of_its_own_direction(tmp_path, hits):
 
 def test_control_characters_do_not_reach_the_page(tmp_path, hits):
     found = [replace(hits[0][0], captions=("nul\0 bell\x07 \x9bhalf \ud83d",))]
-    page = Page(write_page(tmp_path / "page.html", "escape\x1b[31m", found))
+    page = read(write_page(tmp_path / "page.html", "escape\x1b[31m", found))
     assert page.texts == ["escape␛[31m", "nul␀ bell␇ \ufffdhalf \ufffd"]
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", page.source)
 
 
 def test_the_page_runs_nothing_and_fetches_nothing(tmp_path, hits):
-    page = Page(write_page(tmp_path / "page.html", "zebra", hits[0]))
+    page = read(write_page(tmp_path / "page.html", "zebra", hits[0]))
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "link", "iframe", "object", "embed", "form", "a", "svg", "base"}
     for _, attrs in page.elements:
@@ -380,14 +338,14 @@ def test_the_page_runs_nothing_and_fetches_nothing(tmp_path, hits):
     assert any(a.get("name") == "viewport" for _, a in page.elements)
 
 
-def embedded(page: Page) -> list[Image.Image]:
+def embedded(page: Markup) -> list[Image.Image]:
     sources = [attrs["src"] for tag, attrs in page.elements if tag == "img"]
     return [Image.open(io.BytesIO(base64.b64decode(s.partition(",")[2]))) for s in sources]
 
 
 def test_hits_are_shown_in_order_with_picture_score_and_captions(tmp_path, index):
     found = index.by_text("zebra", k=3)
-    page = Page(write_page(tmp_path / "page.html", "zebra", found))
+    page = read(write_page(tmp_path / "page.html", "zebra", found))
     assert page.texts == ["zebra", *(caption for hit in found for caption in hit.captions)]
     for hit in found:
         assert f"<b>{hit.rank}</b> <span>{hit.score:.3f}</span>" in page.source
@@ -400,7 +358,7 @@ def test_hits_are_shown_in_order_with_picture_score_and_captions(tmp_path, index
 def test_a_picture_that_asked_is_shown_in_whichever_form_it_is_given(tmp_path, index, form):
     path = index.pairs.images[5]
     found = index.by_image(path, k=3)
-    page = Page(write_page(tmp_path / "page.html", form(path), found))
+    page = read(write_page(tmp_path / "page.html", form(path), found))
     assert page.texts == [hit.caption for hit in found]
     pictures = embedded(page)
     assert len(pictures) == 4
@@ -413,7 +371,7 @@ def test_large_photos_are_embedded_small_and_without_their_remarks(tmp_path, hit
     exif[0x013B] = "a private name"
     photo = tmp_path / "photo.jpg"
     Image.fromarray(noise).save(photo, exif=exif, comment=b"a private remark")
-    page = Page(write_page(tmp_path / "page.html", "zebra", [replace(hits[0][0], image=photo)]))
+    page = read(write_page(tmp_path / "page.html", "zebra", [replace(hits[0][0], image=photo)]))
     (picture,) = embedded(page)
     assert picture.format == "JPEG" and picture.size == (SIDE, SIDE * 3 // 4)
     assert not picture.getexif() and "comment" not in picture.info
@@ -456,6 +414,6 @@ def test_real_photos_are_searched_and_shown(tmp_path, real_data):
     torch.testing.assert_close(
         index.image_emb[6:7], torch.nn.functional.normalize(again), atol=1e-4, rtol=0
     )
-    page = Page(write_page(tmp_path / "page.html", "a dog", index.by_text("a dog", k=4)))
+    page = read(write_page(tmp_path / "page.html", "a dog", index.by_text("a dog", k=4)))
     assert all(max(picture.size) == SIDE for picture in embedded(page))
     assert len(page.source) < 400_000

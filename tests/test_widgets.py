@@ -6,14 +6,13 @@ import io
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
 from types import ModuleType
 
 import ipywidgets
 import numpy as np
 import pytest
 import torch
-from hostile import CONTROL, HOSTILE
+from hostile import CONTROL, HOSTILE, Markup
 from PIL import Image
 
 from mmret_lib import app, negatives_view, widgets
@@ -53,56 +52,10 @@ SHARED = {
         "width",
     },
 }  # fmt: skip
-VOID = {"img", "meta", "input", "br"}
 
 
-class Drawn(HTMLParser):
-    """What a widget shows: its elements with their attributes' names, and its texts."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.structure: list[tuple[str, tuple[str, ...]]] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []  # of each bdi: other people's texts
-        self.said = ""  # all that can be read
-        self.inside: list[str] = []
-        self.feed(source)
-        self.close()
-        assert not self.inside, "every element is closed"
-
-    def handle_starttag(self, tag, attrs):
-        self.structure.append((tag, tuple(name for name, _ in attrs)))
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.inside.append(tag)
-        if tag == "bdi":
-            self.texts.append("")
-
-    def handle_endtag(self, tag):
-        assert self.inside.pop() == tag
-
-    def handle_data(self, data):
-        self.said += data
-        if self.inside and self.inside[-1] == "bdi":
-            self.texts[-1] += data
-
-    def handle_comment(self, data):
-        raise AssertionError(f"a comment: {data}")
-
-    def handle_pi(self, data):
-        raise AssertionError(f"a processing instruction: {data}")
-
-    def unknown_decl(self, data):
-        raise AssertionError(f"a declaration: {data}")
-
-    def of(self, tag: str, name: str = "") -> list[dict[str, str | None]]:
-        """The attributes of the elements of that kind, perhaps only those of a class."""
-        found = [attrs for kind, attrs in self.elements if kind == tag]
-        return [a for a in found if not name or name in (a.get("class") or "").split()]
-
-
-def drawn(widget) -> Drawn:
-    return Drawn(widget.results.value)
+def drawn(widget) -> Markup:
+    return Markup(widget.results.value)
 
 
 @pytest.fixture(scope="module")
