@@ -4,9 +4,9 @@ For every image all captions are ranked by cosine similarity, and for every capt
 A rank is how many wrong answers score above the right one, so counting does and nothing is
 sorted. Four things go wrong in the plain ten-line version, and each shapes this file:
 
-- **A positive compared with itself.** Its score computed row by row differs in the last bit from
+- **A positive compared with itself.** Its score computed row by row differs in the last bits from
   the same score inside a matrix product, whose own bits change with the product's shape; then
-  `score > positive` counts positives against themselves and R@1 falls by a third. Here own
+  `score > positive` counts positives against themselves and R@1 falls by a third or more. Here own
   entries are left out by index: they are NaN before the comparison, and NaN compares false.
 - **Ties.** Counting only what scores strictly higher gives a model that answers the same to
   everything R@1 = 100 %. Tied others count one half each: the rank expected of a coin toss.

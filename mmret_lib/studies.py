@@ -81,6 +81,7 @@ def barlow(standardise: bool = True, config: dict | None = None, **settings: Any
 
 FOUR = ("sum_triplet", "max_triplet", "simclr", "barlow_twins")
 LONG = {"epochs": 24}
+LONGER = {"epochs": 72}
 PLAIN_MAX = Trial("max_triplet", {"all_negatives_steps": 0})
 
 STUDIES: dict[str, Study] = {
@@ -113,6 +114,14 @@ STUDIES: dict[str, Study] = {
             "standardised": barlow(lambda_=0.0051),
             "both": barlow(lambda_=0.02),
             "simclr": Trial(),
+        },
+    ),
+    "barlow_long": Study(
+        "Is it a matter of patience? The plain loss, the mended one and SimCLR in 72 epochs.",
+        {
+            "plain": barlow(standardise=False, config=LONGER, lambda_=0.0051),
+            "both, lambda 0.02": barlow(config=LONGER),
+            "simclr": Trial(config=LONGER),
         },
     ),
     "barlow_search": Study(
