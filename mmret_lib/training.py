@@ -209,7 +209,7 @@ class Trainer:
         where = f"epoch {state.epoch + 1}, step {state.step + 1} of {len(self.loader)}"
         if config.augment != "none":
             images = AUGMENTATIONS[config.augment](
-                images, self.generator, self.processes.rank, self.processes.count
+                images, self.generator, self.processes.rank, self.processes.count, out=images
             )
         gather = self.processes.gather
         ids = {"image_ids": gather(batch.image_ids), "caption_ids": gather(batch.caption_ids)}

@@ -272,3 +272,16 @@ def test_a_crop_of_everything_changes_nothing_but_the_mirror(device):
     plain = torch.tensor([torch.equal(one, images[0]) for one in same])
     turned = torch.tensor([torch.equal(one, images[0].flip(2)) for one in same])
     assert (plain | turned).all() and plain.any() and turned.any()
+
+
+@pytest.mark.parametrize("augment", [shift_and_flip, crop_and_flip])
+def test_images_can_be_changed_in_place_and_piece_by_piece(device, augment):
+    """As training does, to save a second batch: the same images, in the tensor they came in."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (150, 3, 16, 16), generator=generator).to(torch.uint8)
+    images = images.to(device)
+    fresh = augment(images, torch.Generator().manual_seed(0))
+    assert not torch.equal(fresh, images)
+    place = images.data_ptr()
+    again = augment(images, torch.Generator().manual_seed(0), out=images)
+    assert again is images and images.data_ptr() == place and torch.equal(images, fresh)

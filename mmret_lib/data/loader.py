@@ -170,6 +170,7 @@ def shift_and_flip(
     rank: int = 0,
     world_size: int = 1,
     *,
+    out: Tensor | None = None,
     shift: float = 0.06,
 ) -> Tensor:
     """Mirror half of the images and move each by up to ``shift`` of its side (edges repeated).
@@ -179,6 +180,7 @@ def shift_and_flip(
         generator: a CPU generator, so that the same seed moves the same images on every device.
         rank, world_size: which part of the batch these are, of how many like it. All draw for the
             whole batch, so that it does not matter among how many processes it is divided.
+        out: where to put them; ``images`` itself saves the memory of a second batch.
         shift: the largest move, as a share of the side.
 
     Returns:
@@ -193,10 +195,13 @@ def shift_and_flip(
     columns = (torch.arange(width) + move[1]).clamp(0, width - 1)  # (B, S)
     columns = torch.where(mirror, columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
-    which = torch.arange(batch, device=images.device)
-    # Indexing with the channels in between moves them last: (B, S, S, 3).
-    moved = images[which[:, None, None], :, rows[:, :, None], columns[:, None, :]]
-    return moved.permute(0, 3, 1, 2)
+    out = torch.empty_like(images) if out is None else out
+    for span in _pieces(batch):
+        which = torch.arange(batch, device=images.device)[span, None, None]
+        # Indexing with the channels in between moves them last: (piece, S, S, 3).
+        moved = images[which, :, rows[span, :, None], columns[span, None, :]]
+        out[span] = moved.permute(0, 3, 1, 2)
+    return out
 
 
 def crop_and_flip(
@@ -205,6 +210,7 @@ def crop_and_flip(
     rank: int = 0,
     world_size: int = 1,
     *,
+    out: Tensor | None = None,
     smallest: float = 0.5,
     widest: float = 4 / 3,
 ) -> Tensor:
@@ -215,7 +221,7 @@ def crop_and_flip(
     Args:
         images: uint8 (B, 3, S, S) on any device.
         generator: a CPU generator, so that the same seed cuts the same parts on every device.
-        rank, world_size: as `shift_and_flip` takes them.
+        rank, world_size, out: as `shift_and_flip` takes them.
         smallest: least share of the area that is kept. Low values cut away what captions name.
         widest: the part's width over its height lies between 1 / widest and widest.
 
@@ -235,16 +241,23 @@ def crop_and_flip(
     top = (down * (side - height + 1)).int()
     left = (right * (side - width + 1)).int()
     boxes = torch.stack([top, left, height, width], dim=1).tolist()
-    parts = [
-        transforms.resized_crop(image, *box, size=[side, side], antialias=True)
-        for image, box in zip(images, boxes, strict=True)
-    ]
-    cropped = torch.stack(parts)
     flip = (mirror < 0.5).to(images.device)[:, None, None, None]
-    return torch.where(flip, transforms.horizontal_flip(cropped), cropped)
+    out = torch.empty_like(images) if out is None else out
+    for span in _pieces(batch):
+        parts = [
+            transforms.resized_crop(image, *box, size=[side, side], antialias=True)
+            for image, box in zip(images[span], boxes[span], strict=True)
+        ]
+        cropped = torch.stack(parts)
+        out[span] = torch.where(flip[span], transforms.horizontal_flip(cropped), cropped)
+    return out
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator, int, int], Tensor]] = {
+def _pieces(batch: int, most: int = 64) -> Iterator[slice]:
+    return (slice(first, first + most) for first in range(0, batch, most))
+
+
+AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
     "shift": shift_and_flip,
     "crop": crop_and_flip,
 }
