@@ -37,8 +37,9 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def shown(output: NotebookNode) -> str:
-    """An output's text, of every kind that is one."""
-    kinds = [part for part in output.get("data", {}).values() if isinstance(part, str)]
+    """An output's text, of every kind that is one; in a picture's base64 any letters may meet."""
+    kinds = [part for kind, part in output.get("data", {}).items() if kind != "image/png"]
+    kinds = [part for part in kinds if isinstance(part, str)]
     return "\n".join([output.get("text", ""), *kinds])
 
 
