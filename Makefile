@@ -85,8 +85,8 @@ endef
 COLAB_PYTHON ?= 3.13
 .venv-colab/.made: .venv/.made pyproject.toml tests/colab.txt
 	rm -rf .venv-colab
-	$(VENV)/uv venv --quiet --python $(COLAB_PYTHON) .venv-colab \
-	  || $(VENV)/uv venv --quiet --python $(VENV)/python .venv-colab
-	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python --override tests/colab.txt \
-	  --editable '.[test]'
+	$(VENV)/uv venv --quiet --seed --python $(COLAB_PYTHON) .venv-colab \
+	  || $(VENV)/uv venv --quiet --seed --python $(VENV)/python .venv-colab
+	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python \
+	  --override tests/colab.txt --editable '.[test]'
 	@touch $@

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import torch
 from ipywidgets import HTML, VBox
@@ -180,12 +181,17 @@ def voila() -> Any:
     """What serves the page.
 
     Raises:
-        DataError: it is not installed.
+        DataError: it is not installed, or shows other widgets than those that are.
     """
     try:
         from voila.app import Voila
     except ImportError:
         raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+    if ipywidgets.__version__.startswith("7."):
+        raise DataError(
+            f"the page needs ipywidgets 8, and {ipywidgets.__version__} is installed (Colab has "
+            'it): pip install "ipywidgets>=8", or use the explorer in a notebook'
+        )
     return Voila
 
 
@@ -203,7 +209,8 @@ def serve(
         browser: whether to open the page.
 
     Raises:
-        DataError: Voila is not installed, or the host or its ports are not to be had.
+        DataError: Voila or ipywidgets 8 is not installed, or the host or its ports are not to be
+            had.
         MissingFile, DataError: runs or data that cannot be read.
     """
     server = voila()

@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
@@ -89,11 +90,14 @@ def run(
         raise DataError(f"jobs is {jobs}; it must be at least 1")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    lock = out / ".lock"
     try:
-        with FileLock(out / ".lock", timeout=0):
+        with FileLock(lock, timeout=0):
             _run(chosen, out, jobs, studies, say)
     except Timeout:
         raise DataError(f"another process is measuring into {out}; let it end first") from None
+    with suppress(OSError):
+        lock.unlink()  # or it travels in the next wheel
 
 
 def _run(

@@ -4,7 +4,6 @@ Used by tests/test_browser.py and benchmarks/browser.py. Nothing here reads or w
 settings, listens to more than this machine, or outlives its `with`.
 """
 
-import atexit
 import json
 import os
 import secrets
@@ -13,11 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +52,6 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-@cache
-def bytecode() -> dict[str, str]:
-    """Where Python may not keep compiled modules it compiles torch for every process anew."""
-    if not sys.dont_write_bytecode:
-        return {}
-    folder = tempfile.mkdtemp(prefix="mmret-bytecode-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
-
-
 class Server:
     """A web server in a process of its own, on a free port of this machine."""
 
@@ -78,7 +65,6 @@ class Server:
             file.write_text(json.dumps(chosen))
         environment = {
             **os.environ,
-            **bytecode(),
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "JUPYTER_CONFIG_DIR": str(folder / "config"),
             "JUPYTER_DATA_DIR": str(folder / "data"),

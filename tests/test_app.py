@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import ipywidgets
 import pytest
 
 from mmret_lib import app
@@ -35,6 +36,7 @@ def launched(monkeypatch):
     started: list[tuple] = []
     monkeypatch.setenv(app.SETTING, "")
     monkeypatch.setenv("JUPYTER_PATH", "")
+    monkeypatch.setattr(ipywidgets, "__version__", "8.1")  # with Colab's 7, too: nothing is shown
     monkeypatch.setattr(
         app.voila(), "launch_instance", lambda argv, **options: started.append((argv, options))
     )
@@ -94,6 +96,15 @@ def test_without_voila_it_says_what_to_install(tmp_path, monkeypatch, served, ca
     with pytest.raises(SystemExit):
         main(["app"])
     assert capsys.readouterr().err == 'mmret: the page needs Voila: pip install "mmret[lab]"\n'
+
+
+def test_with_the_widgets_of_colab_it_says_what_to_do(tmp_path, monkeypatch, served, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ipywidgets, "__version__", "7.7.1")
+    with pytest.raises(SystemExit):
+        main(["app"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "needs ipywidgets 8, and 7.7.1" in said and not served
 
 
 def test_only_this_machine_is_served_unless_told(runs, launched, capsys):

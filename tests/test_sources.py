@@ -123,13 +123,9 @@ def test_coco_2017_is_what_comes_unasked(server, sets, tmp_path, capsys):
     assert len(load_pairs("coco", root=tmp_path / "coco", split="train2017")) == 1
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1 and "CC BY 4.0" in said[0] and "val2017, annotations2017" in said[0]
-    assert {path.name for path in (tmp_path / "coco").iterdir()} == {
-        "annotations",
-        "train2017",
-        "val2017",
-        ".mmret-data.json",
-        ".mmret-data.json.lock",
-    }
+    there = {path.name for path in (tmp_path / "coco").iterdir()}
+    there.discard(".mmret-data.json.lock")  # which some versions of filelock leave
+    assert there == {"annotations", "train2017", "val2017", ".mmret-data.json"}
     assert not (tmp_path / "coco" / "annotations" / "instances_val2017.json").exists()
 
 

@@ -416,20 +416,3 @@ def test_faiss_and_torch_run_threads_in_one_process():
     for order in (("torch", "faiss"), ("faiss", "torch")):
         # Threads add to the graph in an order of their own, so that it differs by a few.
         np.testing.assert_allclose(found(*order), alone, atol=25)
-
-
-def test_a_client_that_asks_twice_for_the_graph_gets_it_once(tmp_path):
-    """Over a million vectors the client asks again before the first answer."""
-    index = MilvusIndex(str(tmp_path / "vectors.db"), None, "things")
-    once = index.client.create_index
-
-    def twice(*arguments):
-        once(*arguments)
-        return once(*arguments)
-
-    index.client.create_index = twice
-    emb = mixture(50, seed=0)
-    index.create(emb, np.arange(50), np.arange(50))
-    assert index.count() == 50
-    assert index.search(emb[:3], 1).tolist() == [[0], [1], [2]]
-    index.close()
