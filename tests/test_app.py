@@ -22,6 +22,12 @@ def runs(tmp_path_factory) -> list[Path]:
     return quick_runs(folder, size=64, config=replace(QUICK, epochs=1, batch_size=32))
 
 
+@pytest.fixture(autouse=True)
+def widgets_8(monkeypatch):
+    """These tests hold with Colab's ipywidgets 7, too, since in them nothing is shown."""
+    monkeypatch.setattr(ipywidgets, "__version__", "8.1")
+
+
 @pytest.fixture
 def served(monkeypatch):
     """What `serve` would have been asked for."""
@@ -36,7 +42,6 @@ def launched(monkeypatch):
     started: list[tuple] = []
     monkeypatch.setenv(app.SETTING, "")
     monkeypatch.setenv("JUPYTER_PATH", "")
-    monkeypatch.setattr(ipywidgets, "__version__", "8.1")  # with Colab's 7, too: nothing is shown
     monkeypatch.setattr(
         app.voila(), "launch_instance", lambda argv, **options: started.append((argv, options))
     )

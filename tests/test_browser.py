@@ -19,9 +19,15 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from mmret_lib.app import QUICK, quick_runs
 from mmret_lib.errors import visible
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+    ),
+    pytest.mark.skipif(
+        ipywidgets.__version__.startswith("7."),
+        reason="JupyterLab 4 and Voila show the widgets of ipywidgets 8, and 7 is installed",
+    ),
+]
 KEPT = os.environ.get("MMRET_SCREENSHOTS")  # a folder: screenshots are kept there
 
 QUICKLY = 30_000  # milliseconds for an answer once a kernel runs, on a machine that is busy
@@ -44,8 +50,6 @@ def runs(folder) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def browser():
-    if ipywidgets.__version__.startswith("7."):
-        pytest.skip("JupyterLab 4 and Voila show the widgets of ipywidgets 8, and 7 is installed")
     with chromium() as browser:
         yield browser
 
