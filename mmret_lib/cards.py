@@ -43,7 +43,7 @@ STYLE = """<style>
 .mmret .hits > li.wrong, .mmret .lines > li.wrong { border: 1px dashed var(--wrong); }
 .mmret .hits > li.fits, .mmret .lines > li.fits { border: 3px double var(--right); padding: 6px; }
 .mmret .hits > li.own, .mmret .lines > li.own { border: 3px solid var(--right); padding: 6px; }
-.mmret .score { display: flex; align-items: baseline; gap: 0 6px; font-size: 13px;
+.mmret .score { display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 6px; font-size: 13px;
   white-space: nowrap; font-variant-numeric: tabular-nums; margin: 6px 0 3px; }
 .mmret .score b { font-size: 14px; }
 .mmret .score .mark { font-size: 14px; font-weight: 700; }
