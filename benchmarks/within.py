@@ -1,6 +1,6 @@
 """Do terms within a branch, image with image and caption with caption, help search between them?
 
-    python benchmarks/within.py     21 short trainings, about 15 minutes; goes on where it stopped
+    python benchmarks/within.py     21 short trainings, 5 to 15 minutes; goes on where it stopped
 
 SimCLR on 1,000 scenes of the built-in world with the mini backbones, 6 epochs in batches of 32,
 tested on 1,000 other scenes; three seeds. Every arm but the first two sees two views of each pair
