@@ -112,7 +112,7 @@ def measure(browser: Browser, rounds: int, out: Path) -> dict[str, list]:
         name: [] for name in ("listening", "app", "again", "lab", "one", "two", "in_lab")
     }
     for number in range(rounds + 1):
-        if number == 1:  # the first round compiled modules and filled the system's caches
+        if number == 1:  # the first round filled the system's caches
             figures = {name: [] for name in figures}
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)

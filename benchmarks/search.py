@@ -53,9 +53,9 @@ COLUMNS = {
 
 # Read in milvus_lite 3.2.2, search/executor_indexed.py.
 MILVUS_LITE = """
-Milvus Lite goes through the numbers of all its rows, in Python, at every call. That is why one
-query at a time it is slower than the exact search, and why batches help it so much; Milvus itself,
-as a service, is another program and was not measured.
+Milvus Lite goes through the numbers of all its rows, in Python, at every call: one query at a time
+pays for that alone, a batch shares it. Milvus itself, as a service, is another program and was not
+measured.
 """
 
 

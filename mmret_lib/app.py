@@ -181,7 +181,7 @@ def voila() -> Any:
     """What serves the page.
 
     Raises:
-        DataError: it is not installed, or shows other widgets than those that are.
+        DataError: it is not installed, or ipywidgets is older than 8, whose widgets it shows.
     """
     try:
         from voila.app import Voila

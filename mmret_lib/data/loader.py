@@ -24,6 +24,7 @@ from mmret_lib.data.store import Store
 
 PREFETCH = 1  # batches that wait, ready, while one trains and another is being made
 SPARE = PREFETCH + 2  # batches whose memory is kept for later ones
+PIECE = 64  # images that are augmented at a time
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,10 @@ def shift_and_flip(
     columns = torch.where(mirror, columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     out = torch.empty_like(images) if out is None else out
+    which = torch.arange(batch, device=images.device)
     for span in _pieces(batch):
-        which = torch.arange(batch, device=images.device)[span, None, None]
         # Indexing with the channels in between moves them last: (piece, S, S, 3).
-        moved = images[which, :, rows[span, :, None], columns[span, None, :]]
+        moved = images[which[span, None, None], :, rows[span, :, None], columns[span, None, :]]
         out[span] = moved.permute(0, 3, 1, 2)
     return out
 
@@ -253,8 +254,9 @@ def crop_and_flip(
     return out
 
 
-def _pieces(batch: int, most: int = 64) -> Iterator[slice]:
-    return (slice(first, first + most) for first in range(0, batch, most))
+def _pieces(batch: int) -> Iterator[slice]:
+    """Few images at a time: what is written in place is first computed beside it."""
+    return (slice(first, first + PIECE) for first in range(0, batch, PIECE))
 
 
 AUGMENTATIONS: dict[str, Callable[..., Tensor]] = {
