@@ -26,18 +26,18 @@ from loader import machine  # the scripts beside this one  # noqa: E402
 from playwright.sync_api import Browser, Page  # noqa: E402
 from test_browser import FIRST, run_all  # noqa: E402
 
-from mmret_lib.app import quick_runs  # noqa: E402
 from mmret_lib.data import load_pairs  # noqa: E402
+from mmret_lib.show.app import quick_runs  # noqa: E402
 
 QUERIES = 20
 BARS = {"open": 20.0, "enter": 300.0}  # seconds, milliseconds
 
 CELLS = (
     """
-from mmret_lib.checkpoint import load_run
+from mmret_lib.training import load_run
 from mmret_lib.data import load_pairs
 from mmret_lib.search import SearchIndex
-from mmret_lib.widgets import SearchExplorer
+from mmret_lib.show.explorer import SearchExplorer
 
 pairs = load_pairs("scenes", split="test", progress=False)
 index = SearchIndex.build(load_run({run!r})[0], pairs, progress=False)
@@ -183,9 +183,10 @@ def text(figures: dict[str, list], rounds: int, chromium_version: str, command: 
         "`mmret app`: the first visit, right after the server listens": figures["app"],
         "`mmret app`: a later visit": figures["again"],
         "JupyterLab: the notebook opened, Run All Cells": figures["lab"],
-        "(`mmret app`: from the command to listening, before anyone can open the page)":
-            figures["listening"],
-    }  # fmt: skip
+        "(`mmret app`: from the command to listening, before anyone can open the page)": figures[
+            "listening"
+        ],
+    }
     asked = {
         "the page, one loss": figures["one"],
         "the page, two losses side by side": figures["two"],

@@ -183,11 +183,15 @@ def all_of_coco(images: int) -> dict[str, float]:
     began = time.perf_counter()
     products()
     return {
-        "images": images, "captions": len(text_emb), "seconds": seconds, "mebibytes": memory,
+        "images": images,
+        "captions": len(text_emb),
+        "seconds": seconds,
+        "mebibytes": memory,
         "embeddings_mebibytes": (image_emb.nbytes + text_emb.nbytes) / 2**20,
-        "products_seconds": time.perf_counter() - began, "i2t_r1": report.i2t.recall[1],
+        "products_seconds": time.perf_counter() - began,
+        "i2t_r1": report.i2t.recall[1],
         "t2i_r1": report.t2i.recall[1],
-    }  # fmt: skip
+    }
 
 
 # ---------------------------------------------------------------------------- reporting
@@ -269,13 +273,16 @@ def main() -> None:
     command += f" --rounds {args.rounds}" if args.rounds != 7 else ""
     load, one, few = os.getloadavg()[0], pool(args.images), pool(1000)
     record = {
-        "command": command + (" --skip-coco" if args.skip_coco else ""), "machine": machine(),
-        "load": load, "images": args.images, "rounds": args.rounds,
+        "command": command + (" --skip-coco" if args.skip_coco else ""),
+        "machine": machine(),
+        "load": load,
+        "images": args.images,
+        "rounds": args.rounds,
         "seconds": in_turn(NAMES, one, args.rounds),
         "memory": {name: fresh(peak_memory, name, args.images) for name in NAMES},
         "oracle": against_the_oracle(*one),
         "small": in_turn({"mmret evaluate": ours, "torchmetrics": torchmetrics_hits}, few, 3),
-    }  # fmt: skip
+    }
     report, peer = evaluate(*few), torchmetrics_hits(*few)
     for mine, theirs in zip((report.i2t.recall[1], report.t2i.recall[1]), peer, strict=True):
         assert abs(mine - theirs) < 1e-3, "torchmetrics counts otherwise"

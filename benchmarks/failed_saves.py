@@ -22,9 +22,8 @@ import torch
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
-from mmret_lib.recipes import build_loss, build_model
-from mmret_lib.snapshots import Snapshots
-from mmret_lib.training import TrainConfig, Trainer
+from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model
+from mmret_lib.training.snapshots import Snapshots
 
 FIRST, LAST = 3, 10  # steps between which saving fails
 CONFIG = TrainConfig(epochs=3, batch_size=16, device="cpu", validate=False, snapshot_minutes=0)
@@ -56,9 +55,12 @@ def no_permission(disk: Path) -> Callable[[], object]:
 
 
 def train(
-    store, folder: Path | None, trouble: Callable | None = None, lose: bool = False,
+    store,
+    folder: Path | None,
+    trouble: Callable | None = None,
+    lose: bool = False,
     resume: bool = False,
-) -> tuple[dict, int, int]:  # fmt: skip
+) -> tuple[dict, int, int]:
     """The weights, how many saves failed, and of how many that was said."""
     model = build_model("simclr", store.pairs, image_weights=None, text_weights=None)
     one = Trainer(model, build_loss("simclr"), store, CONFIG, folder=folder, progress=False)

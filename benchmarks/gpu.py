@@ -117,9 +117,14 @@ def main() -> None:
         "" if cuda else NOT_MEASURED,
     ]
     record = {
-        "command": command, "machine": machine(), "device": name, "seconds": seconds,
-        "products": rate, "operations": operations, "fits": fits,
-    }  # fmt: skip
+        "command": command,
+        "machine": machine(),
+        "device": name,
+        "seconds": seconds,
+        "products": rate,
+        "operations": operations,
+        "fits": fits,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "gpu.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.out / "gpu.md").write_text("\n".join(lines), encoding="utf-8")

@@ -41,7 +41,7 @@ EPOCHS = 3
 
 
 def some_pairs(home: Path):
-    from mmret_lib.data.pairs import Pairs
+    from mmret_lib.data import Pairs
 
     images = sorted((home / "photos").iterdir())
     captions = [f"picture {index // 2}" for index in range(2 * len(images))]
@@ -49,8 +49,8 @@ def some_pairs(home: Path):
 
 
 def fetch(home: Path, target: Path, extra: str) -> None:
-    from mmret_lib.data.download import fetch
-    from mmret_lib.data.remote import Remote
+    from mmret_lib.files.download import fetch
+    from mmret_lib.files.remote import Remote
 
     url, size, sha256 = extra.split()
     print("begins", flush=True)
@@ -58,7 +58,7 @@ def fetch(home: Path, target: Path, extra: str) -> None:
 
 
 def unpack(home: Path, target: Path, extra: str) -> None:
-    from mmret_lib.data.unpack import unpack
+    from mmret_lib.files.unpack import unpack
 
     print("begins", flush=True)
     unpack(home / "archive.zip", target, progress=False)
@@ -96,8 +96,7 @@ def train(home: Path, target: Path, extra: str) -> None:
     import torch
 
     from mmret_lib.data import load_pairs
-    from mmret_lib.recipes import build_loss, build_model
-    from mmret_lib.training import TrainConfig, Trainer
+    from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model
 
     torch.set_num_threads(1)
     pairs = load_pairs("scenes", root=home / "world", split="train", size=48, progress=False)
@@ -278,9 +277,8 @@ def main() -> None:
     text = (
         "# Killed at random moments, and started again\n\n"
         f"`python benchmarks/kills.py --kills {args.kills} --seed {args.seed} "
-        f"--tasks {' '.join(args.tasks)}`\n\n"
-        + "\n".join(lines) + "\n"
-    )  # fmt: skip
+        f"--tasks {' '.join(args.tasks)}`\n\n" + "\n".join(lines) + "\n"
+    )
     print(text)
     if args.out:
         (args.out / f"kills-{'-'.join(args.tasks)}.md").write_text(text, encoding="utf-8")

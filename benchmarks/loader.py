@@ -35,13 +35,11 @@ from matplotlib.figure import Figure
 
 os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the peers' worker processes are forked
 
-from mmret_lib.data import load_pairs
+from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.data.loader import Loader
-from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders import TextEncoder
-from mmret_lib.recipes import build_loss, build_model, made_by
-from mmret_lib.training import TrainConfig, Trainer
+from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model, made_by
 
 SIDE, BATCH = 224, 256
 HERE = Path(__file__).parent
@@ -125,9 +123,12 @@ def datasets_jpeg(pairs: Pairs, encoder: TextEncoder, workers: int) -> Iterable:
 
     collate = Collate(encoder)
     return torch.utils.data.DataLoader(
-        data.with_transform(decoded), BATCH, sampler=many_epochs(data), num_workers=workers,
+        data.with_transform(decoded),
+        BATCH,
+        sampler=many_epochs(data),
+        num_workers=workers,
         collate_fn=lambda rows: collate([(row["image"], row["captions"]) for row in rows]),
-    )  # fmt: skip
+    )
 
 
 def datasets_pixels(pairs: Pairs, store: Store, encoder: TextEncoder, folder: Path) -> Iterable:
@@ -416,9 +417,12 @@ def main() -> None:
             command = command.replace("loader.py", "loader.py --sizes-only")
         else:
             record = {
-                "command": command, "machine": machine(), "photos": len(pairs),
-                "seconds": args.seconds, "repeats": args.repeats,
-            }  # fmt: skip
+                "command": command,
+                "machine": machine(),
+                "photos": len(pairs),
+                "seconds": args.seconds,
+                "repeats": args.repeats,
+            }
             table = compare(pairs, Path(folder), args.seconds, args.repeats)
             record["table"] = table.to_dict("list")
             record["waiting"] = waiting_share()

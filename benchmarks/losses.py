@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmret_lib.losses import BarlowTwins, MaxTriplet, SimCLR, SumTriplet
-from mmret_lib.negatives import unit_length
+from mmret_lib.losses.base import unit_length
 
 DIM = 128
 LARGE = 4096  # from here on memory is measured, beyond it only two rounds and few peers
@@ -206,13 +206,17 @@ def compare(batch: int, rounds: int, device: str, dtype: str) -> list[dict]:
         memory = fresh(extra_memory, name, batch, device, dtype) if batch >= LARGE else None
         rows.append(
             {
-                "loss": name, "batch": batch, "device": device, "dtype": dtype, "rounds": rounds,
+                "loss": name,
+                "batch": batch,
+                "device": device,
+                "dtype": dtype,
+                "rounds": rounds,
                 "milliseconds": round(1000 * statistics.median(seconds[name]), 2),
                 "fastest": round(1000 * min(seconds[name]), 2),
                 "slowest": round(1000 * max(seconds[name]), 2),
                 "extra_mebibytes": None if memory is None else round(memory, 1),
             }
-        )  # fmt: skip
+        )
         print(rows[-1], flush=True)
     return rows
 
@@ -334,8 +338,12 @@ def main() -> None:
     if device == "cuda":
         command += f" (on {torch.cuda.get_device_name()})"
     record = {
-        "command": command, "machine": machine(), "load": load, "dim": DIM, "table": rows,
-    }  # fmt: skip
+        "command": command,
+        "machine": machine(),
+        "load": load,
+        "dim": DIM,
+        "table": rows,
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "losses.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.out / "losses.md").write_text(text(record), encoding="utf-8")

@@ -30,10 +30,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmret_lib.collection import with_index
-from mmret_lib.milvus_index import MilvusIndex
-from mmret_lib.recipes import made_by
-from mmret_lib.vectors import Vectors
+from mmret_lib.search.collection import with_index
+from mmret_lib.search.milvus_index import MilvusIndex
+from mmret_lib.search.vectors import Vectors
+from mmret_lib.training import made_by
 
 DIM, CONCEPTS, SHARED = 128, 5000, 24
 QUERIES, BATCH, SECONDS, HITS = 1000, 250, 6.0, 10
@@ -137,12 +137,15 @@ def table(rows: dict[str, Any]) -> str:
     lines = [f"| backend | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for backend, row in frame.iterrows():
         cells = [
-            "" if row[name] is None or pd.isna(row[name])
-            else f"{row[name]:.3f}" if name in ("recall", "lowest")
-            else f"{row[name]:,.0f}" if row[name] >= 10
+            ""
+            if row[name] is None or pd.isna(row[name])
+            else f"{row[name]:.3f}"
+            if name in ("recall", "lowest")
+            else f"{row[name]:,.0f}"
+            if row[name] >= 10
             else f"{row[name]:.1f}"
             for name in COLUMNS
-        ]  # fmt: skip
+        ]
         lines.append(f"| {backend} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -34,8 +34,8 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.loader import Batch
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder, train_wordpiece
-from mmret_lib.recipes import build_loss, build_model
-from mmret_lib.training import Progress, TrainConfig, Trainer
+from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model
+from mmret_lib.training.trainer import Progress
 
 HERE = Path(__file__).parent
 WORDS = 30522  # rows of BERT's table of word pieces
@@ -56,9 +56,13 @@ def trainer(backbone: str, images: int, config: TrainConfig) -> Trainer:
     with tempfile.TemporaryDirectory() as folder:
         text = distilbert(Path(folder), pairs.captions) if size == 224 else "mini"
         model = build_model(
-            "simclr", pairs, image_backbone=backbone, image_weights=None,
-            text_backbone=str(text), text_weights=None,
-        )  # fmt: skip
+            "simclr",
+            pairs,
+            image_backbone=backbone,
+            image_weights=None,
+            text_backbone=str(text),
+            text_weights=None,
+        )
     return Trainer(
         model, build_loss("simclr"), pack(pairs, size, progress=False), config, progress=False
     )
@@ -101,10 +105,13 @@ def open_clip_model() -> nn.Module:
             128,
             CLIPVisionCfg(timm_model_name="resnet34", timm_pool="", timm_proj="linear"),
             CLIPTextCfg(
-                hf_model_name=folder, hf_tokenizer_name=folder, hf_model_pretrained=False,
-                hf_pooler_type="cls_last_hidden_state_pooler", hf_proj_type="linear",
+                hf_model_name=folder,
+                hf_tokenizer_name=folder,
+                hf_model_pretrained=False,
+                hf_pooler_type="cls_last_hidden_state_pooler",
+                hf_proj_type="linear",
             ),
-        )  # fmt: skip
+        )
 
 
 def peer(
@@ -183,8 +190,15 @@ def peak_memory(batch_size: int, chunk_size: int) -> float:
     one = trainer("mini", 4096, config)
     one.model.train()
     batch = next(one.loader.epoch(0))
-    one._train_step(Batch(batch.images[:2], {k: v[:2] for k, v in batch.tokens.items()},
-                          batch.image_ids[:2], batch.caption_ids[:2]), Progress())  # fmt: skip
+    one._train_step(
+        Batch(
+            batch.images[:2],
+            {k: v[:2] for k, v in batch.tokens.items()},
+            batch.image_ids[:2],
+            batch.caption_ids[:2],
+        ),
+        Progress(),
+    )
     Path("/proc/self/clear_refs").write_text("5")  # the imports have raised the peak: start anew
     before = resident("VmRSS")
     for _ in range(2):
@@ -237,8 +251,9 @@ def main() -> None:
                 "open_clip", batch, cpu, length=77
             ),
         },
-        args.rounds, cpu,
-    )  # fmt: skip
+        args.rounds,
+        cpu,
+    )
     share = shared_work(ours(one))
     del one
     middle = {name: statistics.median(times) for name, times in seconds.items()}
@@ -250,8 +265,9 @@ def main() -> None:
             "whole": ours(trainer("resnet34", 4 * args.batch, twice)),
             "in two pieces": ours(trainer("resnet34", 4 * args.batch, cached)),
         },
-        args.rounds, cpu,
-    )  # fmt: skip
+        args.rounds,
+        cpu,
+    )
     cost = statistics.median(caching["in two pieces"]) / statistics.median(caching["whole"]) - 1
     memory = [
         {"batch": size, "chunk_size": chunk, "mebibytes": round(fresh(peak_memory, size, chunk))}
@@ -290,11 +306,15 @@ def main() -> None:
         "",
         "| B | in pieces of | MiB |",
         "|---|---|---|",
-        *(f"| {r['batch']:,} | {r['chunk_size'] or 'the whole'} | {r['mebibytes']:,} |"
-          for r in memory),
+        *(
+            f"| {r['batch']:,} | {r['chunk_size'] or 'the whole'} | {r['mebibytes']:,} |"
+            for r in memory
+        ),
         "",
         f"- in pieces, the largest batch's over the smallest's (bar: flat): "
-        f"{cached_memory[-1] / max(1, cached_memory[0]):.2f}" if cached_memory else "",
+        f"{cached_memory[-1] / max(1, cached_memory[0]):.2f}"
+        if cached_memory
+        else "",
         "",
         "In eval mode the gradient is the whole batch's (to 1e-7 in float64; tests/"
         "test_grad_cache.py). In train mode each piece has BatchNorm statistics of its own. "
@@ -305,12 +325,17 @@ def main() -> None:
         "|---|---|",
         *(f"| {size} | {value:.1%} |" for size, value in difference.items()),
         "",
-    ]  # fmt: skip
+    ]
     record = {
-        "command": command, "machine": machine(), "load": load, "seconds": seconds,
-        "share_of_products": share, "caching": caching, "memory": memory,
+        "command": command,
+        "machine": machine(),
+        "load": load,
+        "seconds": seconds,
+        "share_of_products": share,
+        "caching": caching,
+        "memory": memory,
         "train_mode_difference": difference,
-    }  # fmt: skip
+    }
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "step.json").write_text(json.dumps(record, indent=1) + "\n")
     (args.out / "step.md").write_text("\n".join(lines), encoding="utf-8")

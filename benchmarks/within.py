@@ -19,14 +19,13 @@ import pandas as pd
 import torch
 
 from mmret_lib.data import load_pairs
-from mmret_lib.data.loader import crop_and_flip
+from mmret_lib.data.augment import crop_and_flip
 from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.losses import SimCLR
+from mmret_lib.losses.within import WithinBranches
 from mmret_lib.metrics import evaluate
-from mmret_lib.recipes import build_model, made_by
-from mmret_lib.training import TrainConfig, Trainer, validate
-from mmret_lib.within import WithinBranches
+from mmret_lib.training import TrainConfig, Trainer, build_model, made_by, validate
 
 RESULTS = Path(__file__).parent / "results" / "within.csv"
 SEEDS = (0, 1, 2)

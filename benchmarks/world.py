@@ -14,12 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from mmret_lib.ceiling import best_possible
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
-from mmret_lib.recipes import build_loss, build_model, made_by
-from mmret_lib.results import DISPLAY
-from mmret_lib.training import TrainConfig, Trainer, validate
+from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.show.tables import DISPLAY
+from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model, made_by, validate
 
 # name -> loss, settings of the loss, settings of the model
 TRIALS: dict[str, tuple[str, dict, dict]] = {

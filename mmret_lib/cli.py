@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
-from mmret_lib.errors import DataError, MissingFile, visible
-from mmret_lib.train_config import TrainConfig
+from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.training.config import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
 DEFAULT = TrainConfig()
@@ -42,7 +42,7 @@ def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config 
         size: training scenes; by default the whole world of 8,000.
         config: the training of every loss.
     """
-    from mmret_lib.demo import run_demo
+    from mmret_lib.studies.demo import run_demo
 
     run_demo(out, config, size=size)
 
@@ -140,12 +140,12 @@ def train(
         resume: go on with the training in the run folder, or begin where there is none.
         config: how to train.
     """
-    from mmret_lib.checkpoint import HOLDS, save_run
     from mmret_lib.data.store import Store, pack
-    from mmret_lib.processes import Processes
-    from mmret_lib.recipes import build_loss, build_model, made_by
-    from mmret_lib.training import Trainer, validate
-    from mmret_lib.weights import refuse_strangers
+    from mmret_lib.encoders.weights import refuse_strangers
+    from mmret_lib.training.distributed import Processes
+    from mmret_lib.training.recipes import build_loss, build_model, made_by
+    from mmret_lib.training.run import HOLDS, save_run
+    from mmret_lib.training.trainer import Trainer, validate
 
     # A device that is not there should show before minutes of preparation.
     processes = Processes.join(config.device)
@@ -161,10 +161,15 @@ def train(
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
     pairs = _load(data, root, split)
     model = build_model(
-        loss, pairs, image_backbone=image_backbone, image_weights=_none(image_weights),
-        text_backbone=text_backbone, text_weights=_none(text_weights), pooling=pooling,
+        loss,
+        pairs,
+        image_backbone=image_backbone,
+        image_weights=_none(image_weights),
+        text_backbone=text_backbone,
+        text_weights=_none(text_weights),
+        pooling=pooling,
         seed=config.seed,
-    )  # fmt: skip
+    )
 
     def packed(pairs: Any) -> Store:
         return pack(pairs, model.image.image_size, max_unreadable=max_unreadable)
@@ -186,12 +191,20 @@ def train(
     if not processes.first:
         return
     save_run(
-        out, model, history, trainer.config, loss=loss, loss_settings={"repr": repr(loss_module)},
+        out,
+        model,
+        history,
+        trainer.config,
+        loss=loss,
+        loss_settings={"repr": repr(loss_module)},
         data={
-            "name": data, "root": str(root.resolve()) if root else "", "split": split,
+            "name": data,
+            "root": str(root.resolve()) if root else "",
+            "split": split,
         },
-        figures=figures, made_by=made_by(),
-    )  # fmt: skip
+        figures=figures,
+        made_by=made_by(),
+    )
     print(f"wrote {out}\nMeasure it: mmret evaluate {out}")
 
 
@@ -223,17 +236,17 @@ def evaluate(
         table: write a CSV file with every query, its rank and the best wrong answer.
         json_file: also write the figures here.
     """
-    from mmret_lib.ceiling import best_possible
-    from mmret_lib.checkpoint import load_run
     from mmret_lib.data.judgements import read_judgements, scene_truth
     from mmret_lib.data.store import pack
     from mmret_lib.data.store_files import write_whole
-    from mmret_lib.devices import pick_device
-    from mmret_lib.intervals import compare, compare_text, interval_text
-    from mmret_lib.judged import evaluate_judged
-    from mmret_lib.metrics import evaluate as rank
-    from mmret_lib.queries import query_table
-    from mmret_lib.weights import write_json
+    from mmret_lib.encoders.weights import write_json
+    from mmret_lib.metrics.ceiling import best_possible
+    from mmret_lib.metrics.failures import query_table
+    from mmret_lib.metrics.intervals import compare, compare_text, interval_text
+    from mmret_lib.metrics.judged import evaluate_judged
+    from mmret_lib.metrics.report import evaluate as rank
+    from mmret_lib.training.devices import pick_device
+    from mmret_lib.training.run import load_run
 
     model, pairs, title = _open_run(run, data, root, split, caption_ids=judgements is not None)
     model.to(pick_device())
@@ -260,9 +273,11 @@ def evaluate(
         other_model.to(pick_device())
         store = pack(pairs, other_model.image.image_size)
         other = rank(
-            other_model.encode_images(store), other_model.encode_texts(pairs.captions),
-            pairs.owner, protocol=protocol,
-        )  # fmt: skip
+            other_model.encode_images(store),
+            other_model.encode_texts(pairs.captions),
+            pairs.owner,
+            protocol=protocol,
+        )
         difference = compare(report, other)
         print(f"against {against}:\n{compare_text(difference, run.name, against.name)}")
         figures["against"] = (
@@ -315,8 +330,8 @@ def search(
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
     """
-    from mmret_lib.page import write_page
-    from mmret_lib.search import SearchIndex
+    from mmret_lib.search.index import SearchIndex
+    from mmret_lib.show.html import write_page
 
     if not query.strip():
         raise DataError('the query is empty; say what to look for, such as "a red bus"')
@@ -381,7 +396,7 @@ def make_index(
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         add: take the data set into the index that is there.
     """
-    from mmret_lib.search import SearchIndex
+    from mmret_lib.search.index import SearchIndex
 
     if add and (backend or milvus):
         raise DataError("--add goes on with the index's own backend; leave out the others")
@@ -423,8 +438,8 @@ def explore(
         port: of the page; the next free one where it is in use.
         browser: open it.
     """
-    from mmret_lib.app import find_runs, quick_runs, serve, voila
-    from mmret_lib.checkpoint import load_run
+    from mmret_lib.show.app import find_runs, quick_runs, serve, voila
+    from mmret_lib.training.run import load_run
 
     voila()  # where it is missing, say so before anything is trained
     found = list(runs) or find_runs()
@@ -441,9 +456,7 @@ def explore(
     if not runs:
         chosen = {run: own for run, own in chosen.items() if own["name"] == trained["name"]}
     name, root, split = _where(trained, data, root, split)
-    serve(
-        list(chosen), data=name, root=root, split=split, host=host, port=port, browser=browser
-    )  # fmt: skip
+    serve(list(chosen), data=name, root=root, split=split, host=host, port=port, browser=browser)
 
 
 @app.command
@@ -455,10 +468,10 @@ def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str 
         out: folder for the weights and the recipe.
         device: auto takes the GPU if there is one.
     """
-    from mmret_lib.devices import pick_device
-    from mmret_lib.pretrain import distil_text, pretrain_image
-    from mmret_lib.recipes import made_by
-    from mmret_lib.weights import write_json
+    from mmret_lib.encoders.pretrain import distil_text, pretrain_image
+    from mmret_lib.encoders.weights import write_json
+    from mmret_lib.training.devices import pick_device
+    from mmret_lib.training.recipes import made_by
 
     make = pretrain_image if part == "image" else distil_text
     figures = make(out, device=str(pick_device(device)))
@@ -480,7 +493,7 @@ def experiments(
         out: folder for the tables; its README.md explains them.
         jobs: trainings at a time; as many as the machine has cores is fastest.
     """
-    from mmret_lib.experiments import run
+    from mmret_lib.studies.measure import run
 
     run(studies, out, jobs=jobs)
 
@@ -517,7 +530,7 @@ def _open_run(
     caption_ids: bool = False,
 ) -> tuple[Any, Any, str]:
     """The run's model, and the pairs to use it on: the run's own test split unless told."""
-    from mmret_lib.checkpoint import load_run
+    from mmret_lib.training.run import load_run
 
     model, record = load_run(run)
     name, root, split = _where(record.data, data, root, split)
@@ -529,8 +542,8 @@ def _open_run(
 
 def _open_index(run: Path, folder: Path) -> Any:
     """The index in a folder, asked with the run's model."""
-    from mmret_lib.checkpoint import load_run
-    from mmret_lib.search import SearchIndex
+    from mmret_lib.search.index import SearchIndex
+    from mmret_lib.training.run import load_run
 
     return SearchIndex.open(folder, load_run(run)[0], token=os.environ.get("MILVUS_TOKEN"))
 

@@ -77,9 +77,14 @@ class Server:
         command = [str(part).replace("{port}", str(self.port)) for part in arguments]
         with self.log.open("wb") as log_file:
             self.process = subprocess.Popen(
-                [sys.executable, *command], cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                stdout=log_file, stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, *command],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "Server":
@@ -134,11 +139,16 @@ def lab(folder: Path) -> Server:
     root = folder / "root"
     root.mkdir(exist_ok=True)
     options = [
-        "--ServerApp.ip=127.0.0.1", "--ServerApp.port={port}", "--ServerApp.port_retries=0",
-        "--ServerApp.open_browser=False", f"--ServerApp.root_dir={root}", "--allow-root",
-        f"--IdentityProvider.token={TOKEN}", "--LabApp.extension_manager=readonly",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port={port}",
+        "--ServerApp.port_retries=0",
+        "--ServerApp.open_browser=False",
+        f"--ServerApp.root_dir={root}",
+        "--allow-root",
+        f"--IdentityProvider.token={TOKEN}",
+        "--LabApp.extension_manager=readonly",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]  # fmt: skip
+    ]
     return Server(["-m", "jupyterlab", *options], folder, "lab.log")
 
 

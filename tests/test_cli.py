@@ -29,13 +29,20 @@ def mmret(home, *arguments, ok=True):
     """Run the command in a process of its own; its output must never hold a traceback."""
     environment = {
         **os.environ,
-        "PYTHONPATH": str(ROOT), "MMRET_CACHE": str(home / "cache"), "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1", "COLUMNS": "100",
-    }  # fmt: skip
+        "PYTHONPATH": str(ROOT),
+        "MMRET_CACHE": str(home / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
+        "COLUMNS": "100",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "mmret_lib.cli", *map(str, arguments)],
-        cwd=home, env=environment, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
     output = done.stdout + done.stderr
     assert "Traceback" not in output, output
     assert (done.returncode == 0) == ok, output
@@ -90,14 +97,32 @@ def test_demo_makes_the_table_the_figures_and_the_runs(home):
 
 def test_a_killed_training_goes_on(home, photos):
     """Killed after its first snapshot; the same command with --resume ends with a whole run."""
-    arguments = ["train", "--data", "flickr8k", "--root", photos, "--out", "killed",
-                 "--epochs", "3", "--batch-size", "8", "--snapshot-minutes", "0"]  # fmt: skip
+    arguments = [
+        "train",
+        "--data",
+        "flickr8k",
+        "--root",
+        photos,
+        "--out",
+        "killed",
+        "--epochs",
+        "3",
+        "--batch-size",
+        "8",
+        "--snapshot-minutes",
+        "0",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "mmret_lib.cli", *map(str, arguments)], cwd=home,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MMRET_CACHE": str(home / "cache"),
-             "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", "mmret_lib.cli", *map(str, arguments)],
+        cwd=home,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "MMRET_CACHE": str(home / "cache"),
+            "OMP_NUM_THREADS": "1",
+        },
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     snapshots = home / "killed" / "snapshots"
     deadline = time.monotonic() + 300
     while not list(snapshots.glob("step-*[0-9]")) and time.monotonic() < deadline:
@@ -119,17 +144,30 @@ def test_evaluate_prints_the_pool_and_writes_json(home, run):
     assert "16 images, 80 captions, 5 per image" in out
     figures = json.loads((home / "figures.json").read_text())
     assert set(figures) == {
-        *(f"{d}_{m}" for d in ("i2t", "t2i")
-          for m in ("r1", "r5", "r10", "mean_rank", "median_rank")),
-        "images", "captions",
-    }  # fmt: skip
+        *(
+            f"{d}_{m}"
+            for d in ("i2t", "t2i")
+            for m in ("r1", "r5", "r10", "mean_rank", "median_rank")
+        ),
+        "images",
+        "captions",
+    }
 
 
 def test_evaluate_compares_and_lists_the_queries(home, run):
     out = mmret(
-        home, "evaluate", run, "--split", "dev+test", "--against", run, "--table", "queries.csv",
-        "--json", "compared.json",
-    )  # fmt: skip
+        home,
+        "evaluate",
+        run,
+        "--split",
+        "dev+test",
+        "--against",
+        run,
+        "--table",
+        "queries.csv",
+        "--json",
+        "compared.json",
+    )
     assert "95 % intervals" in out and "could be chance" in out
     table = pd.read_csv(home / "queries.csv")
     assert len(table) == 16 + 80
@@ -148,8 +186,15 @@ def test_evaluate_reads_judgements_of_coco(home, run, tmp_path):
         name = f"COCO_val2014_{index:012d}.jpg"
         Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(tmp_path / "val2014" / name)
         sentences = [{"raw": f"picture {index}", "sentid": 10 * index + j} for j in range(2)]
-        records.append({"filename": name, "filepath": "val2014", "cocoid": index, "split": "test",
-                        "sentences": sentences})  # fmt: skip
+        records.append(
+            {
+                "filename": name,
+                "filepath": "val2014",
+                "cocoid": index,
+                "split": "test",
+                "sentences": sentences,
+            }
+        )
     (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records}))
     rated = "COCO_val2014:sentid:10,COCO_val2014_000000000000.jpg,4.2,c2i_intrasim"
     cxc = tmp_path / "sits_test.csv"
@@ -188,8 +233,15 @@ def test_data_of_coco_takes_the_parts_that_lie_there(home, tmp_path):
         name = f"{index}.jpg"
         Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(tmp_path / "val2014" / name)
         sentences = [{"raw": f"picture {index}"}] * 5
-        records.append({"filename": name, "filepath": "val2014", "cocoid": index, "split": split,
-                        "sentences": sentences})  # fmt: skip
+        records.append(
+            {
+                "filename": name,
+                "filepath": "val2014",
+                "cocoid": index,
+                "split": split,
+                "sentences": sentences,
+            }
+        )
     (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records}))
     out = mmret(home, "data", "coco", "--root", tmp_path, "--parts")
     assert "coco train+restval: 2 images, 10 captions" in out

@@ -42,9 +42,9 @@ NOT_ON_COLAB = {"tyro"}
 # What an extra brings, and the one module that may import it, inside a function: the rest of the
 # library does without.
 OPTIONAL = {
-    "mmret_lib/vector_index.py": {"faiss"},
-    "mmret_lib/milvus_index.py": {"pymilvus", "milvus_lite"},
-    "mmret_lib/app.py": {"voila"},
+    "mmret_lib/search/faiss_index.py": {"faiss"},
+    "mmret_lib/search/milvus_index.py": {"pymilvus", "milvus_lite"},
+    "mmret_lib/show/app.py": {"voila"},
 }
 
 
@@ -181,7 +181,7 @@ class Elsewhere:
 
 
 WHERE_THINGS_ARE = (
-    "import mmret_lib; from mmret_lib.shipped import shipped;"
+    "import mmret_lib; from mmret_lib.files.places import shipped;"
     "print(mmret_lib.__file__); print(shipped('sprites/zebra.png'))"
 )
 

@@ -35,9 +35,11 @@ def trainer(world, name: str, changes: dict, folder: Path | None = None) -> Trai
     """In float64, so that what differs is not rounding; without dropout, which each draws anew."""
     torch.manual_seed(0)
     model = DualEncoder.from_names(
-        image_weights=None, text_weights=None, captions=world.pairs.captions,
+        image_weights=None,
+        text_weights=None,
+        captions=world.pairs.captions,
         standardise=name == "barlow_twins",
-    ).double()  # fmt: skip
+    ).double()
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.task import Case
+from mmret_lib.checks.engine.task import Case
 from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
-from mmret_lib.negatives import PairLoss, similarities
+from mmret_lib.losses.base import PairLoss, similarities
 
 
 def pairs(batch: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmret_lib.negatives import unit_length
+from mmret_lib.losses.base import unit_length
 
 
 def cosines(

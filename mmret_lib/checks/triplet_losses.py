@@ -15,14 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.probe import check
-from mmret_lib.checks.task import Task
-from mmret_lib.checks.triplet_batches import (
-    cosine_cases,
-    duplicate_cases,
-    loss_cases,
-    weight_cases,
-)
+from mmret_lib.checks.engine.probe import check
+from mmret_lib.checks.engine.task import Task
+from mmret_lib.checks.triplet_batches import cosine_cases, duplicate_cases, loss_cases, weight_cases
 from mmret_lib.checks.triplet_formulas import cosines, triplet
 from mmret_lib.checks.triplet_slips import (
     COSINE_GRADIENTS,

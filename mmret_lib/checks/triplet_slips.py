@@ -5,7 +5,7 @@ The likelier slip stands first, for the first that explains the numbers is the o
 
 from __future__ import annotations
 
-from mmret_lib.checks.task import Slip
+from mmret_lib.checks.engine.task import Slip
 
 
 def slips(**by_option: dict[str, str]) -> list[Slip]:

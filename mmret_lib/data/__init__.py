@@ -7,13 +7,13 @@ from typing import Any
 
 from mmret_lib.data import coco, flickr
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.errors import DataError
+from mmret_lib.files.errors import DataError
 
 __all__ = ["DATASETS", "Pairs", "load_pairs"]
 
 
 def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
-    from mmret_lib.data.scenes import load_scenes  # it draws: only for those who want it
+    from mmret_lib.data.world.scenes import load_scenes  # it draws: only for those who want it
 
     return load_scenes(root, **options)
 

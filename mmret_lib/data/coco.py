@@ -17,8 +17,8 @@ from typing import Any, TypeGuard
 
 from pycocotools.coco import COCO
 
-from mmret_lib.data.pairs import Pairs, Photo, assemble, clean_caption, short
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.data.pairs import Pairs, Photo, assemble, clean_caption
+from mmret_lib.files.errors import DataError, MissingFile, short
 
 LAYOUT = "annotations/captions_<split>.json and the images in <split>/, as in the official archives"
 KARPATHY, KARPATHY_SPLITS = "dataset_coco.json", {"train", "restval", "val", "test"}

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmret_lib.data.coco import chosen_splits, existing_folder, read_karpathy
-from mmret_lib.data.pairs import NAMED, Pairs, Photo, assemble, clean_caption, short
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.data.pairs import NAMED, Pairs, Photo, assemble, clean_caption
+from mmret_lib.files.errors import DataError, MissingFile, short
 
 LAYOUT_8K = (
     "Images/ (or Flicker8k_Dataset/), captions.txt (or Flickr8k.token.txt) and the official lists "

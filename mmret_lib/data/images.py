@@ -5,6 +5,7 @@ cut off half-way, or a few bytes that unfold into gigabytes. `read_image` makes 
 RGB or says what is wrong. (`mmret_lib.data.store` does so for a whole data set, once.)
 """
 
+import os
 import stat
 import threading
 import warnings
@@ -14,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.files.errors import DataError, MissingFile
 
 MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the header, undecoded
 
@@ -192,3 +193,41 @@ def _quiet_pillow() -> Iterator[None]:
             _quiet_depth -= 1
             if _quiet_depth == 0 and _quiet_filters is not None:
                 _quiet_filters.__exit__(None, None, None)
+
+
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+def open_picture(picture: Picture) -> Image.Image:
+    """A picture, however it is given, upright in 8-bit RGB.
+
+    Args:
+        picture: a file, a PIL image, or a uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W).
+
+    Raises:
+        MissingFile, DataError: as `read_image`; DataError for another array.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] not in (3, 4):
+            picture = picture.transpose(1, 2, 0)  # (H, W, 3), as a store gives it
+        channels = picture.shape[2:] in ((), (3,), (4,))
+        if picture.dtype != np.uint8 or picture.ndim < 2 or not channels or not picture.size:
+            raise DataError(
+                f"a picture given as an array must be uint8 (H, W), (H, W, 3), (H, W, 4) or "
+                f"(3, H, W), not {picture.dtype} {picture.shape}"
+            )
+        picture = Image.fromarray(np.ascontiguousarray(picture))
+    if isinstance(picture, Image.Image):
+        return to_rgb(ImageOps.exif_transpose(picture))
+    return read_image(Path(picture))
+
+
+def picture_pixels(picture: Picture, size: int) -> np.ndarray:
+    """uint8 (3, size, size), as the pictures of a collection are read.
+
+    Raises:
+        MissingFile, DataError: as `open_picture`.
+    """
+    if isinstance(picture, Image.Image | np.ndarray):
+        return to_pixels(open_picture(picture), size)
+    return read_pixels(Path(picture), size)

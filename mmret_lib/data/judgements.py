@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 
 from mmret_lib.data.coco import read_json
-from mmret_lib.data.pairs import Pairs, short
-from mmret_lib.data.scenes import caption_log_likelihood
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.world.scenes import caption_log_likelihood
+from mmret_lib.files.errors import DataError, MissingFile, short
 
 CXC_COLUMNS = ["caption", "image", "agg_score", "sampling_method"]
 CXC_RIGHT = 3.0  # the rating from which on the paper's section 3 counts a pair as right

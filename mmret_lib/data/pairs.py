@@ -8,7 +8,6 @@ expects, so that the captions of image i are one slice. Readers describe what th
 
 import os
 import re
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.files.errors import DataError, MissingFile, short
 
 NAMED = 5  # how many records an error lists before it only counts
 
@@ -296,11 +295,6 @@ def clean_caption(caption: Any, where: str) -> str:
             f"{where}: the caption {short(caption)} is not valid Unicode; save the file as UTF-8"
         ) from None
     return text
-
-
-def short(value: Any) -> str:
-    """A value for a message: its repr, cut to a line, escapes and all."""
-    return reprlib.repr(value)
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmret_lib.data.disk import alone, disk_errors, ensure_room, read_note, write_note
-from mmret_lib.data.download import fetch
 from mmret_lib.data.flickr import LAYOUT_30K, read_flickr30k
-from mmret_lib.data.remote import Remote
-from mmret_lib.data.unpack import unpack
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.files.download import fetch
+from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.remote import Remote
+from mmret_lib.files.unpack import unpack
+from mmret_lib.files.whole import alone, disk_errors, ensure_room, read_note, write_note
 
 NOTE = ".mmret-data.json"  # in the root: which parts have been unpacked, and how many files each
 

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.disk import ROOM_TO_SPARE, alone
+from mmret_lib.data.packing import read_spans, spans_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_captions import (
     Tokenizes,
@@ -42,7 +42,7 @@ from mmret_lib.data.store_captions import (
     readable,
     unreadable_line,
     usual_folder,
-)  # fmt: skip
+)
 from mmret_lib.data.store_files import (
     OURS,
     VERSION,
@@ -53,9 +53,9 @@ from mmret_lib.data.store_files import (
     read_manifest,
     write_manifest,
     write_whole,
-)  # fmt: skip
-from mmret_lib.data.store_images import read_spans, spans_of
-from mmret_lib.errors import DataError, MissingFile
+)
+from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.whole import ROOM_TO_SPARE, alone
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -236,9 +236,13 @@ def _make(
     same = images["key"] == keys["images"]
     if not same or damage_of(folder, images):
         written = read_spans(
-            folder / f"images-{keys['images']}.npy", pairs.images, size,
-            known=spans_of(images) if same else {}, workers=workers, progress=progress,
-        )  # fmt: skip
+            folder / f"images-{keys['images']}.npy",
+            pairs.images,
+            size,
+            known=spans_of(images) if same else {},
+            workers=workers,
+            progress=progress,
+        )
         images = {"key": keys["images"], **written}
     captions, owners, words = old["captions"], old.get("owners", {}), old["words"]
     if images["unreadable"] != old["images"].get("unreadable"):
@@ -252,9 +256,14 @@ def _make(
         write_whole(path, lambda file: np.save(file, numbers))
         owners = entry_of(path)
     manifest = {
-        "format": "mmret store", "version": VERSION, "size": size,
-        "images": images, "captions": captions, "owners": owners, "words": words,
-    }  # fmt: skip
+        "format": "mmret store",
+        "version": VERSION,
+        "size": size,
+        "images": images,
+        "captions": captions,
+        "owners": owners,
+        "words": words,
+    }
     write_manifest(folder, manifest)
     named = {entry["name"] for entry in (images, captions, owners, *words.values())}
     for name in os.listdir(folder):

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_files import VERSION, broken
-from mmret_lib.errors import DataError
-from mmret_lib.paths import cache_folder
+from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import cache_folder
 
 NAMED = 10  # unreadable images that a summary lists before it only counts
 

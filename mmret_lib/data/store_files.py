@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from mmret_lib.data.store_images import SPAN
-from mmret_lib.errors import DataError, MissingFile
+from mmret_lib.data.packing import SPAN
+from mmret_lib.files.errors import DataError, MissingFile
 
 VERSION = 2  # raise it with any change to what a store's bytes mean
 BLOCK = 2**24  # bytes that share a checksum, in the files that are not images

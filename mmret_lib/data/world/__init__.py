@@ -1,0 +1,1 @@
+"""The built-in world: drawn scenes with captions, whose best possible recall is known."""

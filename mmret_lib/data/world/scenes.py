@@ -1,0 +1,308 @@
+"""The built-in world: drawn scenes with five captions each, kept as a real COCO caption folder.
+
+It needs no network and no licence, its difficulty is a knob, and because we know how its captions
+come about, the best recall that any system can reach on it is computable: see
+`caption_log_likelihood`.
+The world is written once into a cache folder as PNG files and COCO json, and read back by the
+same reader as COCO itself: the built-in path and the COCO path are one path.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from mmret_lib.data.coco import read_coco
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.world import captions as scene_captions
+from mmret_lib.data.world import pictures as scene_pictures
+from mmret_lib.data.world.captions import KINDS, PLACES, Claim, Mention, Objects, Scene
+from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import cache_folder
+
+T = TypeVar("T")
+
+VERSION = 1  # raise it with any change to what a seed draws or says: the cache is named by it
+CAPTIONS_PER_SCENE = 5
+SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000}
+
+# The slides' queries and what they claim; the first scenes of every split show them.
+SLIDE_QUERIES: dict[str, Claim] = {
+    "Baby elephant plays in the water": Claim((Mention("elephant", 1, "small"),), "water"),
+    "Big hamster plays on the grass": Claim((Mention("hamster", 1, "big"),), "grass"),
+    "Grazing zebra": Claim((Mention("zebra", 1, None),), None),
+    "Red bus on the street": Claim((Mention("bus", 1, None),), "street"),
+    "A steaming bowl of ramen": Claim((Mention("ramen", 1, None),), None),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """The knobs. Shares are in 0…1 and apply to every split that is made with them.
+
+    Args:
+        size: scenes in the split; None takes 8,000 for train, 1,000 for val and test.
+        image_size: side of the square pictures, in pixels.
+        seed: another seed is another world.
+        wrong_captions: share of captions that describe another scene (outliers).
+        look_alikes: share of scenes that differ from an earlier one in a single fact
+            (hard negatives).
+        identical: share of scenes that repeat an earlier picture to the pixel (false negatives).
+    """
+
+    size: int | None = None
+    image_size: int = 64
+    seed: int = 0
+    wrong_captions: float = 0.0
+    look_alikes: float = 0.0
+    identical: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise DataError(f"scenes: size is {self.size}; a world has at least 1 scene")
+        if not 16 <= self.image_size <= 1024:
+            raise DataError(f"scenes: image_size is {self.image_size}; use 16 to 1024 pixels")
+        for name in ("wrong_captions", "look_alikes", "identical"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise DataError(f"scenes: {name} is {getattr(self, name)}; a share lies in 0…1")
+        if self.look_alikes + self.identical > 1:
+            raise DataError("scenes: look_alikes and identical add up to more than 1")
+
+
+class RandomPick:
+    """Chooses by ``random.Random(key).random()``, the one stream Python promises not to change."""
+
+    def __init__(self, key: str):
+        self.uniform = random.Random(key).random
+
+    def __call__(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        if weights is None:
+            return options[int(self.uniform() * len(options))]
+        left = self.uniform() * sum(weights)
+        for option, weight in zip(options, weights, strict=True):
+            left -= weight
+            if left < 0:
+                return option
+        return options[-1]
+
+
+# ---------------------------------------------------------------------------- making scenes
+
+
+def imagine(pick: scene_captions.Pick) -> Scene:
+    """A random scene: one to three kinds, mostly where one would expect them, not too crowded."""
+    while True:
+        place = pick(list(PLACES))
+        at_home = [name for name, kind in KINDS.items() if place in kind.places]
+        kinds: list[str] = []
+        for _ in range(pick((1, 2, 3), (0.3, 0.4, 0.3))):
+            pool = at_home if pick((True, False), (0.7, 0.3)) else list(KINDS)
+            kinds.append(pick([name for name in pool if name not in kinds]))
+        objects = tuple(
+            Objects(name, pick((1, 2, 3, 4), (0.5, 0.25, 0.15, 0.1)), pick(scene_captions.SIZES))
+            for name in kinds
+        )
+        scene = Scene(place, objects)
+        if scene_pictures.covers(scene) <= scene_pictures.FULLEST:
+            return scene
+
+
+def plainest_scene(claim: Claim) -> Scene:
+    """What ``claim`` says and nothing more: normal size and the kind's usual place if not said."""
+    objects = tuple(Objects(m.kind, m.count or 2, m.size or "normal") for m in claim.mentions)
+    return Scene(claim.place or KINDS[claim.mentions[0].kind].places[0], objects)
+
+
+def change_one_fact(scene: Scene, pick: scene_captions.Pick) -> Scene:
+    """A look-alike: another place, or another kind, count or size of one group."""
+    while True:
+        group = pick(scene.objects)
+        fact = pick(("place", "kind", "count", "size"))
+        place, changed = scene.place, asdict(group)
+        if fact == "place":
+            place = pick([other for other in PLACES if other != place])
+        elif fact == "kind":
+            there = [other.kind for other in scene.objects]
+            changed["kind"] = pick([name for name in KINDS if name not in there])
+        elif fact == "count":
+            changed["count"] = pick([count for count in (1, 2, 3, 4) if count != group.count])
+        else:
+            changed["size"] = pick([size for size in scene_captions.SIZES if size != group.size])
+        objects = tuple(Objects(**changed) if g is group else g for g in scene.objects)
+        changed_scene = Scene(place, objects)
+        if scene_pictures.covers(changed_scene) <= scene_pictures.FULLEST:
+            return changed_scene
+
+
+def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
+    """The split's scenes, and for each the key that decides its layout."""
+    size = world.size or SPLIT_SIZES.get(split, SPLIT_SIZES["test"])
+    scenes = [plainest_scene(claim) for claim in SLIDE_QUERIES.values()][:size]
+    keys = [f"{world.seed}/{split}/{index}/layout" for index in range(size)]
+    shares = (world.look_alikes, world.identical, 1 - world.look_alikes - world.identical)
+    for index in range(len(scenes), size):
+        pick = RandomPick(f"{world.seed}/{split}/{index}/scene")
+        how = pick(("look-alike", "identical", "new"), shares)
+        if how == "new":
+            scenes.append(imagine(pick))
+            continue
+        earlier = pick(range(index))
+        if how == "identical":
+            scenes.append(scenes[earlier])
+            keys[index] = keys[earlier]
+        else:
+            scenes.append(change_one_fact(scenes[earlier], pick))
+    return scenes, keys
+
+
+def make_captions(world: World, split: str, scenes: list[Scene]) -> list[tuple[str, Claim, bool]]:
+    """Five (caption, claim, wrong) for each scene in turn; a wrong one describes another scene."""
+    captions = []
+    for index in range(len(scenes)):
+        for number in range(CAPTIONS_PER_SCENE):
+            pick = RandomPick(f"{world.seed}/{split}/{index}/caption/{number}")
+            wrong = len(scenes) > 1 and pick(
+                (True, False), (world.wrong_captions, 1 - world.wrong_captions)
+            )
+            described = (index + 1 + pick(range(len(scenes) - 1))) % len(scenes) if wrong else index
+            claim = scene_captions.make_claim(scenes[described], pick)
+            captions.append((scene_captions.put_into_words(claim, pick), claim, wrong))
+    return captions
+
+
+# ---------------------------------------------------------------------------- on disk
+
+
+def load_scenes(
+    root: str | Path | None = None, split: str = "test", *, progress: bool = True, **knobs
+) -> Pairs:
+    """The built-in world's pairs; made on first use, then read from the cache.
+
+    Args:
+        root: folder for the made worlds; None takes the user's cache folder
+            (``$MMRET_CACHE`` if set).
+        split: "train", "val" or "test"; any other name is one more independent split.
+        progress: show a progress bar while drawing.
+        **knobs: the fields of `World`.
+
+    Returns:
+        Pairs whose ``image_info[i]["scene"]`` and ``caption_info[j]["claim"]`` hold the facts.
+
+    Raises:
+        DataError: a knob out of range, or a cache folder that cannot be read.
+    """
+    try:
+        world = World(**knobs)
+    except TypeError as error:
+        known = ", ".join(World.__dataclass_fields__)
+        raise DataError(f"scenes: {error}; the knobs are {known}") from None
+    if not split.isidentifier():
+        raise DataError(f"scenes: split {split!r} must be a plain word such as train, val or test")
+    settings = {**asdict(world), "version": VERSION, "split": split}
+    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    folder = (Path(root) if root else cache_folder() / "scenes") / f"{split}-{name}"
+    if not folder.is_dir():
+        write_world(folder, world, split, progress=progress)
+    return read_coco(folder, split, name="scenes", keep_info=True)
+
+
+def write_world(folder: Path, world: World, split: str, *, progress: bool = True) -> None:
+    """Write ``folder/<split>/*.png`` and ``folder/annotations/captions_<split>.json``.
+
+    Everything is made under a temporary name first, so a break leaves no half world.
+    """
+    scenes, keys = make_scenes(world, split)
+    captions = make_captions(world, split, scenes)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (draft / split).mkdir()
+        (draft / "annotations").mkdir()
+        bar = tqdm(scenes, f"drawing {split}", unit="scene", disable=not progress, leave=False)
+        for index, scene in enumerate(bar):
+            picture = scene_pictures.draw(scene, keys[index], world.image_size)
+            picture.save(draft / split / f"{index:06d}.png", compress_level=1)
+        side = world.image_size
+        images = [
+            {
+                "id": index,
+                "file_name": f"{index:06d}.png",
+                "width": side,
+                "height": side,
+                "scene": scene.as_dict(),
+            }
+            for index, scene in enumerate(scenes)
+        ]
+        annotations = [
+            {
+                "id": number,
+                "image_id": number // CAPTIONS_PER_SCENE,
+                "caption": caption,
+                "claim": claim.as_dict(),
+                "wrong": wrong,
+            }
+            for number, (caption, claim, wrong) in enumerate(captions)
+        ]
+        record = {
+            "info": {"description": "mmret built-in world", **asdict(world), "version": VERSION},
+            "images": images,
+            "annotations": annotations,
+        }
+        path = draft / "annotations" / f"captions_{split}.json"
+        path.write_text(json.dumps(record), encoding="utf-8")
+        try:
+            os.rename(draft, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process made the same world first: use that
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+# ---------------------------------------------------------------------------- the truth
+
+
+def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
+    """Indices of the built-in world's images of which ``claim`` is true."""
+    return {
+        index
+        for index, info in enumerate(pairs.image_info or [])
+        if scene_captions.claim_probability(claim, Scene.from_dict(info["scene"]))
+    }
+
+
+def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
+    """log P(caption | scene) up to a constant per caption, float64 (images, captions).
+
+    -inf where the caption says something untrue of the scene. The constant is the probability of
+    the words given the claim, the same for every scene (see `scene_captions`). A wrong caption is
+    scored like any other: nothing in its text tells that it is one.
+
+    Raises:
+        DataError: pairs that do not come from the built-in world.
+    """
+    if pairs.image_info is None or pairs.caption_info is None:
+        raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's generator is known")
+    scenes = [Scene.from_dict(info["scene"]) for info in pairs.image_info]
+    showing: dict[str, list[int]] = {}
+    for index, scene in enumerate(scenes):
+        for group in scene.objects:
+            showing.setdefault(group.kind, []).append(index)
+    scores = np.full((len(scenes), len(pairs.captions)), -np.inf)
+    for column, info in enumerate(pairs.caption_info):
+        claim = Claim.from_dict(info["claim"])
+        # Only scenes that show the first-named kind can have a probability above zero.
+        for row in showing.get(claim.mentions[0].kind, ()):
+            probability = scene_captions.claim_probability(claim, scenes[row])
+            if probability:
+                scores[row, column] = np.log(probability)
+    return scores

@@ -1,0 +1,156 @@
+"""The image branch: a ResNet, and one linear projection into the space shared with the text."""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from mmret_lib.encoders import weights as files
+from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import shipped
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESNETS = ("resnet18", "resnet34", "resnet50")
+
+
+class MiniResNet(nn.Module):
+    """A ResNet for 64-pixel images: (B, 3, H, W) -> (B, 8 * width).
+
+    The stem, the max-pooling and the four stages of He et al. 2016 (arXiv 1512.03385), with one
+    basic block a stage and a 3 x 3 stem, since what an image of 64 pixels shows is small.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, kernel_size=3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        blocks = []
+        before = width
+        for after, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
+            shortcut = None
+            if stride != 1:
+                shortcut = nn.Sequential(
+                    nn.Conv2d(before, after, kernel_size=1, stride=stride, bias=False),
+                    nn.BatchNorm2d(after),
+                )
+            blocks.append(BasicBlock(before, after, stride, shortcut))
+            before = after
+        self.stages = nn.Sequential(*blocks)
+        self.features = before
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = F.relu(self.bn1(self.conv1(images)))  # (B, width, H/2, W/2)
+        # Four times less work for the stages: the difference between minutes and a lesson on a CPU.
+        maps = F.max_pool2d(maps, kernel_size=3, stride=2, padding=1)  # (B, width, H/4, W/4)
+        return self.stages(maps).mean(dim=(2, 3))  # (B, 8 * width)
+
+
+class ImageEncoder(nn.Module):
+    """A ResNet and a linear projection: images (B, 3, H, W) -> embeddings (B, dim).
+
+    Args:
+        backbone: "mini" (256 features), "resnet18", "resnet34" (512) or "resnet50" (2048).
+        weights: "mini" (what the course ships, for the mini backbone), "imagenet" (torchvision's
+            own weights, for the ResNets), a safetensors file or a folder with one, or None.
+        dim: length of an embedding.
+        image_size: side in pixels that images should be decoded to; 64 for "mini", else 224.
+        channels_last: keep pixels of one place together in memory; faster convolutions.
+
+    Raises:
+        DataError: an unknown backbone, weights that do not fit it, or a pickle.
+        MissingFile: the weights are neither here nor to be fetched; says where to put them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: str = "mini",
+        weights: str | os.PathLike[str] | None = "mini",
+        dim: int = 128,
+        image_size: int | None = None,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        self.backbone_name = backbone
+        self.image_size = image_size or (64 if backbone == "mini" else 224)
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone: nn.Module
+        if backbone == "mini":
+            self.backbone = MiniResNet()
+            self.features: int = self.backbone.features
+        elif backbone in RESNETS:
+            resnet = torchvision.models.get_model(backbone, weights=None)
+            self.features = resnet.fc.in_features
+            resnet.fc = nn.Identity()
+            self.backbone = resnet
+        else:
+            raise DataError(f"No image backbone {backbone!r}: choose mini, {', '.join(RESNETS)}.")
+        self._load_backbone(weights)
+        self.projection = nn.Linear(self.features, dim)
+        # Part of the call, not of the model: every caller hands over plain pixels.
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.to(memory_format=self.memory_format)
+
+    def _load_backbone(self, weights: str | os.PathLike[str] | None) -> None:
+        if weights is None:
+            return
+        if weights in ("mini", "imagenet") and (weights == "mini") != (
+            self.backbone_name == "mini"
+        ):
+            raise DataError(
+                f"There are no {weights!r} weights for the image backbone {self.backbone_name!r}: "
+                "mini goes with mini, imagenet with the ResNets (--image-weights)."
+            )
+        if weights == "mini":
+            path = shipped("mini/image", "Or train without: --image-weights none.")
+        elif weights == "imagenet":
+            # timm's copies of torchvision's own weights, under torchvision's own names
+            repo = f"timm/{self.backbone_name}.tv_in1k"
+            without = "train without them: --image-weights none"
+            path = files.hub_files(repo, ("model.safetensors",), (), without)
+        else:
+            path = Path(weights).expanduser()
+        if path.is_dir():
+            path = path / "model.safetensors"
+        state = files.read_safetensors(path)
+        if self.backbone_name != "mini":
+            state = {name: value for name, value in state.items() if not name.startswith("fc.")}
+        files.load_state(self.backbone, state, path)
+
+    def describe(self, images: Tensor) -> Tensor:
+        """What the projection is given: (B, 3, H, W) uint8, or float in [0, 1] -> (B, features).
+
+        Colours are normalised in here with ImageNet's mean and deviation, on the images' device.
+
+        Raises:
+            ValueError: not (B, 3, H, W), or whole numbers other than uint8.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        if images.dtype != torch.uint8 and not images.is_floating_point():
+            raise ValueError(f"images must be uint8 or float in [0, 1], got {images.dtype}")
+        full = 255 if images.dtype == torch.uint8 else 1
+        pixels = images.to(dtype=self.mean.dtype, memory_format=self.memory_format)
+        return self.backbone((pixels - full * self.mean) / (full * self.std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), as `describe` takes them -> (B, dim), not normalised."""
+        return self.projection(self.describe(images))
+
+    def save_backbone(self, folder: str | os.PathLike[str]) -> None:
+        """Write the backbone (no projection) so that `weights=folder` reads it back."""
+        with files.whole_folder(Path(folder)) as out:
+            files.write_safetensors(out / "model.safetensors", self.backbone)
+            facts = {"backbone": self.backbone_name, "features": self.features}
+            files.write_json(out / "config.json", {**facts, "image_size": self.image_size})

@@ -1,0 +1,38 @@
+"""Where things lie on this computer: the cache folder, and the files that travel with the course.
+
+In a clone or an editable install the latter is `data/` beside the package. A built wheel carries
+the same folder inside the package, as `mmret_lib/shipped_data`.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from mmret_lib.files.errors import MissingFile
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def cache_folder() -> Path:
+    """``$MMRET_CACHE`` if set, else the platform's usual cache folder for "mmret"."""
+    return Path(os.environ.get("MMRET_CACHE") or platformdirs.user_cache_dir("mmret"))
+
+
+def shipped(name: str, otherwise: str = "") -> Path:
+    """The path of `name` (a file or folder such as "mini/image") among what the course ships.
+
+    Raises:
+        MissingFile: it is in neither place; the message names both and ends in `otherwise`, what
+            the caller's user can do without it.
+    """
+    # The wheel's own folder first: beside an installed package, `data` may be anybody's.
+    places = [PACKAGE / "shipped_data" / name, PACKAGE.parent / "data" / name]
+    for place in places:
+        if place.exists():
+            return place
+    raise MissingFile(
+        f"{name} should travel with mmret but is neither at {places[1]} (a clone) nor at "
+        f"{places[0]} (an installed wheel). Clone the repository again or reinstall the package. "
+        f"{otherwise}".rstrip()
+    )

@@ -1,0 +1,163 @@
+"""Unpack an archive that somebody else made: looked through first, then written step by step.
+
+Every name and size is checked before the first byte is written. The files grow in
+`.unpack-NAME/` inside the folder and move out when all of them are there, so a folder that carries
+its final name is a full one. A run that was killed is finished by the next.
+"""
+
+import fnmatch
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mmret_lib.files.archive import FETCH_AGAIN, Archive, Member, damage_of, open_archive
+from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.whole import (
+    BLOCK,
+    alone,
+    checksum_of,
+    disk_errors,
+    ensure_room,
+    read_note,
+    sync_folder,
+    write_note,
+)
+
+
+def unpack(
+    archive: str | Path,
+    folder: str | Path,
+    *,
+    only: tuple[str, ...] | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """Unpack a zip, tar or tar.gz archive into `folder`, wholly or not at all.
+
+    What the archive holds moves into the folder beside what is there already; a folder of the same
+    name is added to, a file of the same name replaced. What desktops slip into archives
+    (`__MACOSX/`, `.DS_Store`) stays out.
+
+    Args:
+        folder: made if it does not exist.
+        only: patterns (as in a shell, `*` also across `/`) of the files to unpack, instead of all.
+            Everything else in the archive is checked all the same.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The names that the archive puts into the folder, sorted.
+
+    Raises:
+        MissingFile: if there is no such archive.
+        DataError: if it is damaged or cut short, encrypted, or holds anything but plain files
+            that stay inside the folder; if it would unfold into far more than its own size; if the
+            disk has no room for it. The message names the archive and the member.
+    """
+    archive, folder = Path(archive).expanduser(), Path(folder).expanduser()
+    if not archive.is_file():
+        raise MissingFile(f"{archive} does not exist; expected a zip or tar archive there")
+    with disk_errors(folder, f"unpacking {archive.name}"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (
+            alone(folder / f".unpack-{archive.name}.lock"),
+            open_archive(archive) as (source, members),
+        ):
+            if only is not None:
+                members = [m for m in members if any(fnmatch.fnmatchcase(m.name, p) for p in only)]
+            if not members:
+                sought = f" that fits {', '.join(only)}" if only else ""
+                raise DataError(f"{archive} holds no file{sought}; {FETCH_AGAIN}")
+            return _Staged(archive, folder, members).run(source, progress)
+
+
+class _Staged:
+    """The folder `.unpack-NAME` in which the files of one archive gather before they move out."""
+
+    def __init__(self, archive: Path, folder: Path, members: list[Member]) -> None:
+        self.archive, self.folder, self.members = archive, folder, members
+        self.stage = folder / f".unpack-{archive.name}"
+        self.note = self.stage / ".note.json"
+        self.tops = sorted({member.name.split("/")[0] for member in members})
+        listing = "\n".join(f"{m.name}\t{m.size}\t{m.crc}" for m in members)
+        # What an archive of the same name but other content left behind must not be taken for ours.
+        self.listing = hashlib.sha256(listing.encode()).hexdigest()
+
+    def run(self, source: Archive, progress: bool) -> list[str]:
+        note = read_note(self.note)
+        if note.get("listing") != self.listing:
+            shutil.rmtree(self.stage, ignore_errors=True)
+            self.stage.mkdir()
+            write_note(self.note, {"listing": self.listing, "whole": False})
+            note = {}
+        # A run that was killed while it moved things out has left fewer of them here.
+        if not note.get("whole") or not all(
+            (self.stage / top).exists() or (self.folder / top).exists() for top in self.tops
+        ):
+            self.fill(source, progress)
+            if hasattr(os, "sync"):
+                os.sync()  # once, for all files: a power cut must not leave final names on nothing
+            write_note(self.note, {"listing": self.listing, "whole": True})
+        for top in self.tops:
+            if os.path.lexists(self.stage / top):
+                self.move(self.stage / top, self.folder / top)
+        sync_folder(self.folder)
+        shutil.rmtree(self.stage)
+        return self.tops
+
+    def fill(self, source: Archive, progress: bool) -> None:
+        here = [self.is_here(member) for member in self.members]
+        missing = [m for m, is_here in zip(self.members, here, strict=True) if not is_here]
+        blocks = sum(-(-member.size // 4096) * 4096 for member in missing)  # disks give whole ones
+        ensure_room(self.folder, blocks, f"Unpacking {self.archive.name}")
+        total = sum(member.size for member in self.members)
+        with tqdm(
+            desc=f"unpacking {self.archive.name}",
+            total=total,
+            initial=total - sum(member.size for member in missing),
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            disable=not progress,
+        ) as bar:
+            for member in missing:
+                self.write(source, member, bar)
+
+    def is_here(self, member: Member) -> bool:
+        path = self.stage / member.name
+        if member.crc is None or not path.is_file() or path.stat().st_size != member.size:
+            return False
+        return checksum_of(path, "crc32", progress=False) == f"{member.crc:08x}"
+
+    def write(self, source: Archive, member: Member, bar: Any) -> None:
+        growing = self.stage / ".growing"
+        written = 0
+        with damage_of(self.archive, member.name):
+            with growing.open("wb") as file, source.open(member) as content:
+                while written <= member.size and (block := content.read(BLOCK)):
+                    file.write(block)
+                    written += len(block)
+                    bar.update(len(block))
+            if written != member.size:
+                more = "more" if written > member.size else "fewer"
+                raise ValueError(f"it holds {more} than the {member.size:,} bytes it declares")
+        path = self.stage / member.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(growing, path)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Into place, at one stroke where nothing is there yet, else file by file."""
+        if source.is_dir() and target.is_dir():
+            for path in sorted(source.iterdir()):
+                self.move(path, target / path.name)
+            source.rmdir()
+        elif os.path.lexists(target) and source.is_dir() != target.is_dir():
+            kind = "folder" if source.is_dir() else "file"
+            raise DataError(
+                f"{target} is in the way: {self.archive} puts a {kind} there. Move it elsewhere "
+                "and try again"
+            )
+        else:
+            os.replace(source, target)

@@ -1,0 +1,234 @@
+"""How sure a figure is, and whether one run is better than another.
+
+A recall measured on 1,000 images would come out differently on another 1,000. How differently is
+estimated by drawing, from the images at hand, as many again with replacement, a thousand times
+(the bootstrap). Whole images are drawn, each with all its captions: the captions of one picture
+succeed and fail together, and drawing them one by one would promise more certainty than there is.
+
+Two runs on the same images are compared image by image: what makes a picture hard is the same for
+both and drops out, so that much smaller differences show than the two intervals would suggest.
+The pool itself stays as it is: an image that is not drawn is no query, but still an answer.
+
+Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile
+intervals); Smucker, Allan & Carterette, CIKM 2007 (randomisation tests in retrieval).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from mmret_lib.metrics.report import Report
+
+DRAWS = 1000
+PIECE = 2**22  # drawn counts held at a time: 32 MB
+
+
+def intervals(
+    report: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap interval (low, high) of every figure in `report.as_dict()`, and rsum.
+
+    With protocol "1k" images are drawn within each fold, and the folds averaged.
+
+    Args:
+        level: share of the draws between low and high.
+        draws: how often to draw.
+        seed: of the draws; the same seed draws the same images for every report of one pool.
+
+    Raises:
+        ValueError: level not between 0 and 1, or fewer than 2 draws.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: a share between 0 and 1, such as 0.95")
+    ends = (50 - 50 * level, 50 + 50 * level)
+    drawn = _draw(report, draws, seed)
+    return {
+        name: (float(low), float(high))
+        for name, values in drawn.items()
+        for low, high in [np.percentile(values, ends)]
+    }
+
+
+def interval_text(report: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> str:
+    """The intervals as lines to print below the report."""
+    ranges = intervals(report, level=level, draws=draws, seed=seed)
+    lines = [
+        f"{100 * level:g} % intervals, images drawn {draws:,} times with their captions "
+        f"(rsum {_range(ranges['rsum'])}):",
+        " " * 10 + "".join(f"{head:>13}" for head in (*_heads(report), "mean r", "med r")),
+    ]
+    for title, way in (("image→text", "i2t"), ("text→image", "t2i")):
+        cells = [_range(ends) for name, ends in ranges.items() if name.startswith(way)]
+        lines.append(title + "".join(f"{cell:>13}" for cell in cells))
+    return "\n".join(lines)
+
+
+def compare(
+    one: Report, other: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
+) -> pd.DataFrame:
+    """Two runs on the same images and captions, figure by figure.
+
+    Returns:
+        One row for each recall, mean rank, median rank and rsum, with the columns
+
+        - `one`, `other`: the two figures, `difference` = one - other;
+        - `low`, `high`: bootstrap interval of the difference, the same images drawn for both;
+        - `p`: how often the two would lie as far apart if they were equally good, that is, if each
+          image's difference might as well have had the other sign (a two-sided sign-flip test).
+          NaN for the median, which is not a sum over images.
+
+    Raises:
+        ValueError: the reports are of different pools, or a setting is out of range.
+    """
+    same = len(one.owner) == len(other.owner) and (one.owner == other.owner).all()
+    if not same or one.protocol != other.protocol:
+        raise ValueError(
+            f"the reports are of different pools ({_pool(one)}; {_pool(other)}): only runs that "
+            "ranked the same images and captions can be compared image by image"
+        )
+    if list(one.i2t.recall) != list(other.i2t.recall):
+        raise ValueError(
+            f"the reports have different K ({list(one.i2t.recall)} and {list(other.i2t.recall)})"
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: a share between 0 and 1, such as 0.95")
+    ends = (50 - 50 * level, 50 + 50 * level)
+    drawn, drawn_other = _draw(one, draws, seed), _draw(other, draws, seed)
+    p = _sign_flips(one, other, draws, seed)
+    rows = {}
+    for name, values in drawn.items():
+        low, high = np.percentile(values - drawn_other[name], ends)
+        figures = [{**report.as_dict(), "rsum": report.rsum}[name] for report in (one, other)]
+        rows[name] = {
+            "one": figures[0],
+            "other": figures[1],
+            "difference": figures[0] - figures[1],
+            "low": low,
+            "high": high,
+            "p": p.get(name, np.nan),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("figure")
+
+
+def compare_text(table: pd.DataFrame, one: str, other: str) -> str:
+    """The table of `compare` as lines to print; differences that could be chance are said so."""
+    width = max(len(one), len(other), 8) + 2
+    lines = [
+        f"{'':16}{one:>{width}}{other:>{width}}{'difference':>12}{'95 % interval':>18}{'p':>8}"
+    ]
+    for name, row in table.iterrows():
+        p = "" if np.isnan(row["p"]) else f"{row['p']:.3f}"
+        unsure = "  could be chance" if row["low"] <= 0 <= row["high"] else ""
+        span = f"{row['low']:+.1f} to {row['high']:+.1f}"
+        lines.append(
+            f"{name:16}{row['one']:{width}.1f}{row['other']:{width}.1f}{row['difference']:+12.1f}"
+            f"{span:>18}{p:>8}{unsure}"
+        )
+    return "\n".join(lines)
+
+
+# --- drawing ---
+
+
+def _draw(report: Report, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """The figures of `draws` drawn sets of images, each (draws,)."""
+    if draws < 2:
+        raise ValueError(f"draws is {draws}: an interval needs at least 2, better 1,000")
+    rng = np.random.default_rng(seed)
+    parts = [_draw_pool(part, draws, rng) for part in report.folds or (report,)]
+    drawn = {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+    drawn["rsum"] = sum(drawn[f"{way}_r{k}"] for way in ("i2t", "t2i") for k in report.i2t.recall)
+    return drawn
+
+
+def _draw_pool(report: Report, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    parts: dict[str, list[np.ndarray]] = {}
+    for times in _times_drawn(report.images, draws, rng):  # (draws, N)
+        for way, direction, image in (
+            ("i2t", report.i2t, np.arange(report.images)),
+            ("t2i", report.t2i, report.owner),
+        ):
+            names = [*(f"{way}_r{k}" for k in direction.recall), f"{way}_mean_rank"]
+            sums = times @ _sums(direction.ranks, image, direction.recall)  # (draws, K + 2)
+            for name, column in zip(names, sums[:, :-1].T, strict=True):
+                parts.setdefault(name, []).append(column / sums[:, -1])
+            medians = _medians(direction.ranks, image, times)
+            parts.setdefault(f"{way}_median_rank", []).append(np.floor(medians) + 1)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _times_drawn(images: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each of N images is drawn, (draws, N), in pieces of a few draws."""
+    step = max(1, PIECE // images)
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        chosen = rng.integers(images, size=(count, images)) + images * np.arange(count)[:, None]
+        times = np.bincount(chosen.ravel(), minlength=count * images)
+        yield times.reshape(count, images).astype(np.float64)
+
+
+def _sums(ranks: np.ndarray, image: np.ndarray, ks: dict[int, float]) -> np.ndarray:
+    """Per image, summed over its queries: 100 for each hit at each K, rank + 1, and 1: (N, K + 2).
+
+    Every figure but the median is one column's sum divided by the last's.
+    """
+    columns = [*(100.0 * (ranks < k) for k in ks), ranks + 1, np.ones(len(ranks))]
+    return np.stack([np.bincount(image, weights=column) for column in columns], 1)
+
+
+def _medians(ranks: np.ndarray, image: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The median rank (draws,) where query q counts `times[:, image[q]]` times."""
+    order = np.argsort(ranks, kind="stable")
+    ordered, image = ranks[order], image[order]
+    medians = np.empty(len(times))
+    for draw, weights in enumerate(times):  # all at once would hold draws x captions
+        upto = np.cumsum(weights[image])
+        total = upto[-1]
+        middle = [np.floor((total - 1) / 2), np.floor(total / 2)]
+        medians[draw] = ordered[np.searchsorted(upto, middle, side="right")].mean()
+    return medians
+
+
+def _sign_flips(one: Report, other: Report, draws: int, seed: int) -> dict[str, float]:
+    """Two-sided p of every figure that is a sum over images."""
+    pairs = list(zip(one.folds or (one,), other.folds or (other,), strict=True))
+    ks = one.i2t.recall
+    names, differences = [], []
+    for way in ("i2t", "t2i"):
+        folds = []
+        for part, part_other in pairs:
+            image = np.arange(part.images) if way == "i2t" else part.owner
+            both = (getattr(report, way).ranks for report in (part, part_other))
+            sums, sums_other = (_sums(ranks, image, ks) for ranks in both)
+            folds.append((sums - sums_other)[:, :-1] / sums[:, -1].sum())
+        names += [*(f"{way}_r{k}" for k in ks), f"{way}_mean_rank"]
+        differences.append(np.concatenate(folds))
+    table = np.concatenate(differences, 1)  # (images of all folds, figures)
+    recalls = [column for column, name in enumerate(names) if not name.endswith("mean_rank")]
+    table = np.column_stack([table, table[:, recalls].sum(1)])
+    names.append("rsum")
+
+    rng = np.random.default_rng(seed)
+    observed = np.abs(table.sum(0)) - 1e-9  # sums of the same terms in another order are equal
+    as_far = np.zeros(len(names))
+    step = max(1, PIECE // len(table))
+    for start in range(0, draws, step):
+        signs = rng.integers(2, size=(min(step, draws - start), len(table))) * 2.0 - 1
+        as_far += (np.abs(signs @ table) >= observed).sum(0)
+    # The signs as they are count as one of the draws, so that p is never 0.
+    return dict(zip(names, ((as_far + 1) / (draws + 1)).tolist(), strict=True))
+
+
+def _heads(report: Report) -> list[str]:
+    return [f"R@{k}" for k in report.i2t.recall]
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.1f}–{ends[1]:.1f}"
+
+
+def _pool(report: Report) -> str:
+    return f"{report.images:,} images, {len(report.owner):,} captions, protocol {report.protocol}"

@@ -1,0 +1,171 @@
+"""Recall and mAP@R by judgements that know of more right answers than the data set does.
+
+Where a caption fits other pictures besides its own, finding one of those is no failure. Plain
+recall counts it as one; the figures here go by `mmret_lib.data.judgements` instead: people's (CxC,
+ECCV Caption), or the built-in world's own truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmret_lib.data.judgements import Judgements
+from mmret_lib.metrics.rankable import Array, check_embeddings, check_ks
+from mmret_lib.metrics.ranks import TIE_TOLERANCE, PairScores, full_precision
+
+HELD = 2**22  # scores held at a time: 32 MB
+
+
+@dataclass(frozen=True)
+class JudgedDirection:
+    """The figures of one direction, in percent, over the queries with at least one right answer.
+
+    With R the number of a query's right answers and p_1 < p_2 < … the places (from 1) at which
+    they come in the ranking:
+
+    - `recall[K]`: share of queries with p_1 <= K;
+    - `r_precision`: mean of (number of p_i <= R) / R;
+    - `map_at_r`: mean of 1/R x sum of i / p_i over the p_i <= R.
+
+    A wrong answer that ties with a right one counts half, as in `mmret_lib.metrics`.
+    `answers` is the mean of R. `queries_of` (Q,) are the judged queries, `ranks` (Q,) = p_1 - 1
+    (exact where smaller than the largest of all R and K), `average_precision` (Q,) in percent.
+
+    Source: Chun et al., arXiv 2204.03359, section 3 and its published evaluation code; mAP@R as in
+    Musgrave et al., arXiv 2003.08505, section 4.
+    """
+
+    recall: dict[int, float]
+    r_precision: float
+    map_at_r: float
+    queries: int
+    answers: float
+    queries_of: np.ndarray = field(repr=False, compare=False)
+    ranks: np.ndarray = field(repr=False, compare=False)
+    average_precision: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class JudgedReport:
+    """Both directions, judged by one source."""
+
+    name: str
+    i2t: JudgedDirection
+    t2i: JudgedDirection
+
+    def as_dict(self) -> dict[str, float]:
+        """Flat, and ready for JSON: i2t_r1 …, i2t_r_precision, i2t_map_at_r, i2t_queries, …"""
+        flat: dict[str, float] = {}
+        for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
+            flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
+            flat[f"{name}_r_precision"] = direction.r_precision
+            flat[f"{name}_map_at_r"] = direction.map_at_r
+            flat[f"{name}_queries"] = direction.queries
+            flat[f"{name}_answers"] = direction.answers
+        return flat
+
+    def __str__(self) -> str:
+        heads = [*(f"R@{k}" for k in self.i2t.recall), "R-Prec", "mAP@R", "queries", "right each"]
+        lines = [f"judged by {self.name}:", " " * 10 + "".join(f"{head:>11}" for head in heads)]
+        for title, way in (("image→text", self.i2t), ("text→image", self.t2i)):
+            cells = [*way.recall.values(), way.r_precision, way.map_at_r]
+            figures = "".join(f"{value:11.1f}" for value in cells)
+            lines.append(f"{title}{figures}{way.queries:11,}{way.answers:11.1f}")
+        return "\n".join(lines)
+
+
+def evaluate_judged(
+    image_emb: Array, text_emb: Array, judgements: Judgements, *, ks: Iterable[int] = (1, 5, 10)
+) -> JudgedReport:
+    """Rank the judged queries, within all images and captions, and score them by `judgements`.
+
+    Exact: scores are float64 cosines, those within 5e-7 of each other tie.
+
+    Args:
+        image_emb, text_emb: (N, D) and (M, D), as in `mmret_lib.metrics.evaluate`.
+        judgements: of the same N images and M captions.
+
+    Raises:
+        ValueError: for what cannot be ranked, and for judgements of another collection.
+    """
+    ks = check_ks(ks)
+    images, texts = check_embeddings(image_emb, text_emb)
+    for name, pairs, sides in (
+        ("i2t", judgements.i2t, (images, texts)),
+        ("t2i", judgements.t2i, (texts, images)),
+    ):
+        if not len(pairs):
+            raise ValueError(f"{judgements.name} judges no query of {name}")
+        if (pairs < 0).any() or (pairs >= [len(side) for side in sides]).any():
+            raise ValueError(
+                f"{judgements.name} {name} judges pairs beyond the {len(images)} images and "
+                f"{len(texts)} captions given: it is of another collection"
+            )
+    with torch.no_grad(), full_precision(images.device.type):
+        return JudgedReport(
+            judgements.name,
+            _judge(PairScores(images, texts), judgements.i2t, ks),
+            _judge(PairScores(texts, images), judgements.t2i, ks),
+        )
+
+
+def _judge(scores: PairScores, pairs: np.ndarray, ks: tuple[int, ...]) -> JudgedDirection:
+    """One direction; queries are the rows of `scores`, answers its columns."""
+    queries, first, count = np.unique(pairs[:, 0], return_index=True, return_counts=True)
+    worst = max(*ks, int(count.max()))  # how deep a ranking has to be known
+    ranks, precision, average = [], [], []
+    step = max(1, HELD // len(scores.texts))
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        size = count[some]
+        mine = pairs[first[some][0] : first[some][0] + size.sum()]
+        wrong_above, line = _wrong_above(scores, queries[some], mine, size, worst)
+        # Among a query's right answers, each comes after those with fewer wrong ones above.
+        order = np.lexsort((wrong_above, line))
+        wrong_above = wrong_above[order]
+        begins = np.cumsum(size) - size
+        nth = np.arange(len(mine)) - begins[line]  # 0, 1, … within each query
+        place = wrong_above + nth + 1
+        within = place <= size[line]
+        ranks.append(wrong_above[begins])
+        precision.append(np.bincount(line, within) / size)
+        average.append(np.bincount(line, within * (nth + 1) / place) / size)
+    best = np.concatenate(ranks)
+    average_precision = 100 * np.concatenate(average)
+    return JudgedDirection(
+        recall={k: 100 * float(np.mean(best < k)) for k in ks},
+        r_precision=100 * float(np.concatenate(precision).mean()),
+        map_at_r=float(average_precision.mean()),
+        queries=len(queries),
+        answers=float(count.mean()),
+        queries_of=queries,
+        ranks=best,
+        average_precision=average_precision,
+    )
+
+
+def _wrong_above(
+    scores: PairScores, queries: np.ndarray, pairs: np.ndarray, size: np.ndarray, worst: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each pair (P,): how many wrong answers come before it (exact where fewer than `worst`),
+    and the line of its query in `queries`."""
+    device = scores.images.device
+    line = np.repeat(np.arange(len(queries)), size)
+    lines = torch.from_numpy(line).to(device)
+    block = scores.block(torch.from_numpy(queries).to(device), slice(None))  # (Q, all answers)
+    right = lines, torch.from_numpy(pairs[:, 1]).to(device)
+    target = block[right]  # (P,)
+    block[right] = -torch.inf
+    # Twice as deep, for of those that tie only half are counted.
+    hardest: Tensor = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
+    doubled = [
+        (hardest[piece] > goal + TIE_TOLERANCE).sum(1)
+        + (hardest[piece] >= goal - TIE_TOLERANCE).sum(1)
+        for piece, goal in zip(lines.split(8192), target.unsqueeze(1).split(8192), strict=True)
+    ]
+    return torch.cat(doubled).cpu().numpy() / 2, line

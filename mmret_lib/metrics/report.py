@@ -1,0 +1,265 @@
+"""How well the two branches find each other: exact ranks, and recall@K, mean and median rank.
+
+For every image all captions are ranked by cosine similarity, and for every caption all images.
+A rank is how many wrong answers score above the right one, so counting does and nothing is
+sorted. Four things go wrong in the plain ten-line version, and each shapes this file:
+
+- **A positive compared with itself.** Its score computed row by row differs in the last bits from
+  the same score inside a matrix product, whose own bits change with the product's shape; then
+  `score > positive` counts positives against themselves and R@1 falls by a third or more. Here own
+  entries are left out by index: they are NaN before the comparison, and NaN compares false.
+- **Ties.** Counting only what scores strictly higher gives a model that answers the same to
+  everything R@1 = 100 %. Tied others count one half each: the rank expected of a coin toss.
+- **NaN.** No comparison with NaN is true, so an all-NaN model is perfect, too. Refused by row.
+- **Rounding.** Float32 products err by up to D / 2^25, enough to break the ties of a constant
+  model. Float32 therefore decides only what is clear of that bound (nearly everything); the
+  close calls are scored again in float64. The ranks do not depend on the tile.
+
+The counting itself is in `ranks`; what the figures are worth in `intervals` (how sure they are, and
+whether one run is better than another) and `judged` (right answers that a data set counts as
+wrong); which queries fail worst in `queries`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmret_lib.metrics.rankable import Array, check_embeddings, check_ks, check_owner, check_scores
+from mmret_lib.metrics.ranks import TIE_TOLERANCE, embedding_ranks, score_ranks
+
+__all__ = ["TIE_TOLERANCE", "DirectionReport", "Report", "evaluate", "report_from_scores"]
+
+FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
+
+
+@dataclass(frozen=True)
+class DirectionReport:
+    """Ranks of the right answer in one direction, and what is made of them.
+
+    With `rank` the 0-based rank of a query's best right answer, Q queries:
+
+    - `recall[K]` = 100 / Q x (number of queries with rank < K), in percent;
+    - `mean_rank` = mean(rank) + 1;
+    - `median_rank` = floor(median(rank)) + 1, as VSE++ prints it;
+
+    so the best mean and median rank is 1. `ranks` (Q,) are float64 and may be half-integers:
+    every other answer tied with the best right one adds one half (one tied at the top: rank 0.5,
+    still within K = 1; 99 tied: 49.5, within K = 50 only).
+
+    Source: Faghri et al., VSE++, arXiv 1707.05612, section 4 and its published evaluation code.
+    """
+
+    recall: dict[int, float]
+    mean_rank: float
+    median_rank: float
+    ranks: np.ndarray = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Both directions, with the pool they were measured on: recalls mean nothing without it.
+
+    `images` and `captions` are the pool a query is ranked in: with protocol "1k" one fold
+    (a fraction of captions is then the mean of uneven folds). `captions_per_image` is
+    (fewest, most). `owner` (captions,) is the image of each caption; with protocol "1k" `folds` are
+    the five reports that were averaged, and ranks and owners are theirs, one after the other.
+    """
+
+    i2t: DirectionReport
+    t2i: DirectionReport
+    images: int
+    captions: int | float
+    captions_per_image: tuple[int, int]
+    owner: np.ndarray = field(repr=False, compare=False)
+    protocol: str = "full"
+    folds: tuple[Report, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def rsum(self) -> float:
+        """All recalls of both directions added (with K = 1, 5, 10 at most 600)."""
+        return sum(self.i2t.recall.values()) + sum(self.t2i.recall.values())
+
+    def as_dict(self) -> dict[str, float]:
+        """Flat, and ready for JSON: i2t_r1 …, i2t_mean_rank, i2t_median_rank, t2i_…, pool."""
+        flat: dict[str, float] = {}
+        for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
+            flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
+            flat[f"{name}_mean_rank"] = direction.mean_rank
+            flat[f"{name}_median_rank"] = direction.median_rank
+        return flat | {"images": self.images, "captions": self.captions}
+
+    def __str__(self) -> str:
+        fewest, most = self.captions_per_image
+        each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        folds = f", mean of {FOLDS} folds" if self.protocol == "1k" else ""
+        heads = [f"R@{k}" for k in self.i2t.recall]
+        lines = [
+            f"pool: {self.images:,} images, {self.captions:,} captions, {each} per image "
+            f"(protocol {self.protocol}{folds}); rsum {self.rsum:.1f}",
+            " " * 10 + "".join(f"{head:>8}" for head in (*heads, "mean r", "med r")),
+        ]
+        for name, direction in (("image→text", self.i2t), ("text→image", self.t2i)):
+            recalls = "".join(f"{value:8.1f}" for value in direction.recall.values())
+            lines.append(f"{name}{recalls}{direction.mean_rank:8.1f}{direction.median_rank:8g}")
+        return "\n".join(lines)
+
+
+def evaluate(
+    image_emb: Array,
+    text_emb: Array,
+    owner: Array | Sequence[int],
+    *,
+    ks: Iterable[int] = (1, 5, 10),
+    protocol: str = "full",
+    tile: int | None = None,
+) -> Report:
+    """Rank every caption for every image and every image for every caption, by cosine.
+
+    Args:
+        image_emb: (N, D), any float type, torch or NumPy, as the encoder gives it: rows are
+            normalised inside (a zero vector stays zero and scores 0 with everything).
+        text_emb: (M, D), likewise; brought to the device of `image_emb`.
+        owner: (M,) integers: the image that each caption describes. Every image needs at least
+            one caption; an image's rank is that of its best caption.
+        ks: the K of recall@K.
+        protocol: "full" ranks within all images at once (on COCO's 5,000: "5K"). "1k" ranks
+            within five contiguous folds of 1,000 images and averages the five reports; it takes
+            the first 5,000 images, and captions in the order of their images. Source: Karpathy &
+            Fei-Fei, arXiv 1412.2306.
+        tile: side of the square of scores held at a time; no effect on the result. The full
+            (N, M) matrix never exists.
+
+    Returns:
+        A `Report`; `report.i2t` is image to text, `report.t2i` text to image. Scores within
+        5e-7 of each other are ties, and ties count at their expected rank.
+
+    Raises:
+        ValueError: naming the argument and its first bad row: non-finite or integer embeddings,
+            shapes or owners that do not fit together, an image without a caption, or a data set
+            that the protocol cannot be applied to.
+    """
+    ks = check_ks(ks)
+    images, texts = check_embeddings(image_emb, text_emb)
+    owners = check_owner(owner, len(images), len(texts))
+    if tile is not None and tile < 1:
+        raise ValueError(f"tile is {tile}: at least one score must be held at a time")
+
+    if protocol == "full":
+        i2t, t2i = embedding_ranks(images, texts, owners, tile)
+        return _report(i2t, t2i, owners, ks)
+    if protocol != "1k":
+        raise ValueError(f'protocol is {protocol!r}: choose "full" or "1k"')
+    _check_folds(owners, len(images))
+    reports = []
+    for first in range(0, FOLDS * FOLD_IMAGES, FOLD_IMAGES):
+        last = first + FOLD_IMAGES
+        captions = slice(*np.searchsorted(owners, (first, last)))
+        fold_owners = owners[captions] - first
+        i2t, t2i = embedding_ranks(images[first:last], texts[captions], fold_owners, tile)
+        reports.append(_report(i2t, t2i, fold_owners, ks))
+    return _mean_report(reports)
+
+
+def report_from_scores(
+    i2t_scores: Array,
+    t2i_scores: Array | None = None,
+    *,
+    owner: Array | Sequence[int],
+    ks: Iterable[int] = (1, 5, 10),
+) -> Report:
+    """The same report from finished scores, for a pool small enough to hold them all.
+
+    Each direction may have its own scores, as the best possible ranking of a generated world
+    does: log P(caption | scene) for one and log P(scene | caption) for the other.
+
+    Args:
+        i2t_scores: (N, M), images by captions, higher is better; ranks captions along each row.
+        t2i_scores: (N, M), likewise; ranks images down each column. None: the same scores.
+        owner: (M,) integers, the image of each caption.
+        ks: the K of recall@K.
+
+    Scores may be -inf (impossible). Only equal scores tie, -inf with -inf included.
+
+    Raises:
+        ValueError: for NaN, naming its place, and for shapes or owners that do not fit.
+    """
+    ks = check_ks(ks)
+    i2t = t2i = check_scores("i2t_scores", i2t_scores)
+    if t2i_scores is not None:
+        t2i = check_scores("t2i_scores", t2i_scores)
+        if i2t.shape != t2i.shape:
+            raise ValueError(
+                f"i2t_scores is {tuple(i2t.shape)} and t2i_scores {tuple(t2i.shape)}: both are "
+                "(images, captions) of the same pool"
+            )
+    owners = check_owner(owner, *i2t.shape)
+    return _report(score_ranks(i2t, owners)[0], score_ranks(t2i, owners)[1], owners, ks)
+
+
+# --- reports ---
+
+
+def _report(i2t: np.ndarray, t2i: np.ndarray, owner: np.ndarray, ks: tuple[int, ...]) -> Report:
+    per_image = np.bincount(owner)
+    return Report(
+        i2t=_direction_report(i2t, ks),
+        t2i=_direction_report(t2i, ks),
+        images=len(i2t),
+        captions=len(t2i),
+        captions_per_image=(int(per_image.min()), int(per_image.max())),
+        owner=owner,
+    )
+
+
+def _direction_report(ranks: np.ndarray, ks: tuple[int, ...]) -> DirectionReport:
+    return DirectionReport(
+        recall={k: 100.0 * float(np.mean(ranks < k)) for k in ks},
+        mean_rank=float(ranks.mean()) + 1,
+        median_rank=float(math.floor(np.median(ranks))) + 1,
+        ranks=ranks,
+    )
+
+
+def _mean_report(reports: list[Report]) -> Report:
+    """The metrics of all folds averaged; the ranks of all folds one after the other."""
+
+    def mean(parts: list[DirectionReport]) -> DirectionReport:
+        return DirectionReport(
+            recall={k: float(np.mean([part.recall[k] for part in parts])) for k in parts[0].recall},
+            mean_rank=float(np.mean([part.mean_rank for part in parts])),
+            median_rank=float(np.mean([part.median_rank for part in parts])),
+            ranks=np.concatenate([part.ranks for part in parts]),
+        )
+
+    captions = float(np.mean([report.captions for report in reports]))
+    fewest, most = zip(*(report.captions_per_image for report in reports), strict=True)
+    return Report(
+        i2t=mean([report.i2t for report in reports]),
+        t2i=mean([report.t2i for report in reports]),
+        images=reports[0].images,
+        captions=int(captions) if captions.is_integer() else captions,
+        captions_per_image=(min(fewest), max(most)),
+        owner=np.concatenate([part.owner + i * FOLD_IMAGES for i, part in enumerate(reports)]),
+        protocol="1k",
+        folds=tuple(reports),
+    )
+
+
+def _check_folds(owner: np.ndarray, images: int) -> None:
+    needed = FOLDS * FOLD_IMAGES
+    if images < needed or images % FOLD_IMAGES:
+        raise ValueError(
+            f'protocol "1k" takes {FOLDS} folds of {FOLD_IMAGES} images: it needs {needed} images '
+            f'or more, in whole thousands, and there are {images}. Use protocol "full"'
+        )
+    steps_back = np.flatnonzero(np.diff(owner) < 0)
+    if len(steps_back):
+        j = steps_back[0] + 1
+        raise ValueError(
+            f'protocol "1k" needs captions in the order of their images, but owner[{j}] = '
+            f"{owner[j]} follows {owner[j - 1]}: sort the captions by owner first"
+        )

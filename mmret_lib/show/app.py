@@ -1,0 +1,297 @@
+"""The explorer as a web page of its own: `mmret app` has Voila serve `app.ipynb`, which is `page`.
+
+Whoever can reach the page can search with it, start Python processes on this machine by opening it,
+and do no more than that: Voila runs nothing that a browser sends. So it listens to this machine
+alone unless it is told another address.
+"""
+
+import ipaddress
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import torch
+from ipywidgets import HTML, VBox
+
+from mmret_lib.data import load_pairs
+from mmret_lib.data.images import read_pixels
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import pack
+from mmret_lib.data.store_files import write_whole
+from mmret_lib.data.world.scenes import SLIDE_QUERIES
+from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.places import cache_folder
+from mmret_lib.search.index import SearchIndex
+from mmret_lib.show.explorer import NegativeWeights, SearchExplorer
+from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.recipes import build_loss, build_model, made_by
+from mmret_lib.training.run import load_run, save_run
+from mmret_lib.training.trainer import Trainer
+
+SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
+BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
+PORTS = 20  # that are tried, one after the other
+
+# Trained where there is no run to show: as lesson 00 does it, half a minute each on two cores.
+QUICK = TrainConfig(epochs=4, batch_size=64, augment="none", validate=False)
+
+# The page brings everything along: it may load nothing from elsewhere, nor send anything there.
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:; "
+    "object-src 'none'; form-action 'self'"
+)
+
+# What of JupyterLab's extensions the page needs; the reader's own have no business here.
+EXTENSIONS = [
+    "@jupyter-widgets/jupyterlab-manager",
+    "@voila-dashboards/widgets-manager7",
+    "@voila-dashboards/widgets-manager8",
+]
+
+HEAD = """<style>
+#rendered_cells { background: var(--jp-layout-color0, #fff); box-sizing: border-box;
+  padding: 12px max(20px, calc(50% - 620px)) 60px; }
+.mmret-head { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1b1f24);
+  margin: 6px 2px 10px; max-width: 62em; }
+.mmret-head h1 { font-size: 27px; font-weight: 680; margin: 0 0 4px; line-height: 1.25; }
+.mmret-head h2 { font-size: 21px; font-weight: 680; margin: 26px 0 4px; line-height: 1.25; }
+.mmret-head p { margin: 0; color: var(--jp-ui-font-color2, #57606a); }
+</style>"""
+
+
+class Indexes(Mapping[str, SearchIndex]):
+    """Name of a loss -> the collection as its run sees it, embedded when it is first asked for.
+
+    Every visitor has a process of their own. What one has embedded lies in `folder` for the others.
+    """
+
+    def __init__(self, runs: Mapping[str, str], pairs: Pairs, folder: Path | None = None) -> None:
+        self.runs, self.pairs, self.folder = dict(runs), pairs, folder
+        self.built = dict[str, SearchIndex]()
+
+    def __getitem__(self, name: str) -> SearchIndex:
+        if name not in self.built:
+            model, _ = load_run(self.runs[name])
+            kept = self.folder / f"{list(self.runs).index(name)}.npz" if self.folder else None
+            if kept and kept.exists():
+                with np.load(kept) as emb:
+                    sides = torch.from_numpy(emb["image"]), torch.from_numpy(emb["text"])
+                store = pack(self.pairs, model.image.image_size, progress=False)
+                self.built[name] = SearchIndex(model, store.pairs, *sides)
+                return self.built[name]
+            index = self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
+            if kept:
+                emb = {"image": index.image_emb.numpy(), "text": index.text_emb.numpy()}
+                write_whole(kept, lambda file: np.savez(file, **emb))
+        return self.built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+def page() -> VBox:
+    """All that the page shows, as `serve` said in the environment."""
+    settings = json.loads(os.environ[SETTING])
+    pairs = load_pairs(
+        settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
+    )
+    indexes = Indexes(settings["runs"], pairs, Path(settings["folder"]))
+    drawn = pairs.name == "scenes"
+    explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
+    model = indexes[next(iter(indexes))].model
+    # Scenes that resemble each other: among unlike ones a trained model leaves little to push.
+    batch = pairs.subset(range(min(BATCH, len(pairs))))
+    if drawn:
+        batch = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
+    captions = [batch.captions_of(place)[0] for place in range(len(batch))]
+    pixels = [read_pixels(image, model.image.image_size) for image in batch.images]
+    weights = NegativeWeights(
+        model.encode_images(torch.stack([torch.as_tensor(one) for one in pixels])),
+        model.encode_texts(captions),
+        captions,
+        batch.images,
+    )
+    return VBox(
+        [
+            HTML(
+                HEAD + '<div class="mmret-head"><h1>Say it, and find the picture</h1><p>Type a '
+                "sentence, or take a picture and see which sentences it finds. An answer that is "
+                "known to be right is ticked and framed: in full where picture and caption belong "
+                "together, in a double line where the caption is true of another picture as well. "
+                "</p></div>"
+            ),
+            explorer,
+            HTML(
+                '<div class="mmret-head"><h2>How a loss weighs its negatives</h2><p>One batch of '
+                f"{len(batch)} pairs. Every query pushes away the others: move a slider and see "
+                "whom, and how hard, under each loss.</p></div>"
+            ),
+            weights,
+        ]
+    )
+
+
+def find_runs(folder: str | Path = "runs") -> list[Path]:
+    """The finished runs in a folder, in `mmret demo`'s folders too; SimCLR's first."""
+    folder = Path(folder)
+    found = [
+        path.parent for path in [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
+    ]
+    return sorted(found, key=lambda run: ("simclr" not in run.name, run.name))
+
+
+def quick_runs(
+    folder: str | Path | None = None, *, size: int = 4000, config: TrainConfig = QUICK
+) -> list[Path]:
+    """Two small models of the built-in world to begin with, trained once and kept.
+
+    Args:
+        folder: where to keep them; None takes the cache.
+        size, config: scenes to train on, and how.
+
+    Returns:
+        the run folders: the smooth loss, and the one that looks at the hardest negative alone.
+    """
+    folder = Path(folder) if folder else cache_folder() / "quick"
+    runs = {name: folder / name for name in ("simclr", "max_triplet")}
+    for name, run in runs.items():
+        if not (run / "run.json").exists():
+            pairs = load_pairs("scenes", split="train", size=size)
+            model, loss = build_model(name, pairs, seed=config.seed), build_loss(name)
+            history = Trainer(model, loss, pairs, config).fit()
+            save_run(
+                run,
+                model,
+                history,
+                config,
+                loss=name,
+                loss_settings={"repr": repr(loss)},
+                data={"name": "scenes", "root": "", "split": "train"},
+                figures={},
+                made_by=made_by(),
+            )
+    return list(runs.values())
+
+
+def voila() -> Any:
+    """What serves the page.
+
+    Raises:
+        DataError: it is not installed, or ipywidgets is older than 8, whose widgets it shows.
+    """
+    try:
+        from voila.app import Voila
+    except ImportError:
+        raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+    if ipywidgets.__version__.startswith("7."):
+        raise DataError(
+            f"the page needs ipywidgets 8, and {ipywidgets.__version__} is installed (Colab has "
+            'it): pip install "ipywidgets>=8", or use the explorer in a notebook'
+        )
+    return Voila
+
+
+def serve(
+    runs: Sequence[Path],
+    *,
+    data: str,
+    root: Path | None,
+    split: str,
+    host: str = "127.0.0.1",
+    port: int = 8866,
+    browser: bool = True,
+) -> None:
+    """Serve the page until it is stopped (Ctrl-C).
+
+    Args:
+        runs: run folders of models to choose from.
+        data, root, split: the collection, as `load_pairs` takes them.
+        host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone.
+        port: the next free one is taken where it is in use.
+        browser: whether to open the page.
+
+    Raises:
+        DataError: Voila or ipywidgets 8 is not installed, or the host or its ports are not to be
+            had.
+        MissingFile, DataError: runs or data that cannot be read.
+    """
+    server = voila()
+    # What can fail should fail here, in one line, and what takes long be done before anyone waits.
+    named: dict[str, str] = {}
+    pairs = load_pairs(data, root=root, split=split)
+    for run in runs:
+        model, record = load_run(run)
+        name = record.loss if record.loss not in named else str(run)
+        named[name] = str(run.resolve())
+        pack(pairs, model.image.image_size)
+    port = _free_port(host, port)
+    print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
+    local = _is_local(host)
+    if not local:
+        print(
+            f"warning: listening at {host}: everyone who can reach this machine can use the page, "
+            "without a password, and each visit starts a Python process here",
+            file=sys.stderr,
+        )
+    # Voila looks for its templates where Jupyter keeps its data; ours lies in this package.
+    places = [str(Path(__file__).with_name("jupyter")), os.environ.get("JUPYTER_PATH", "")]
+    os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, places))
+    settings = {
+        "headers": {"Content-Security-Policy": POLICY},
+        # A page from elsewhere may have its name answered with this machine's address; what then
+        # asks for the page, asks by that name.
+        "allow_remote_access": not local,
+    }
+    arguments = [
+        str(Path(__file__).with_name("app.ipynb")),
+        "--preheat_kernel=True",  # the next visitor's page is computed before the visitor comes
+        "--VoilaConfiguration.template=mmret",
+        "--VoilaConfiguration.allow_template_override=NO",
+        *(f"--VoilaConfiguration.extension_allowlist={name}" for name in EXTENSIONS),
+        f"--Voila.ip={host}",
+        f"--Voila.port={port}",
+        "--Voila.port_retries=0",
+        f"--Voila.open_browser={browser}",
+        "--Voila.log_level=WARN",
+    ]
+    shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    place = f"[{shown}]" if ":" in shown else shown
+    with tempfile.TemporaryDirectory(prefix="mmret-app-") as folder:
+        shows = {"data": data, "root": str(root.resolve()) if root else "", "split": split}
+        os.environ[SETTING] = json.dumps({**shows, "runs": named, "folder": folder})
+        Indexes(named, pairs, Path(folder))[next(iter(named))]  # what every visitor sees first
+        print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
+        server.launch_instance(argv=arguments, tornado_settings=settings)
+
+
+def _free_port(host: str, port: int) -> int:
+    """The first port from there on that can be listened at."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    problem = "a port is a number from 1 to 65535"
+    for candidate in range(max(1, port), min(port + PORTS, 65536)):
+        try:
+            socket.create_server((host, candidate), family=family).close()
+            return candidate
+        except OSError as error:
+            problem = error.strerror or str(error)
+    raise DataError(
+        f"no port from {port} on can be listened at on {host} ({problem}); "
+        "choose others with --host and --port"
+    )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

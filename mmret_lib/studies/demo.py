@@ -1,0 +1,133 @@
+"""The main job: the built-in world, four losses, one table, and pictures of what came out."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from mmret_lib.data import load_pairs
+from mmret_lib.data.store import Store, pack
+from mmret_lib.data.world.captions import Claim
+from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
+from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.losses import LOSSES, negative_weights
+from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.metrics.report import Report
+from mmret_lib.search.index import SearchIndex
+from mmret_lib.show import figures
+from mmret_lib.show.tables import DISPLAY, results_frame, results_text
+from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.recipes import build_loss, build_model, made_by
+from mmret_lib.training.run import save_run
+from mmret_lib.training.trainer import History, Trainer, validate
+
+BATCH_SHOWN = 24  # pairs in the picture of the negatives' weights: small enough to read
+
+
+def run_demo(
+    out: str | Path, config: TrainConfig | None = None, *, size: int | None = None
+) -> dict[str, Report]:
+    """Train every loss on the built-in world, print and save the results, draw the figures.
+
+    Writes into ``out``: ``results.csv``, ``results.json``, four figures as PNG, and one run folder
+    per loss for `mmret search` and `mmret evaluate`.
+
+    Args:
+        config: the same for every loss, so that only the loss differs.
+        size: training scenes; None takes the built-in world's 8,000 (with 1,000 for val and
+            test), any other number makes both other splits an eighth of it.
+
+    Returns:
+        the report of each loss on the test split.
+    """
+    config = config or TrainConfig()
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    sizes = {"train": size, "val": size and max(8, size // 8), "test": size and max(8, size // 8)}
+    train, val, test = (
+        pack(load_pairs("scenes", split=split, size=count), 64) for split, count in sizes.items()
+    )
+    ceiling = best_possible(test.pairs)
+    reports: dict[str, Report] = {}
+    models: dict[str, DualEncoder] = {}
+    histories: dict[str, History] = {}
+    for number, name in enumerate(LOSSES, start=1):
+        print(f"\n[{number}/{len(LOSSES)}] {DISPLAY[name]}")
+        loss = build_loss(name)
+        model = build_model(name, train.pairs, seed=config.seed)
+        history = Trainer(model, loss, train, config, validation=val).fit()
+        report = validate(model, test)
+        reports[name], models[name], histories[name] = report, model.to("cpu"), history
+        print(f"{history.training_seconds:.0f} s of training\n{report}")
+        save_run(
+            out / "runs" / name,
+            model,
+            history,
+            config,
+            loss=name,
+            loss_settings={"repr": repr(loss)},
+            data={"name": "scenes", "root": "", "split": "train"},
+            figures={
+                "training_seconds": round(history.training_seconds, 1),
+                "test": report.as_dict(),
+                "ceiling": ceiling.as_dict(),
+            },
+            made_by=made_by(),
+        )
+    frame = results_frame(reports, ceiling)
+    frame.insert(
+        0,
+        "training_seconds",
+        [histories[n].training_seconds if n in histories else float("nan") for n in frame.index],
+    )
+    frame.round(3).to_csv(out / "results.csv")
+    record = {"made_by": made_by(), "results": json.loads(frame.round(3).to_json(orient="index"))}
+    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print("\n" + results_text(frame) + "\n")
+    for name, figure in draw_figures(models, histories, test, best_possible(val.pairs)).items():
+        figure.savefig(out / f"{name}.png", dpi=110)
+        print(f"wrote {out / f'{name}.png'}")
+    here = sys.argv[0] if Path(sys.argv[0]).name == "mmret" else "mmret"
+    print(f'\nSearch it: {here} search {out / "runs" / "simclr"} "{next(iter(SLIDE_QUERIES))}"')
+    return reports
+
+
+def draw_figures(
+    models: dict[str, DualEncoder],
+    histories: dict[str, History],
+    test: Store,
+    validation_ceiling: Report,
+) -> dict[str, Figure]:
+    """The demo's pictures by file name."""
+    index = SearchIndex.build(models["simclr"], test)
+    rng = np.random.default_rng(0)
+    asked = rng.choice(len(test.pairs.captions), 3, replace=False)
+    queries = [(query, images_that_fit(test.pairs, c)) for query, c in SLIDE_QUERIES.items()]
+    for j in asked:
+        claim = Claim.from_dict((test.pairs.caption_info or [])[j]["claim"])
+        queries.append((test.pairs.captions[j], images_that_fit(test.pairs, claim)))
+    # One model's embeddings under all losses, so that only the weighing differs, and scenes that
+    # resemble each other: among unlike ones a trained model leaves next to nothing to push.
+    alike = load_pairs("scenes", split="alike", size=BATCH_SHOWN, look_alikes=0.8, progress=False)
+    images = torch.as_tensor(pack(alike, 64, progress=False)[:])
+    captions = [alike.captions_of(i)[0] for i in range(len(alike))]
+    image_emb, text_emb = (
+        models["simclr"].encode_images(images),
+        models["simclr"].encode_texts(captions),
+    )
+    weights = {
+        name: negative_weights(build_loss(name).eval(), image_emb, text_emb, caption_ids=captions)
+        for name in models
+    }
+    violators = (weights["sum_triplet"][0] > 0).sum(dim=1)  # (B,): within the margin of each image
+    return {
+        "training_curves": figures.training_curves(histories, validation_ceiling),
+        "text_to_image": figures.text_to_image(index, queries),
+        "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
+        "negative_weights": figures.negative_weights(
+            weights, captions, images, query=int(violators.argmax())
+        ),
+    }

@@ -1,0 +1,190 @@
+"""The studies behind the lessons, as data: which question, which trials, which seeds.
+
+A trial is a loss and what differs from the common set-up (BASE, WORLD); a training is a trial with
+a seed. `mmret experiments` (experiments.py) measures them, data/results keeps what it measured.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmret_lib.training.config import TrainConfig
+
+# Smaller than the world of `mmret demo`, so that some eighty trainings fit into an hour.
+WORLD: dict[str, Any] = {"size": 2000, "test_size": 1000}
+BASE: dict[str, Any] = {"epochs": 6, "batch_size": 64}
+SEEDS = (0, 1, 2)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A loss, and what differs from the common set-up.
+
+    `loss_settings` go to `recipes.build_loss`, `model_settings` to `recipes.build_model`, `config`
+    to `TrainConfig`; `data` holds `size`, `test_size` and knobs of the built-in world for training
+    (`wrong_captions`), which is tested without them.
+    """
+
+    loss: str = "simclr"
+    loss_settings: dict[str, Any] = field(default_factory=dict)
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """All that decides a training but the seed, the defaults filled in."""
+        from mmret_lib.training.recipes import DEFAULTS, STANDARDISED
+
+        config = {**BASE, **self.config}
+        usual = vars(TrainConfig())
+        return {
+            "loss": {"loss": self.loss, **DEFAULTS[self.loss], **self.loss_settings},
+            "model": {"standardise": self.loss in STANDARDISED, **self.model_settings},
+            "config": {key: value for key, value in config.items() if usual[key] != value},
+            "data": {**WORLD, **{key: value for key, value in self.data.items() if value}},
+        }
+
+    def training(self, seed: int) -> str:
+        """The name of the training: the same for the same settings, in whichever study."""
+        text = json.dumps({**self.settings(), "seed": seed}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def columns(self) -> dict[str, Any]:
+        """The settings as a row shows them; what a loss does not have is left out."""
+        usual = {key: value for key, value in vars(TrainConfig()).items() if key != "seed"}
+        parts = self.settings()
+        flat = {**parts["loss"], **parts["model"], **usual, **parts["config"], **parts["data"]}
+        flat["captions_shown"] = flat.pop("captions")  # "captions" counts those that were ranked
+        return {**flat, **self.data}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A question, and name -> trial; every trial is trained from each of the seeds."""
+
+    question: str
+    trials: dict[str, Trial]
+    seeds: tuple[int, ...] = SEEDS
+
+    def varying(self) -> list[str]:
+        """The settings in which its trials differ: the columns that tell them apart."""
+        rows = [trial.columns() for trial in self.trials.values()]
+        names = dict.fromkeys(name for row in rows for name in row)
+        return [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
+
+
+def barlow(standardise: bool = True, config: dict | None = None, **settings: Any) -> Trial:
+    dim = {"dim": settings.pop("dim")} if "dim" in settings else {}
+    return Trial("barlow_twins", settings, {"standardise": standardise, **dim}, config or {})
+
+
+FOUR = ("sum_triplet", "max_triplet", "simclr", "barlow_twins")
+LONG = {"epochs": 24}
+LONGER = {"epochs": 72}
+PLAIN_MAX = Trial("max_triplet", {"all_negatives_steps": 0})
+
+STUDIES: dict[str, Study] = {
+    "losses": Study(
+        "How do the four losses compare, all else being equal?",
+        {
+            **{name: Trial(name) for name in FOUR},
+            "max_triplet, plain": PLAIN_MAX,
+            # As large a share of the steps as 100 are at the full size.
+            "max_triplet, 45 first steps": Trial("max_triplet", {"all_negatives_steps": 45}),
+        },
+    ),
+    "barlow": Study(
+        "Why does plain Barlow Twins rank so badly: its lambda, the missing standardisation? All "
+        "trained for 24 epochs.",
+        {
+            "plain": barlow(standardise=False, config=LONG, lambda_=0.0051),
+            "lambda": barlow(standardise=False, config=LONG, lambda_=0.05),
+            "standardised": barlow(config=LONG, lambda_=0.0051),
+            "both": barlow(config=LONG, lambda_=0.05),
+            "both, lambda 0.02": barlow(config=LONG),
+            "simclr": Trial(config=LONG),
+        },
+    ),
+    "barlow_short": Study(
+        "The same in 6 epochs, with the lambda that suits the large world.",
+        {
+            "plain": barlow(standardise=False, lambda_=0.0051),
+            "lambda": barlow(standardise=False, lambda_=0.02),
+            "standardised": barlow(lambda_=0.0051),
+            "both": barlow(lambda_=0.02),
+            "simclr": Trial(),
+        },
+    ),
+    "barlow_long": Study(
+        "Is it a matter of patience? The plain loss, the mended one and SimCLR in 72 epochs.",
+        {
+            "plain": barlow(standardise=False, config=LONGER, lambda_=0.0051),
+            "both, lambda 0.02": barlow(config=LONGER),
+            "simclr": Trial(config=LONGER),
+        },
+    ),
+    "barlow_search": Study(
+        "What else could help Barlow Twins? One seed each, to see where to look.",
+        {
+            "the default": barlow(),
+            **{f"lambda {value}": barlow(lambda_=value) for value in (0.01, 0.05)},
+            **{f"dim {dim}": barlow(dim=dim) for dim in (64, 256)},
+            **{f"batch {size}": barlow(config={"batch_size": size}) for size in (32, 128)},
+            "rates doubled": barlow(config={"backbone_lr": 2e-3, "projection_lr": 4e-3}),
+            "long, lambda 0.05": barlow(config=LONG, lambda_=0.05),
+            "long, lambda 0.02": barlow(config=LONG),
+            "long, lambda 0.1": barlow(config=LONG, lambda_=0.1),
+            "long, dim 256": barlow(config=LONG, lambda_=0.05, dim=256),
+        },
+        seeds=(0,),
+    ),
+    "robustness": Study(
+        "What do wrong captions in the training set cost each loss?",
+        {
+            f"{name}, {share:.0%} wrong": Trial(name, data={"wrong_captions": share})
+            for share in (0.0, 0.2, 0.4)
+            for name in FOUR
+        },
+    ),
+    "trained": Study(
+        "Is it worth training the whole model?",
+        {part: Trial(config={"train": part}) for part in ("all", "projections", "image", "text")},
+    ),
+    "schedules": Study(
+        "Which learning-rate schedule, and does warming up help?",
+        {
+            **{
+                f"{schedule}, warm-up": Trial(config={"schedule": schedule})
+                for schedule in ("cosine", "multistep", "constant")
+            },
+            "cosine, no warm-up": Trial(config={"warmup": 0.0}),
+        },
+    ),
+    "temperature": Study(
+        "How low should SimCLR's temperature be, and should its denominator hold the positive?",
+        {
+            **{f"{value}": Trial("simclr", {"temperature": value}) for value in (0.02, 0.07, 0.3)},
+            "0.07, positive kept": Trial("simclr", {"positive_in_denominator": True}),
+        },
+    ),
+    "margin": Study(
+        "How wide should the triplets' margin be?",
+        {
+            f"{name}, {margin}": Trial(name, {"margin": margin})
+            for margin in (0.2, 0.05, 0.5)
+            for name in ("sum_triplet", "max_triplet")
+        },
+    ),
+    "batch_size": Study(
+        "Do more negatives per query help, at the same number of images seen?",
+        {f"{size}": Trial(config={"batch_size": size}) for size in (32, 64, 128)},
+    ),
+    "captions": Study(
+        "Is a caption drawn at random better than always the same? 500 scenes, seen 24 times.",
+        {
+            choice: Trial(config={"captions": choice, "epochs": epochs}, data={"size": 500})
+            for choice, epochs in (("first", 24), ("random", 24), ("all", 5))
+        },
+    ),
+}

@@ -1,0 +1,43 @@
+"""Training: the loop, its settings, snapshots to resume from, and the run that comes out.
+
+`trainer` is the loop, `config` its settings, `schedule` the learning rate; `snapshots` and `run`
+write to disk; `recipes` builds a loss and its model by name; `distributed` joins several processes,
+`grad_cache` sends a large batch through in pieces.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmret_lib.training.config import TrainConfig
+    from mmret_lib.training.recipes import build_loss, build_model, made_by
+    from mmret_lib.training.run import Run, load_run, save_run
+    from mmret_lib.training.trainer import History, Trainer, validate
+
+# Imported when first asked for: `mmret --help` needs TrainConfig and should not wait for torch.
+_HOMES = {
+    "config": ("TrainConfig",),
+    "recipes": ("build_loss", "build_model", "made_by"),
+    "run": ("Run", "load_run", "save_run"),
+    "trainer": ("History", "Trainer", "validate"),
+}
+
+__all__ = [
+    "History",
+    "Run",
+    "TrainConfig",
+    "Trainer",
+    "build_loss",
+    "build_model",
+    "load_run",
+    "made_by",
+    "save_run",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,83 @@
+"""The knobs of a training run. Without torch, so that `mmret --help` answers at once."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from mmret_lib.files.errors import DataError
+
+Schedule = Literal["cosine", "multistep", "constant"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Every knob of a training run. Rates are per step of AdamW; shares lie in 0…1."""
+
+    epochs: int | None = None
+    """passes over the images, each with one caption per image; by default 7, or on a small set
+    as many as make 430 steps"""
+    batch_size: int = 128
+    """pairs per step, of all processes together; also the number of texts an image is told apart
+    from"""
+    backbone_lr: float = 1e-3
+    """peak learning rate of the two backbones"""
+    projection_lr: float = 2e-3
+    """peak learning rate of the two projections and of a learnable loss"""
+    weight_decay: float = 0.05
+    """AdamW's decay of matrices and kernels; norms and biases have none"""
+    schedule: Schedule = "cosine"
+    """cosine: down to zero; multistep: times gamma at each milestone (the slides'); constant"""
+    warmup: float = 0.1
+    """share of the steps over which the rates rise from zero"""
+    milestones: tuple[int, ...] = (1, 4, 10)
+    """epochs after which "multistep" cuts the rates"""
+    gamma: float = 0.5
+    """what "multistep" multiplies the rates by"""
+    clip: float = 1.0
+    """largest norm of the gradient; 0 turns clipping off"""
+    train: Literal["all", "projections", "image", "text"] = "all"
+    """what is trained; the rest stays as it is, batch-norm statistics included"""
+    captions: Literal["random", "first", "all"] = "random"
+    """which of an image's captions an epoch shows: one at random, always the first, or all"""
+    augment: Literal["shift", "crop", "none"] = "shift"
+    """shift: move and mirror the images; crop: scale up a random part and mirror; none"""
+    validate: bool = True
+    """measure recall on the validation pairs after each epoch"""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """auto: bfloat16 where the GPU has it (compute capability 8.0), float16 on older GPUs,
+    float32 on the CPU"""
+    device: str = "auto"
+    """auto: the GPU if there is one"""
+    seed: int = 0
+    """decides the order, the captions, the augmentation and the dropout"""
+    chunk_size: int = 0
+    """gradient caching: pairs that go through the model at a time, so that a batch of any size
+    takes no more memory; 0 sends the whole batch through at once"""
+    patience: int = 0
+    """epochs without a better sum of recalls on the validation pairs before training stops; 0
+    never stops early"""
+    snapshot_minutes: float = 5.0
+    """minutes between two snapshots to resume from, besides one after each epoch; 0 takes one
+    after every step"""
+    compile: bool = False
+    """compile the model first (torch.compile): minutes to start, then faster on a recent GPU"""
+    tensorboard: bool = False
+    """also write the history for TensorBoard, beside the snapshots"""
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("epochs", 1, math.inf),
+            ("batch_size", 2, math.inf),
+            ("backbone_lr", 0, 1),
+            ("projection_lr", 0, 1),
+            ("weight_decay", 0, 1),
+            ("warmup", 0, 1),
+            ("gamma", 0, 1),
+            ("clip", 0, math.inf),
+            ("chunk_size", 0, math.inf),
+            ("patience", 0, math.inf),
+            ("snapshot_minutes", 0, math.inf),
+        ):
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise DataError(f"{name} is {value}; it must lie in {low}…{high}")

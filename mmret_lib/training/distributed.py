@@ -1,0 +1,193 @@
+"""Several processes, one per GPU, that train as one.
+
+    accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train --out RUN
+    torchrun --nproc-per-node 2 -m mmret_lib.cli train --device cpu --out RUN
+
+The first is for GPUs; a notebook calls `accelerate.notebook_launcher(train, num_processes=8)`.
+
+Each process sends its share of the batch through the model; then all gather the embeddings, so
+that every pair meets all negatives of the whole batch, and take the same loss. What comes out,
+loss and gradients, is what one process would have on the whole batch: Barlow Twins' matrix, the
+backbones' BatchNorm statistics and duplicates' masks are those of the whole batch too.
+
+Who started the processes and what connects them is the business of Accelerate and of
+torch.distributed; one process alone needs neither.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.training.devices import pick_device
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together.
+
+    Attributes:
+        rank: its number, from 0; process 0 writes files and prints.
+        count: how many there are.
+        device: what this one computes on.
+    """
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str = "auto") -> "Processes":
+        """Connect with the others, if a launcher started any (WORLD_SIZE says so).
+
+        Raises:
+            DataError: a device that this machine does not have.
+        """
+        if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+            return cls(0, 1, pick_device(device))
+        from accelerate import PartialState
+
+        state = PartialState(cpu=device == "cpu" or not torch.cuda.is_available())
+        return cls(state.process_index, state.num_processes, state.device)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files and prints."""
+        return self.rank == 0
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """(b, ...) of each process, in the order of the ranks: (count * b, ...), with gradients."""
+        return _Gather.apply(rows, self) if self.count > 1 else rows
+
+    def sum(self, numbers: Tensor) -> Tensor:
+        """The sum of all processes' tensors of one shape, without gradients."""
+        if self.count > 1:
+            dist.all_reduce(numbers)
+        return numbers
+
+    def told(self, value: Any) -> Any:
+        """What process 0 holds."""
+        if self.count == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, src=0)
+        return held[0]
+
+    def each(self, value: Any) -> list[Any]:
+        """What every process holds, in the order of the ranks."""
+        if self.count == 1:
+            return [value]
+        held: list[Any] = [None] * self.count
+        dist.all_gather_object(held, value)
+        return held
+
+    def share(self, rows: int) -> slice:
+        """This process's part of so many rows; the parts differ by one row at most."""
+        return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
+
+    def parallel(self, model: DualEncoder) -> nn.Module:
+        """`Branches` of the model; with several processes their gradients become one.
+
+        The BatchNorms of ``model`` are replaced, in place, by ones that take their statistics
+        over all processes. Names and values of its weights stay as they are.
+        """
+        if self.count == 1:
+            return Branches(model)
+        cuda = self.device.type == "cuda"
+        for branch in (model.image, model.text):
+            if cuda:
+                nn.SyncBatchNorm.convert_sync_batchnorm(branch)
+            else:
+                _join_batch_norms(branch)
+        return nn.parallel.DistributedDataParallel(
+            Branches(model), device_ids=[self.device] if cuda else None
+        )
+
+
+class Branches(nn.Module):
+    """Both branches without the standardisation that may end them: that is of the whole batch."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return self.model.image(images), self.model.text(**tokens)
+
+
+def without_exchange(branches: nn.Module) -> Callable[[], AbstractContextManager]:
+    """Makes contexts in which `backward` keeps a process's gradient to itself for now."""
+    return getattr(branches, "no_sync", nullcontext)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, processes: Processes) -> Tensor:
+        ctx.mine = slice(processes.rank * len(rows), (processes.rank + 1) * len(rows))
+        ctx.count = processes.count
+        parts = [torch.empty_like(rows) for _ in range(processes.count)]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        # Every process takes the loss of the whole batch, so each would send back just what this
+        # one has: their sum is known without asking. DistributedDataParallel then divides by it.
+        return grad[ctx.mine] * ctx.count, None
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, numbers: Tensor) -> Tensor:
+        total = numbers.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return _Sum.apply(grad)
+
+
+class JoinedBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over the parts of a batch that several processes hold, one of equal size each.
+
+    (torch's SyncBatchNorm does this on GPUs only.)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None
+        channels = (1, -1, 1, 1)
+        many = input.numel() // input.shape[1] * dist.get_world_size()
+        mean = _Sum.apply(input.sum((0, 2, 3))) / many  # (C,)
+        centred = input - mean.view(channels)
+        var = _Sum.apply(centred.square().sum((0, 2, 3))) / many  # (C,)
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum or 0.0)
+            self.running_var.lerp_(var * many / (many - 1), self.momentum or 0.0)
+        scale = self.weight * (var + self.eps).rsqrt()  # (C,)
+        return centred * scale.view(channels) + self.bias.view(channels)
+
+
+def _join_batch_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is nn.BatchNorm2d:
+            joined = JoinedBatchNorm2d(child.num_features, child.eps, child.momentum or 0.0)
+            joined.to(child.weight).load_state_dict(child.state_dict())
+            # The very same parameters: an optimiser, or train_only, may know them already.
+            joined.weight, joined.bias = child.weight, child.bias
+            joined.train(child.training)
+            setattr(module, name, joined)
+        else:
+            _join_batch_norms(child)

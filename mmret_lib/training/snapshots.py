@@ -1,0 +1,127 @@
+"""Snapshots of a training under way: whole or not there at all, verified, the newest few.
+
+    FOLDER/step-00001234/tensors.safetensors    weights, optimiser, random states
+    FOLDER/step-00001234/snapshot.json          where training stood; the checksum of the tensors
+
+A session may end at any moment, a disk may be full, a Drive folder may lose its connection. So a
+snapshot is written under another name and renamed when it is whole, an older one is deleted only
+after that, and one that cannot be read is passed over for the one before it.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmret_lib.files.errors import DataError
+
+VERSION = 1
+KEPT = 2  # the newest, and one to fall back on
+
+
+class Snapshots:
+    """The snapshots of one run in a folder of their own."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Keep a snapshot, taken after ``step`` steps, and delete all but the newest few.
+
+        Args:
+            tensors: whatever the training holds in tensors, on any device.
+            facts: the rest; must be what json can hold.
+
+        Raises:
+            OSError: the disk is full or may not be written to. The snapshots before stay.
+        """
+        target = self.folder / f"step-{step:08d}"
+        draft = target.with_suffix(".part")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            path = draft / "tensors.safetensors"
+            # Copies: safetensors takes no two names for one memory, and rows only as they lie.
+            plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+            save_file(plain, path)
+            record = {"format": "mmret snapshot", "version": VERSION, "step": step, **facts}
+            record["sha256"] = _sha256(path)
+            text = json.dumps({**record, "checksum": _digest(record)})
+            (draft / "snapshot.json").write_text(text, encoding="utf-8")
+            for part in (path, draft / "snapshot.json"):
+                with part.open("rb+") as file:
+                    os.fsync(file.fileno())
+            shutil.rmtree(target, ignore_errors=True)  # the same step, from before a resume
+            os.replace(draft, target)
+        except SafetensorError as error:  # its way of saying that the disk is full
+            raise OSError(str(error)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        for old in [*self._all()[KEPT:], *self.folder.glob("step-*.part")]:  # of killed processes
+            shutil.rmtree(old, ignore_errors=True)
+
+    def newest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The newest snapshot that is whole, as (tensors, facts); None where there is none.
+
+        One that is damaged is passed over with a warning that names it.
+
+        Raises:
+            DataError: there are snapshots, but none can be read.
+        """
+        faults = []
+        for folder in self._all():
+            try:
+                found = _read(folder)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                faults.append(f"{folder} cannot be used ({error})")
+                continue
+            for fault in faults:
+                warnings.warn(f"{fault}; going on from the snapshot before it", stacklevel=3)
+            return found
+        if faults:
+            raise DataError(
+                f"{'; '.join(faults)}. To train anew from the beginning, delete {self.folder}."
+            )
+        return None
+
+    def _all(self) -> list[Path]:
+        """The snapshots' folders, the newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name)]
+        return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+
+    def steps(self) -> list[int]:
+        """After how many steps the snapshots that are there were taken, the newest first."""
+        return [int(path.name[5:]) for path in self._all()]
+
+
+def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    record = json.loads((folder / "snapshot.json").read_text(encoding="utf-8"))
+    if not isinstance(record, dict) or record.get("format") != "mmret snapshot":
+        raise ValueError("snapshot.json is not that of a snapshot")
+    if record["version"] != VERSION:
+        raise ValueError(f"it is of version {record['version']!r}, not {VERSION}")
+    if record.pop("checksum") != _digest(record):
+        raise ValueError("snapshot.json is not as it was written")
+    path = folder / "tensors.safetensors"
+    if _sha256(path) != record["sha256"]:
+        raise ValueError("tensors.safetensors is not as it was written")
+    return load_file(path), record
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,204 @@
+"""The exercises as students open them, and as nbgrader marks them."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[2]
+SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
+EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
+
+by_name = pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda file: file.stem)
+
+
+def exercise_of(solution: Path) -> Path:
+    return ROOT / "exercises" / solution.name
+
+
+def cells(file: Path) -> dict[str, NotebookNode]:
+    return {cell.id: cell for cell in nbformat.read(file, as_version=4).cells}
+
+
+def points_of(solution: Path) -> dict[str, int]:
+    """The points of each check, by the cell's id."""
+    nbgrader = {name: cell.metadata.get("nbgrader", {}) for name, cell in cells(solution).items()}
+    return {name: marks["points"] for name, marks in nbgrader.items() if marks.get("grade")}
+
+
+# ---------------------------------------------------------------------------------------------
+# Generated from the solutions
+
+
+def test_every_exercise_has_a_solution() -> None:
+    assert [file.name for file in EXERCISES] == [file.name for file in SOLUTIONS] != []
+
+
+@by_name
+def test_the_exercise_is_what_its_solution_makes(solution: Path, generator: ModuleType) -> None:
+    target = exercise_of(solution)
+    made = generator.exercise(nbformat.read(solution, as_version=4), target)
+    assert target.read_text(encoding="utf-8") == made, "run `make exercises`"
+
+
+@by_name
+@pytest.mark.parametrize("part", ["prose", "answer", "check"])
+def test_drift_would_be_seen(solution: Path, part: str, generator: ModuleType) -> None:
+    """What is changed in a solution changes its exercise; in an answer, outside the markers."""
+    notebook = nbformat.read(solution, as_version=4)
+    cell = {
+        "prose": next(cell for cell in notebook.cells if cell.id == "task-1"),
+        "answer": next(cell for cell in notebook.cells if cell.id == "answer-1"),
+        "check": next(cell for cell in notebook.cells if cell.id == "check-1"),
+    }[part]
+    cell.source = f"# {cell.source}"
+    target = exercise_of(solution)
+    assert target.read_text(encoding="utf-8") != generator.exercise(notebook, target)
+
+
+@by_name
+def test_the_exercise_opens_itself_and_gives_nothing_away(solution: Path, tool: ModuleType) -> None:
+    target = exercise_of(solution)
+    notebook = nbformat.read(target, as_version=4)
+    nbformat.validate(notebook)
+    opening = notebook.cells[0].source.split("\n")
+    assert tool.badge(target) in opening
+    assert f"exercises/{target.name}" in tool.badge(target)
+    assert cells(target)["setup"].source == tool.SETUP
+    assert "SOLUTION" not in target.read_text(encoding="utf-8")
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+
+
+@by_name
+def test_every_task_says_what_is_wanted(solution: Path) -> None:
+    of = cells(exercise_of(solution))
+    tasks = sorted(name for name in of if re.fullmatch(r"task-\d+", name))
+    assert len(tasks) >= 3
+    for name in tasks:
+        number = name.removeprefix("task-")
+        points = points_of(solution)[f"check-{number}"]
+        text, stub = of[name].source, of[f"answer-{number}"].source
+        assert re.search(r"^Difficulty: [●○]{5} \(\d of 5\) · about \d+ minutes", text, re.M)
+        assert f"· {points} points" in text
+        assert "<summary>Hint</summary>" in text
+        assert stub.endswith("raise NotImplementedError")
+        assert ("Returns" in stub and "(B, D)" in stub + text) or "(B, B)" in stub
+        assert of[f"check-{number}"].source.startswith("checks.")
+
+
+# ---------------------------------------------------------------------------------------------
+# Run as it is
+
+
+@by_name
+def test_the_unsolved_exercise_fails_only_by_not_being_written(solution: Path) -> None:
+    notebook = nbformat.read(exercise_of(solution), as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        allow_errors=True,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(ROOT / "exercises")}},
+    )
+    client.execute()
+    failed = {}
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.get("name") != "stderr", output.text
+            if output.output_type == "error":
+                assert output.ename == "NotImplementedError", (cell.id, output.evalue)
+                failed[cell.id] = output
+    checks = points_of(solution)
+    assert checks.keys() <= failed.keys()
+    for name in checks:  # one line, and not the way through the library that led to it
+        [line] = failed[name].traceback
+        assert "is not written yet" in line
+
+
+# ---------------------------------------------------------------------------------------------
+# Marked by nbgrader, by the commands that exercises/README.md has
+
+
+def submit(course: Path, student: str, notebook: NotebookNode, name: str) -> None:
+    folder = course / "submitted" / student / name
+    folder.mkdir(parents=True)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+def solved(solution: Path, **instead: str) -> NotebookNode:
+    """The exercise with the solution's answers filled in, or what `instead` has for a cell."""
+    notebook = nbformat.read(exercise_of(solution), as_version=4)
+    answers = cells(solution)
+    for cell in notebook.cells:
+        name = cell.id.replace("-", "_")
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = answers[cell.id].source
+        cell.source = instead.get(name, cell.source)
+    return notebook
+
+
+def commands() -> list[list[str]]:
+    """The nbgrader commands that exercises/README.md gives to instructors."""
+    text = (ROOT / "exercises" / "README.md").read_text(encoding="utf-8")
+    return [line.split() for line in re.findall(r"^ *nbgrader (.+?)(?: +#.*)?$", text, re.M)]
+
+
+DIAGONAL_KEPT = """\
+def sum_triplet(image_emb, text_emb, margin=0.2):
+    s = cosine_similarity_matrix(image_emb, text_emb)
+    ways = [(margin - s.diagonal()[:, None] + way).relu() for way in (s, s.T)]
+    return (ways[0].sum(dim=1) + ways[1].sum(dim=1)).mean()"""
+
+
+def test_nbgrader_marks_a_folder_of_submissions(tmp_path: Path) -> None:
+    [solution] = [file for file in SOLUTIONS if file.stem == "04_triplet_losses"]
+    name = solution.stem
+    course = tmp_path / "course"
+    (course / "source" / name).mkdir(parents=True)
+    shutil.copy(solution, course / "source" / name)
+    submit(course, "solved", solved(solution), name)
+    submit(course, "empty", nbformat.read(exercise_of(solution), as_version=4), name)
+    # One wrong answer, and its check made harmless: grading puts the check back.
+    submit(course, "slipped", solved(solution, answer_2=DIAGONAL_KEPT, check_2="pass"), name)
+
+    environ = os.environ | {  # nothing of the user's own settings
+        f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")
+    }
+    environ["IPYTHONDIR"] = str(tmp_path / "ipython")
+    # nbgrader calls alembic by its bare name, which an activated environment has in its PATH.
+    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    *asked, feedback = commands()
+    assert [command[0] for command in asked] == ["generate_assignment", "autograde", "export"]
+    assert feedback[0] == "generate_feedback"  # shows what is looked at below, and takes its time
+    for command in asked:
+        answer = subprocess.run(
+            [sys.executable, "-m", "nbgrader", *command],
+            cwd=course,
+            env=environ,
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, answer.stderr[-3000:]
+
+    with open(course / "marks.csv", encoding="utf-8", newline="") as file:
+        marks = {row["student_id"]: row for row in csv.DictReader(file)}
+    points = points_of(solution)
+    assert {float(row["max_score"]) for row in marks.values()} == {sum(points.values())}
+    assert {student: float(row["score"]) for student, row in marks.items()} == {
+        "solved": sum(points.values()),
+        "empty": 0,
+        "slipped": sum(points.values()) - points["check-2"],
+    }
+    # The student can read why, in the words of the check.
+    marked = cells(course / "autograded" / "slipped" / name / f"{name}.ipynb")["check-2"]
+    assert "the diagonal is not left out" in marked.outputs[-1].evalue

@@ -1,0 +1,140 @@
+"""The tool that executes and stores the lessons, and what shows the library in them."""
+
+import copy
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+from nbformat import NotebookNode, v4
+
+from mmret_lib.files.errors import MissingFile
+from mmret_lib.losses import SimCLR
+from mmret_lib.show.lesson import read_results, show_source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cell_of(notebook: NotebookNode, name: str) -> NotebookNode:
+    [cell] = [cell for cell in notebook.cells if cell.id == name]
+    return cell
+
+
+def tiny(file: Path, *sources: str, tags: dict[int, str] | None = None) -> Path:
+    cells = [v4.new_markdown_cell("# Tiny", id="title"), v4.new_code_cell("", id="setup")]
+    cells += [
+        v4.new_code_cell(
+            source,
+            id=f"cell-{number}",
+            metadata={"tags": [tags[number]]} if tags and number in tags else {},
+        )
+        for number, source in enumerate(sources)
+    ]
+    nbformat.write(v4.new_notebook(cells=cells), file)
+    return file
+
+
+CLOCK = "import time\n\nprint(time.time_ns())"
+
+
+def test_a_second_run_changes_nothing_and_changed_code_does(
+    tmp_path: Path, tool: ModuleType
+) -> None:
+    file = tiny(tmp_path / "tiny.ipynb", "x = 1", CLOCK, "x", tags={1: tool.IGNORED})
+    assert tool.execute(file)
+    first = file.read_bytes()
+    assert not tool.execute(file)
+    assert file.read_bytes() == first
+    stored = nbformat.read(file, as_version=4)
+    assert [cell.execution_count for cell in stored.cells[1:]] == [1, 2, 3, 4]
+    assert cell_of(stored, "setup").source == tool.SETUP
+    assert cell_of(stored, "cell-2").outputs[0].data["text/plain"] == "1"
+
+    cell_of(stored, "cell-0").source = "x = 2"
+    nbformat.write(stored, file)
+    assert tool.execute(file)
+    changed = nbformat.read(file, as_version=4)
+    assert cell_of(changed, "cell-2").outputs[0].data["text/plain"] == "2"
+    assert cell_of(changed, "cell-1").outputs != cell_of(stored, "cell-1").outputs
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import time\n\ntime.sleep(60)", "not done after 3 seconds"),
+        ("import os\n\nos._exit(1)", "the kernel died"),
+    ],
+)
+def test_a_failing_cell_is_named_and_the_file_stays(
+    source: str, said: str, tmp_path: Path, tool: ModuleType
+) -> None:
+    file = tiny(tmp_path / "tiny.ipynb", "x = 1", source)
+    before = file.read_bytes()
+    with pytest.raises(tool.LessonError, match=rf"^tiny\.ipynb, cell 'cell-1': .*{said}"):
+        tool.execute(file, cell_seconds=3)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
+
+
+def test_what_varies_is_kept_only_where_the_code_is_the_same(tool: ModuleType) -> None:
+    def one(text: str, picture: str, tags: list[str]) -> NotebookNode:
+        output = v4.new_output("display_data", data={"text/plain": text, "image/png": picture})
+        cell = v4.new_code_cell("f()", id="f", outputs=[output], metadata={"tags": tags})
+        notebook = v4.new_notebook(cells=[cell])
+        tool.tidy(notebook)
+        return notebook
+
+    for tags, text, keeps in (([], "a", True), ([], "b", False), ([tool.IGNORED], "b", True)):
+        before, after = one("a", "old", tags), one(text, "new", tags)
+        tool.keep_outputs(after, before)
+        assert after.cells[0].outputs[0].data["image/png"] == ("old" if keeps else "new")
+        changed = one(text, "new", tags)
+        earlier = copy.deepcopy(before)
+        earlier.metadata.executed["f"] = "the digest of other code"
+        tool.keep_outputs(changed, earlier)
+        assert changed.cells[0].outputs[0].data["image/png"] == "new"
+
+
+def test_widgets_and_progress_bars_leave_no_view_behind(tool: ModuleType) -> None:
+    def view(text: str) -> NotebookNode:
+        return v4.new_output(
+            "display_data", data={"text/plain": text, tool.WIDGET: {"model_id": "1"}}
+        )
+
+    outputs = [view("  0%|          | 0/3"), view("SearchExplorer()")]
+    notebook = v4.new_notebook(cells=[v4.new_code_cell("f()", id="f", outputs=outputs)])
+    notebook.metadata["widgets"] = {"state": {}}
+    tool.tidy(notebook)
+    [output] = notebook.cells[0].outputs
+    assert set(output.data) == {"text/plain"}
+    assert notebook.cells[0].metadata.tags == [tool.IGNORED]
+    assert "widgets" not in notebook.metadata
+
+
+def test_the_address_stands_in_pyproject_alone(tool: ModuleType) -> None:
+    address = tool.REPOSITORY.removeprefix("https://")
+    assert address not in (ROOT / "notebooks" / "execute.py").read_text(encoding="utf-8")
+    assert tool.badge(ROOT / "notebooks" / "98_good.ipynb").endswith(
+        f"{address.split('/', 1)[1]}/blob/main/notebooks/98_good.ipynb)"
+    )
+    assert f"clone --quiet --depth 1 https://{address} " in tool.SETUP
+    assert "pip" not in tool.SETUP
+
+
+# ---------------------------------------------------------------------------------------------
+# What lessons show of the library
+
+
+def test_show_source_names_the_file_and_shows_what_runs() -> None:
+    shown = show_source(SimCLR.direction).data
+    assert shown.startswith("`mmret_lib/losses.py`, from line ")
+    assert "```python\ndef direction(" in shown
+    with pytest.raises(TypeError):
+        show_source(3)
+
+
+def test_read_results_says_how_to_measure_what_is_missing() -> None:
+    with pytest.raises(MissingFile, match="mmret experiments"):
+        read_results("nothing of this name")

@@ -1,0 +1,650 @@
+"""The packed store: the same pixels and words as decoding anew, whatever happened on the way."""
+
+import errno
+import json
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmret_lib.data import Pairs
+from mmret_lib.data import packing as store_images
+from mmret_lib.data.images import read_pixels
+from mmret_lib.data.packing import SPAN
+from mmret_lib.data.store import Store, pack
+from mmret_lib.files.errors import DataError, MissingFile
+
+ROOT = Path(__file__).resolve().parents[2]
+SIDE = 8
+
+
+def noise(seed: int) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    return Image.fromarray(values)
+
+
+def photo_set(folder: Path, count: int) -> Pairs:
+    """Pairs of `count` noise pictures, captioned twice each."""
+    folder.mkdir(exist_ok=True)
+    for index in range(count):
+        noise(index).save(folder / f"{index}.png")
+    return Pairs(
+        images=[folder / f"{index}.png" for index in range(count)],
+        captions=[f"picture {index // 2}" for index in range(2 * count)],
+        owner=np.repeat(np.arange(count), 2),
+        image_ids=list(range(count)),
+        name="photos",
+    )
+
+
+def drawn(index: int) -> np.ndarray:
+    return np.asarray(noise(index)).transpose(2, 0, 1)
+
+
+def images_file(folder: Path) -> Path:
+    (path,) = folder.glob("images-*.npy")
+    return path
+
+
+class Letters:
+    """A text encoder's tokeniser, one id per letter; counts its calls."""
+
+    def __init__(self, name="letters"):
+        self.name, self.calls = name, 0
+
+    def vocabulary(self):
+        return self.name
+
+    def tokenize(self, texts):
+        self.calls += 1
+        longest = max(map(len, texts))
+        ids = np.zeros((len(texts), longest), np.int64)
+        for row, text in enumerate(texts):
+            ids[row, : len(text)] = [ord(letter) for letter in text]
+        return {"input_ids": ids, "attention_mask": ids > 0}
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return photo_set(tmp_path / "photos", 40)
+
+
+@pytest.fixture
+def packed(pairs, tmp_path):
+    return pack(pairs, SIDE, tmp_path / "store", progress=False)
+
+
+# ---------------------------------------------------------------- what is in it
+
+
+@pytest.mark.parametrize("workers", [None, 1, 2])
+def test_all_images_in_their_order(tmp_path, workers, capfd):
+    """300 images are enough for processes to share them."""
+    pairs = photo_set(tmp_path / "photos", 300)
+    store = pack(pairs, SIDE, tmp_path / "store", workers=workers, progress=False)
+    assert store.pairs is pairs and len(store) == 300 and store.size == SIDE
+    np.testing.assert_array_equal(store[:], np.stack([drawn(index) for index in range(300)]))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_reading_it(packed):
+    assert packed[3].shape == (3, SIDE, SIDE) and packed[3].dtype == np.uint8
+    np.testing.assert_array_equal(packed[3], drawn(3))
+    np.testing.assert_array_equal(packed[-1], drawn(39))
+    np.testing.assert_array_equal(packed[[4, 2]], np.stack([drawn(4), drawn(2)]))
+    np.testing.assert_array_equal(packed[10:12], np.stack([drawn(10), drawn(11)]))
+    with pytest.raises(IndexError):
+        packed[40]
+    out = np.empty((2, 3, SIDE, SIDE), np.uint8)
+    assert packed.take(np.array([7, 0]), out) is out
+    np.testing.assert_array_equal(out, np.stack([drawn(7), drawn(0)]))
+    with pytest.raises(IndexError):
+        packed.take(np.array([7, 40]), out)
+    packed[3][:] = 0  # a copy: the store itself cannot be written to
+    np.testing.assert_array_equal(packed[3], drawn(3))
+    with pytest.raises(ValueError, match="read-only"):
+        packed.pixels[0] = 0
+
+
+def test_opened_again_it_is_the_same(packed, pairs):
+    again = Store.open(packed.folder)
+    assert again.pairs.images == pairs.images and again.pairs.captions == pairs.captions
+    assert again.pairs.image_ids == pairs.image_ids and again.pairs.name == "photos"
+    np.testing.assert_array_equal(again.pairs.owner, pairs.owner)
+    np.testing.assert_array_equal(again[:], packed[:])
+
+
+def test_real_photos_as_read_one_by_one(real_data, tmp_path):
+    from mmret_lib.data import load_pairs
+
+    pairs = load_pairs("flickr8k", root=real_data / "flickr8k", split="test")
+    store = pack(pairs, 224, tmp_path / "store", progress=False)
+    for index in range(0, len(pairs), 7):
+        np.testing.assert_array_equal(store[index], read_pixels(pairs.images[index], 224))
+
+
+def test_numbers_of_numpy_and_odd_texts_come_back(tmp_path):
+    pairs = photo_set(tmp_path / "photos", 2)
+    odd = Pairs(
+        images=pairs.images,
+        captions=["שלום 🐘 <b>", "a\x1b[2J", "x" * 70_000, "ça"],
+        owner=pairs.owner,
+        image_ids=list(np.arange(2)),
+        caption_info=[{"claim": i} for i in range(4)],
+    )
+    pack(odd, SIDE, tmp_path / "store", progress=False)
+    again = Store.open(tmp_path / "store").pairs
+    assert again.captions == odd.captions and again.image_ids == [0, 1]
+    assert again.caption_info == odd.caption_info
+
+
+def test_word_pieces_once_for_each_vocabulary(packed):
+    letters = Letters()
+    words = packed.words(letters)
+    assert words.dtype == np.int32 and len(words) == 80 and not words.flags.writeable
+    words = np.array(words)  # the files below are about to change under the map
+    read = ["".join(chr(i) for i in row[row >= 0]) for row in words]
+    assert read == packed.pairs.captions
+    again = Store.open(packed.folder)
+    np.testing.assert_array_equal(again.words(letters), words)
+    assert letters.calls == 1, "the second call tokenised again"
+    packed.words(Letters("another vocabulary"))
+    assert len(list(packed.folder.glob("words-*.npy"))) == 2
+    damaged = sorted(packed.folder.glob("words-*.npy"))
+    for path in damaged:
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+    np.testing.assert_array_equal(again.words(letters), words)
+    assert letters.calls == 2, "damaged word pieces were used as they are"
+
+
+def test_the_real_tokeniser_names_its_vocabulary(packed):
+    from mmret_lib.encoders import TextEncoder
+
+    encoder = TextEncoder()
+    name = encoder.vocabulary()
+    words = packed.words(encoder)  # leaves padding and truncation behind in the tokeniser
+    assert encoder.vocabulary() == name
+    assert TextEncoder(max_length=20).vocabulary() != name
+    ids = encoder.tokenize(packed.pairs.captions)["input_ids"].numpy()
+    np.testing.assert_array_equal(np.maximum(words, 0), ids)
+
+
+def test_other_processes_read_the_same_pages(packed):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        sums = pool.map(total_of, [packed, packed])
+    assert sums == [int(packed[:].sum())] * 2
+    assert len(pickle.dumps(packed)) < 500, "the pickle carries pixels"
+
+
+def total_of(store: Store) -> int:
+    return int(store[:].sum())
+
+
+def test_workers_start_without_torch():
+    code = "import sys, mmret_lib.data.store; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+# ---------------------------------------------------------------- made once
+
+
+def decoded_anew(monkeypatch) -> list[Path]:
+    """From now on, the images that are decoded in this process."""
+    seen: list[Path] = []
+
+    def counting(path, size):
+        seen.append(path)
+        return read_pixels(path, size)
+
+    monkeypatch.setattr("mmret_lib.data.packing.read_pixels", counting)
+    return seen
+
+
+def test_nothing_is_decoded_twice(packed, pairs, monkeypatch):
+    seen = decoded_anew(monkeypatch)
+    again = pack(pairs, SIDE, packed.folder, progress=False)
+    assert seen == [] and np.array_equal(again[:], packed[:])
+
+
+def test_a_changed_photo_is_seen(packed, pairs):
+    noise(1000).save(pairs.images[5])
+    os.utime(pairs.images[5], ns=(1, 1))
+    again = pack(pairs, SIDE, packed.folder, progress=False)
+    np.testing.assert_array_equal(again[5], drawn(1000))
+    assert len(list(packed.folder.glob("images-*"))) == 1, "the old images are still there"
+
+
+def test_changed_captions_cost_no_decoding(packed, pairs, monkeypatch):
+    packed.words(Letters())
+    seen = decoded_anew(monkeypatch)
+    other = Pairs(pairs.images, ["new"] * 40, np.arange(40), pairs.image_ids, "photos")
+    again = pack(other, SIDE, packed.folder, progress=False)
+    assert seen == []
+    assert Store.open(packed.folder).pairs.captions == ["new"] * 40
+    assert len(again.words(Letters())) == 40
+    assert len(list(packed.folder.glob("words-*.npy"))) == 1, "words of captions that are gone"
+
+
+def test_another_size_and_other_photos_have_places_of_their_own(pairs, tmp_path):
+    folders = {
+        pack(which, size, progress=False).folder
+        for which in (pairs, pairs.subset(range(7)))
+        for size in (SIDE, SIDE + 1)
+    }
+    assert len(folders) == 4
+    assert all(Path(os.environ["MMRET_CACHE"]) in folder.parents for folder in folders)
+
+
+def test_a_store_is_its_own_pack(packed):
+    assert pack(packed, SIDE) is packed
+    with pytest.raises(DataError, match="holds images of 8 pixels, 9 are wanted"):
+        pack(packed, 9)
+
+
+def test_a_copy_of_a_store_opens(packed, tmp_path):
+    shutil.copytree(packed.folder, tmp_path / "copy")  # another time on every file
+    np.testing.assert_array_equal(Store.open(tmp_path / "copy")[:], packed[:])
+
+
+# ---------------------------------------------------------------- unreadable images
+
+
+def test_unreadable_images_are_left_out_counted_and_named(tmp_path, pairs):
+    pairs.images[3].write_bytes(b"")
+    pairs.images[17].unlink()
+    for _ in range(2):  # packed, and found packed
+        with pytest.warns(UserWarning) as caught:
+            store = pack(pairs, SIDE, tmp_path / "store", max_unreadable=0.05, progress=False)
+        assert len(caught) == 1 and caught[0].filename == __file__
+        message = str(caught[0].message)
+        assert message.startswith("2 of 40 images could not be read: ")
+        assert "3.png is empty" in message and "17.png does not exist" in message
+        assert store.pairs.skipped == (message,)
+        assert len(store) == len(store[:]) == 38
+        for place, index in enumerate(store.pairs.image_ids):
+            assert store.pairs.captions_of(place) == [f"picture {index}"] * 2
+            np.testing.assert_array_equal(store[place], drawn(index))
+        assert len(store.words(Letters())) == 76
+    with pytest.warns(UserWarning, match="2 of 40"):
+        again = Store.open(tmp_path / "store")
+    assert again.pairs.captions == store.pairs.captions and np.array_equal(again[:], store[:])
+
+
+def test_too_many_unreadable_images_are_an_error_and_cost_no_second_decoding(
+    tmp_path, pairs, monkeypatch
+):
+    for index in range(0, 24, 2):
+        pairs.images[index].write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        pack(pairs, SIDE, tmp_path / "store", progress=False)
+    message = str(caught.value)
+    assert message.startswith("30.0% of the images cannot be read, more than the 1.0% allowed")
+    assert "12 of 40" in message and "0.png is not an image" in message
+    assert "and 2 more" in message and "max_unreadable" in message
+    seen = decoded_anew(monkeypatch)
+    with pytest.warns(UserWarning, match="12 of 40"):
+        store = pack(pairs, SIDE, tmp_path / "store", max_unreadable=0.5, progress=False)
+    assert len(store) == 28 and seen == []
+
+
+def test_word_pieces_follow_the_images_that_can_be_read(tmp_path, pairs):
+    pack(pairs, SIDE, tmp_path / "store", progress=False).words(Letters())
+    content = pairs.images[3].read_bytes()
+    for spoilt in (b"", content, b""):
+        pairs.images[3].write_bytes(spoilt)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            store = pack(pairs, SIDE, tmp_path / "store", max_unreadable=0.1, progress=False)
+        words = store.words(Letters())
+        read = ["".join(chr(i) for i in row[row >= 0]) for row in words]
+        assert read == store.pairs.captions
+        assert len(read) == (80 if spoilt else 78)
+
+
+def test_none_readable_is_an_error_at_any_share(tmp_path):
+    pairs = photo_set(tmp_path / "photos", 2)
+    for path in pairs.images:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 2 images can be read"):
+        pack(pairs, SIDE, tmp_path / "store", max_unreadable=1.0, progress=False)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "message"),
+    [
+        (0, {}, "size is 0"),
+        (5000, {}, "size is 5000"),
+        (8, {"max_unreadable": 1.5}, "max_unreadable is 1.5"),
+        (8, {"max_unreadable": float("nan")}, "max_unreadable is nan"),
+    ],
+)
+def test_settings_out_of_range(pairs, size, options, message):
+    with pytest.raises(DataError, match=message):
+        pack(pairs, size, progress=False, **options)
+
+
+def test_no_images(pairs):
+    with pytest.raises(DataError, match="no images to pack"):
+        pack(pairs.subset([]), SIDE, progress=False)
+
+
+def test_more_than_the_disk_holds_is_refused_before_anything_is_written(pairs, tmp_path):
+    many = pairs.subset(np.tile(np.arange(40), 2000))
+    with pytest.raises(DataError, match=r"80,000 images at 4096 x 4096 pixels take .* GiB"):
+        pack(many, 4096, tmp_path / "store", progress=False)
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+def test_somebody_elses_folder_is_left_alone(pairs, tmp_path):
+    (tmp_path / "photos" / "store").mkdir()
+    (tmp_path / "photos" / "store" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match=r"holds thesis\.txt, which is not part of a packed store"):
+        pack(pairs, SIDE, tmp_path / "photos" / "store", progress=False)
+    assert os.listdir(tmp_path / "photos" / "store") == ["thesis.txt"]
+
+
+def test_what_is_no_store(tmp_path, packed):
+    with pytest.raises(MissingFile, match="there is no packed store"):
+        Store.open(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingFile, match=r"lacks manifest\.json"):
+        Store.open(tmp_path / "empty")
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    """Python's own process pools would run such a script again in every worker."""
+    photo_set(tmp_path / "photos", 300)
+    script = (
+        "from pathlib import Path\nfrom mmret_lib.data.pairs import Pairs\n"
+        "from mmret_lib.data.store import pack\nimport numpy as np\n"
+        f"images = sorted(Path({str(tmp_path / 'photos')!r}).iterdir())\n"
+        "pairs = Pairs(images, ['a'] * 300, np.arange(300), list(range(300)))\n"
+        f"print(len(pack(pairs, 8, {str(tmp_path / 'store')!r}, workers=2, progress=False)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=script,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert (done.stdout, done.stderr) == ("300\n", "")
+
+
+def test_a_worker_that_dies_is_told_and_what_is_done_stays(tmp_path, monkeypatch):
+    pairs = photo_set(tmp_path / "photos", 300)
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with pytest.raises(DataError, match=r"a process that packs images .* died.*call again"):
+        pack(pairs, SIDE, tmp_path / "store", workers=2, progress=False)
+    monkeypatch.undo()
+    assert len(pack(pairs, SIDE, tmp_path / "store", workers=2, progress=False)) == 300
+
+
+# ---------------------------------------------------------------- damage
+
+PARTS = ["manifest.json", "images-*.npy", "captions-*.json", "owners-*.npy", "words-*.npy"]
+
+
+def all_that_it_says(store: Store, letters: Letters) -> tuple:
+    return (
+        store[:].tobytes(),
+        store.pairs.captions,
+        store.pairs.owner.tolist(),
+        store.pairs.images,
+        np.array(store.words(letters)).tolist(),
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("how", ["missing", "empty", "cut short", "longer", "other bytes", "text"])
+def test_a_damaged_file_is_told_and_mended(packed, pairs, part, how):
+    letters = Letters()
+    expected = all_that_it_says(packed, letters)
+    (path,) = packed.folder.glob(part)
+    content = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut short": content[: len(content) // 2],
+                "longer": content + b"\0" * 64,
+                "other bytes": content[:-40] + bytes(b ^ 255 for b in content[-40:-1]) + b"}",
+                "text": b"Sign in to go on",
+            }[how]
+        )
+    if not part.startswith("words"):  # those are made again in silence
+        with pytest.raises(DataError) as caught:
+            Store.open(packed.folder)
+        assert str(packed.folder) in str(caught.value) and "ack it again" in str(caught.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = pack(pairs, SIDE, packed.folder, progress=False)
+    assert all_that_it_says(again, letters) == expected
+    assert all_that_it_says(Store.open(packed.folder), letters) == expected
+
+
+def test_only_what_is_damaged_is_decoded_again(tmp_path, monkeypatch):
+    pairs = photo_set(tmp_path / "photos", 3 * SPAN)
+    store = pack(pairs, SIDE, tmp_path / "store", progress=False)
+    expected = store[:]
+    del store
+    with images_file(tmp_path / "store").open("rb+") as file:
+        file.seek(-10, os.SEEK_END)
+        file.write(b"0123456789")
+    seen = decoded_anew(monkeypatch)
+    with pytest.raises(DataError, match=rf"the first: images {2 * SPAN} to {3 * SPAN - 1}"):
+        Store.open(tmp_path / "store")
+    with pytest.warns(UserWarning, match="mending the store"):
+        again = pack(pairs, SIDE, tmp_path / "store", progress=False)
+    assert seen == pairs.images[2 * SPAN :]
+    np.testing.assert_array_equal(again[:], expected)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    """A store that is copied for every blow."""
+    home = tmp_path_factory.mktemp("sound")
+    pairs = photo_set(home / "photos", 20)
+    store = pack(pairs, SIDE, home / "store", progress=False)
+    return home, pairs, all_that_it_says(store, Letters())
+
+
+def assert_right_or_refused_and_mended(folder, pairs, expected):
+    try:
+        store = Store.open(folder)
+        assert all_that_it_says(store, Letters()) == expected
+    except DataError:
+        pass
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = pack(pairs, SIDE, folder, progress=False)
+    assert all_that_it_says(again, Letters()) == expected
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_happens_to_its_bytes_nothing_wrong_is_read(sound, data):
+    """Fuzzed: a store opens as it was written, or not at all, and packing mends it."""
+    home, pairs, expected = sound
+    shutil.rmtree(home / "hit", ignore_errors=True)
+    shutil.copytree(home / "store", home / "hit")
+    part = data.draw(st.sampled_from(PARTS))
+    (path,) = (home / "hit").glob(part)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at : at + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    path.write_bytes(content)
+    assert_right_or_refused_and_mended(home / "hit", pairs, expected)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), value=json_values)
+def test_a_manifest_with_any_value_anywhere_is_refused_or_harmless(sound, data, value):
+    home, pairs, expected = sound
+    shutil.rmtree(home / "hit", ignore_errors=True)
+    shutil.copytree(home / "store", home / "hit")
+    path = home / "hit" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    place: dict = manifest
+    while True:
+        key = data.draw(st.sampled_from(sorted(place)))
+        if not isinstance(place[key], dict) or not place[key] or data.draw(st.booleans()):
+            break
+        place = place[key]
+    place[key] = value
+    path.write_text(json.dumps(manifest))
+    assert_right_or_refused_and_mended(home / "hit", pairs, expected)
+
+
+# ---------------------------------------------------------------- killed on the way
+
+PACKER = """
+import sys
+from pathlib import Path
+import numpy as np
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import pack
+
+if __name__ == "__main__":
+    photos, folder, count, workers = sys.argv[1:]
+    images = [Path(photos) / f"{index}.png" for index in range(int(count))]
+    captions = [f"picture {index // 2}" for index in range(2 * len(images))]
+    owner = np.repeat(np.arange(len(images)), 2)
+    pairs = Pairs(images, captions, owner, list(range(len(images))), "photos")
+    print("begins", flush=True)
+    pack(pairs, 64, folder, workers=int(workers), progress=False)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_at_any_moment_the_next_call_finishes_the_job(tmp_path, workers):
+    photos = photo_set(tmp_path / "photos", 500)
+    expected = pack(photos, 64, tmp_path / "expected", progress=False)[:]
+    script = tmp_path / "packer.py"
+    script.write_text(PACKER)
+    command = [sys.executable, script, tmp_path / "photos", tmp_path / "store", "500", str(workers)]
+    rng = np.random.default_rng(workers)
+    for _ in range(4):
+        process = subprocess.Popen(
+            list(map(str, command)),
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.3 if workers == 1 else 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in (tmp_path / "store").glob("images-*.npy"):  # it has its name only when whole
+            np.testing.assert_array_equal(np.load(path), expected)
+    store = pack(photos, 64, tmp_path / "store", progress=False)
+    np.testing.assert_array_equal(store[:], expected)
+    assert not list((tmp_path / "store").glob("*.part")) + list(store.folder.glob("*.journal"))
+
+
+def test_a_journal_is_not_believed_without_its_bytes(tmp_path, monkeypatch):
+    """After a power cut the journal may be on the disk and the pixels not."""
+    pairs = photo_set(tmp_path / "photos", 2 * SPAN)
+    store = pack(pairs, SIDE, tmp_path / "store", progress=False)
+    expected, manifest = store[:], store.manifest
+    folder, path = store.folder, images_file(store.folder)
+    del store
+    lines = [[k, crc, {}] for k, crc in enumerate(manifest["images"]["crc32"])]
+    journal = "\n".join(map(json.dumps, lines)) + '\n[3, 17\n["a"]\n{"b": 1}\n[9, 9, 9]\n'
+    path.with_suffix(".journal").write_text(journal)
+    content = path.read_bytes()
+    path.with_name(path.name + ".part").write_bytes(content[:-1000] + bytes(1000))
+    path.unlink()
+    (folder / "manifest.json").unlink()
+    seen = decoded_anew(monkeypatch)
+    again = pack(pairs, SIDE, folder, progress=False)
+    np.testing.assert_array_equal(again[:], expected)
+    assert seen == pairs.images[SPAN:]
+
+
+def test_a_disk_without_room_for_the_file(pairs, tmp_path):
+    """A limit on the length of files stands for a full disk: both fail the same call."""
+    resource = pytest.importorskip("resource")  # Unix only
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written .* make room and call again"):
+            pack(pairs, SIDE, tmp_path / "store", progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not list((tmp_path / "store").glob("images-*.npy"))
+    assert len(pack(pairs, SIDE, tmp_path / "store", progress=False)) == 40
+
+
+def test_a_disk_that_fills_up_keeps_what_is_done(tmp_path, monkeypatch):
+    pairs = photo_set(tmp_path / "photos", 3 * SPAN)
+    real = store_images.write_span
+
+    def until_full(part, start, first, paths, size):
+        if first >= 2 * SPAN:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(part, start, first, paths, size)
+
+    monkeypatch.setattr(store_images, "write_span", until_full)
+    with pytest.raises(DataError, match=r"No space left on device.* make room and call again"):
+        pack(pairs, SIDE, tmp_path / "store", progress=False)
+    monkeypatch.undo()
+    seen = decoded_anew(monkeypatch)
+    store = pack(pairs, SIDE, tmp_path / "store", progress=False)
+    assert np.array_equal(store[:], np.stack([drawn(index) for index in range(3 * SPAN)]))
+    assert seen == pairs.images[2 * SPAN :]
+
+
+def test_two_at_once_make_one_store(tmp_path):
+    photo_set(tmp_path / "photos", 200)
+    script = tmp_path / "packer.py"
+    script.write_text(PACKER)
+    command = [sys.executable, script, tmp_path / "photos", tmp_path / "store", "200", "1"]
+    both = [
+        subprocess.Popen(list(map(str, command)), env={**os.environ, "PYTHONPATH": str(ROOT)})
+        for _ in range(2)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert len(Store.open(tmp_path / "store")) == 200
+
+
+def test_no_file_stays_open(tmp_path):
+    if not os.path.isdir("/dev/fd"):
+        pytest.skip("this system does not list open files in /dev/fd")
+    pairs = photo_set(tmp_path / "photos", 200)
+    pack(pairs, SIDE, tmp_path / "first", progress=False)
+    before = len(os.listdir("/dev/fd"))
+    pack(pairs, SIDE, tmp_path / "second", progress=False)
+    assert len(os.listdir("/dev/fd")) <= before + 1

@@ -1,0 +1,179 @@
+"""`mmret app` up to the point where the page is served; tests/test_browser.py goes on."""
+
+import json
+import socket
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ipywidgets
+import pytest
+
+from mmret_lib.cli import main
+from mmret_lib.data import load_pairs
+from mmret_lib.files.errors import DataError
+from mmret_lib.show import app
+from mmret_lib.show.app import QUICK, find_runs, quick_runs, serve
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("quick")
+    return quick_runs(folder, size=64, config=replace(QUICK, epochs=1, batch_size=32))
+
+
+@pytest.fixture(autouse=True)
+def widgets_8(monkeypatch):
+    """These tests hold with Colab's ipywidgets 7, too, since in them nothing is shown."""
+    monkeypatch.setattr(ipywidgets, "__version__", "8.1")
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What `serve` would have been asked for."""
+    asked: list[tuple] = []
+    monkeypatch.setattr(app, "serve", lambda runs, **options: asked.append((runs, options)))
+    return asked
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """What Voila would have been started with."""
+    started: list[tuple] = []
+    monkeypatch.setenv(app.SETTING, "")
+    monkeypatch.setenv("JUPYTER_PATH", "")
+    monkeypatch.setattr(
+        app.voila(), "launch_instance", lambda argv, **options: started.append((argv, options))
+    )
+    return started
+
+
+def test_quick_runs_are_trained_once(runs, monkeypatch):
+    assert [run.name for run in runs] == ["simclr", "max_triplet"]
+    records = [json.loads((run / "run.json").read_text()) for run in runs]
+    assert [record["loss"] for record in records] == ["simclr", "max_triplet"]
+    monkeypatch.setattr(app, "Trainer", lambda *_: pytest.fail("trained again"))
+    assert quick_runs(runs[0].parent) == runs
+
+
+def test_finished_runs_are_found_simclr_first(tmp_path):
+    for name in ("own", "demo/runs/max_triplet", "demo/runs/simclr"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "run.json").touch()
+    (tmp_path / "unfinished" / "snapshots").mkdir(parents=True)
+    found = [run.relative_to(tmp_path).as_posix() for run in find_runs(tmp_path)]
+    assert found == ["demo/runs/simclr", "demo/runs/max_triplet", "own"]
+    assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_without_a_run_two_small_models_are_shown(tmp_path, monkeypatch, runs, served, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app, "quick_runs", lambda: runs)
+    main(["app", "--no-browser"])
+    said = capsys.readouterr().out
+    assert "no finished run under runs/" in said and "mmret demo" in said
+    [(shown, options)] = served
+    assert shown == runs
+    assert options["host"] == "127.0.0.1" and not options["browser"]
+    assert (options["data"], options["split"]) == ("scenes", "test")
+
+
+def test_runs_that_are_there_are_shown_and_nothing_is_trained(tmp_path, monkeypatch, runs, served):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine").symlink_to(runs[1])
+    monkeypatch.setattr(app, "quick_runs", lambda: pytest.fail("nothing is to be trained"))
+    main(["app"])
+    assert served[0][0] == [Path("runs/mine")]
+
+
+def test_photos_without_a_run_are_one_line(tmp_path, monkeypatch, served, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["app", "--data", "coco", "--root", "photos"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "mmret train" in said and not served
+
+
+def test_without_voila_it_says_what_to_install(tmp_path, monkeypatch, served, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "voila.app", None)
+    with pytest.raises(SystemExit):
+        main(["app"])
+    assert capsys.readouterr().err == 'mmret: the page needs Voila: pip install "mmret[lab]"\n'
+
+
+def test_with_the_widgets_of_colab_it_says_what_to_do(tmp_path, monkeypatch, served, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ipywidgets, "__version__", "7.7.1")
+    with pytest.raises(SystemExit):
+        main(["app"])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "needs ipywidgets 8, and 7.7.1" in said and not served
+
+
+def test_only_this_machine_is_served_unless_told(runs, launched, capsys):
+    world = {"data": "scenes", "root": None, "split": "test"}
+    serve(runs, **world, port=20_000, browser=False)
+    said = capsys.readouterr()
+    [(argv, options)] = launched
+    assert "--Voila.ip=127.0.0.1" in argv and "--Voila.open_browser=False" in argv
+    assert options["tornado_settings"]["allow_remote_access"] is False
+    assert "models: simclr, max_triplet" in said.out and "http://127.0.0.1:20" in said.out
+    assert "warning" not in said.out + said.err
+    serve(runs, **world, host="0.0.0.0", port=20_000, browser=False)
+    said = capsys.readouterr()
+    argv, options = launched[1]
+    assert "--Voila.ip=0.0.0.0" in argv and options["tornado_settings"]["allow_remote_access"]
+    assert "warning: listening at 0.0.0.0: everyone" in said.err and "password" in said.err
+
+
+def test_the_next_free_port_is_taken_and_told(runs, launched, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        serve(runs, data="scenes", root=None, split="test", port=port, browser=False)
+    [used] = [part for part in launched[0][0] if part.startswith("--Voila.port=")]
+    assert port < int(used.partition("=")[2]) < port + app.PORTS
+    assert f"http://127.0.0.1:{used.partition('=')[2]}/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "host, port, word", [("127.0.0.1", 70_000, "65535"), ("no.such.host.invalid", 8866, "no.such")]
+)
+def test_a_place_that_cannot_be_listened_at_is_told(runs, launched, host, port, word):
+    with pytest.raises(DataError, match=r"choose others with --host and --port") as error:
+        serve(runs, data="scenes", root=None, split="test", host=host, port=port)
+    assert word in str(error.value) and not launched
+
+
+def test_two_runs_of_one_loss_keep_both_names(runs, launched, capsys):
+    serve([runs[0], runs[0]], data="scenes", root=None, split="test", browser=False)
+    assert f"models: simclr, {runs[0]}" in capsys.readouterr().out
+
+
+def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
+    pages: list = []
+
+    def visit(**_) -> None:
+        # What was embedded before anyone came is not embedded again.
+        monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
+        pages.append(app.page())
+
+    monkeypatch.setattr(app.voila(), "launch_instance", visit)
+    serve(runs, data="scenes", root=None, split="test", browser=False)
+    heading, explorer, weights_heading, weights = pages[0].children
+    assert "find the picture" in heading.value and "24 pairs" in weights_heading.value
+    assert explorer.query == "Baby elephant plays in the water" and len(explorer.hits) == 5
+    assert list(explorer.indexes) == ["simclr", "max_triplet"]
+    assert list(explorer.indexes.built) == ["simclr"], "the other one waits until it is asked"
+    assert len(weights.captions) == app.BATCH
+
+
+def test_what_one_visitor_embedded_serves_the_next(runs, tmp_path, monkeypatch):
+    pairs = load_pairs("scenes", split="test", size=20, progress=False)
+    named = {run.name: str(run) for run in runs}
+    first = app.Indexes(named, pairs, tmp_path)["max_triplet"]
+    monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
+    second = app.Indexes(named, pairs, tmp_path)["max_triplet"]
+    assert second.by_text("zebra", k=20) == first.by_text("zebra", k=20)
+    assert second.by_image(pairs.images[3]) == first.by_image(pairs.images[3])

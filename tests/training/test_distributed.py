@@ -1,0 +1,81 @@
+"""Several processes, joined by gloo on the CPU, train what one process trains on their batch."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import train_together
+
+from mmret_lib.data import load_pairs
+from mmret_lib.data.store import pack
+from mmret_lib.files.errors import DataError
+from mmret_lib.training.distributed import Processes
+
+TESTS = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What 1, 2 and 4 processes come to, by their number."""
+    folder = tmp_path_factory.mktemp("together")
+    train_together.main(folder)  # one process: this one
+    for count in (2, 4):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        launch += ["--nproc-per-node", str(count), TESTS / "train_together.py", folder]
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        answer = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=600)
+        assert answer.returncode == 0, answer.stderr[-3000:]
+    return {count: torch.load(folder / f"{count}.pt", weights_only=False) for count in (1, 2, 4)}
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("case", train_together.CASES)
+def test_losses_and_gradients_are_those_of_one_process(found, count, case):
+    one, many = found[1][case], found[count][case]
+    torch.testing.assert_close(many["losses"], one["losses"], rtol=1e-6, atol=1e-6)
+    assert len(one["gradients"]) == train_together.STEPS
+    for ours, theirs in zip(many["gradients"], one["gradients"], strict=True):
+        assert ours.keys() == theirs.keys() and any("unbounded" in key for key in ours)
+        for key, gradient in theirs.items():
+            torch.testing.assert_close(ours[key], gradient, rtol=1e-6, atol=1e-9, msg=key)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("case", train_together.CASES)
+def test_weights_statistics_and_recall_are_those_of_one_process(found, count, case):
+    one, many = found[1][case], found[count][case]
+    assert many["state"].keys() == one["state"].keys()
+    for key, value in one["state"].items():
+        torch.testing.assert_close(many["state"][key], value, rtol=1e-5, atol=1e-7, msg=key)
+    assert many["figures"] == pytest.approx(one["figures"], abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_lost_and_resumed_they_end_the_same(found, count):
+    whole, lost = found[count]["resumed"]["whole"], found[count]["resumed"]["lost"]
+    for key, value in whole[0].items():
+        # How four numbers are added depends on how gradients are packed for sending, and that on
+        # how many steps went before. Two numbers add up the same in either order.
+        within = {"rtol": 0, "atol": 0} if count < 4 else {"rtol": 1e-9, "atol": 1e-12}
+        torch.testing.assert_close(lost[0][key], value, **within, msg=key)
+    assert {**lost[1], "seconds": 0} == pytest.approx({**whole[1], "seconds": 0})
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, monkeypatch):
+    pairs = load_pairs("scenes", root=tmp_path, split="train", size=32, progress=False)
+    world = pack(pairs, 64, progress=False)
+    monkeypatch.setattr(
+        Processes, "join", classmethod(lambda cls, device: cls(0, 3, torch.device("cpu")))
+    )
+    with pytest.raises(DataError, match="multiple of 3"):
+        train_together.trainer(world, "simclr", {})
+
+
+@pytest.mark.parametrize(("rows", "count"), [(10, 3), (2, 4), (7, 1)])
+def test_shares_make_up_the_whole(rows, count):
+    device = torch.device("cpu")
+    shares = [Processes(rank, count, device).share(rows) for rank in range(count)]
+    assert [row for share in shares for row in range(rows)[share]] == list(range(rows))
