@@ -79,7 +79,7 @@ def load(home: Path, target: Path, extra: str) -> None:
     from mmret_lib.encoders import TextEncoder
 
     store = Store.open(home / "store")
-    loader = Loader(store, store.words(TextEncoder()), 16, seed=1)
+    loader = Loader(store, store.token_ids(TextEncoder()), 16, seed=1)
     first, start = map(int, extra.split())
     print("begins", flush=True)
     for epoch in range(first, EPOCHS):

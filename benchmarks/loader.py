@@ -188,7 +188,7 @@ class Ours:
     """Epoch after epoch of the library's own loader."""
 
     def __init__(self, store: Store, encoder: TextEncoder):
-        self.loader, self.number = Loader(store, store.words(encoder), BATCH), 0
+        self.loader, self.number = Loader(store, store.token_ids(encoder), BATCH), 0
 
     def __iter__(self) -> Iterator:
         self.number += 1
@@ -284,7 +284,7 @@ def sizes(pairs: Pairs, folder: Path, counts: list[int], seconds: float) -> pd.D
         cores = os.cpu_count() or 1
         busy = (cpu_seconds() - before) / wall / cores
         encoder = TextEncoder()
-        Store.open(target).words(encoder)
+        Store.open(target).token_ids(encoder)
         (folder / "vocabulary").write_text(encoder.vocabulary(), encoding="utf-8")
         command = [sys.executable, HERE / "read_store.py", target, folder / "vocabulary", seconds]
         environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}

@@ -40,7 +40,7 @@ def main() -> None:
     folder, vocabulary, seconds = sys.argv[1:]
     libraries = private_mebibytes()
     store = Store.open(folder)
-    loader = Loader(store, store.words(Known(vocabulary)), 256)
+    loader = Loader(store, store.token_ids(Known(vocabulary)), 256)
 
     def passed(number: int) -> int:
         return sum(len(batch.images) for batch in loader.epoch(number))

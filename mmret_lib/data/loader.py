@@ -1,16 +1,16 @@
-"""Batches for contrastive training: images as uint8, word pieces, and who is whose.
+"""Batches for contrastive training: images as uint8, token ids, and which image owns which caption.
 
 One epoch shows every image once, each with one of its captions chosen at random (the slides'
 epoch); with five captions per image it takes five such epochs to see as many captions as there
-are. Images and word pieces lie packed in a `Store`; a batch is a gather, made by a thread while the
-step before it trains. What a batch holds follows from the seed, the epoch and its number alone, so
-training can go on at any step as if it had never stopped.
+are. Images and token ids lie packed in a `Store`; a batch is gathered from it by a thread while the
+step before trains. The seed, the epoch and the number of a batch decide what is in it, so training
+can go on at any step as if it had never stopped.
 """
 
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from mmret_lib.data.store import Store
 
 PREFETCH = 1  # batches that wait, ready, while one trains and another is being made
-SPARE = PREFETCH + 2  # batches whose memory is kept for later ones
+FREE_BUFFERS = PREFETCH + 2  # image buffers of past batches that are kept for later ones
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Batch:
     caption_ids: Tensor  # int64 (B,): equal where two captions have the same text
 
     def to(self, device: str | torch.device) -> "Batch":
+        """The batch on another device, copied in the background from pinned memory."""
         return Batch(
             self.images.to(device, non_blocking=True),
             {name: part.to(device, non_blocking=True) for name, part in self.tokens.items()},
@@ -48,25 +49,26 @@ class Loader:
 
     Args:
         store: the packed images and their captions.
-        words: int32 (M, longest), `store.words(encoder)`.
+        token_ids: int32 (M, longest), `store.token_ids(encoder)`.
         batch_size: pairs in a batch of one process. The last, smaller batch of an epoch is left
             out, because a contrastive loss depends on how many negatives it sees; which pairs fall
             into it changes with every epoch.
         captions: "random" takes one of the image's captions anew in each epoch, "first" always the
             same one; "all" shows every caption once an epoch, each with its image.
         seed: decides order and captions.
-        rank, world_size: this process and how many there are. Together their batches of one step
-            are the batch that one process would have with `world_size` times the size.
-        pin_memory: make batches in page-locked memory, from which a GPU fetches them by itself.
+        rank: number of this process, from 0.
+        world_size: how many processes there are. Together their batches of one step are the batch
+            that one process would have with `world_size` times the size.
+        pin_memory: make batches in page-locked memory, which a GPU reads without help.
 
     Raises:
-        ValueError: fewer pairs than a batch, words of other captions, or a rank that cannot be.
+        ValueError: fewer pairs than a batch, token ids of other captions, or an impossible rank.
     """
 
     def __init__(
         self,
         store: Store,
-        words: npt.NDArray[np.int32],
+        token_ids: npt.NDArray[np.int32],
         batch_size: int,
         *,
         captions: Literal["random", "first", "all"] = "random",
@@ -75,72 +77,76 @@ class Loader:
         world_size: int = 1,
         pin_memory: bool = False,
     ):
-        if len(words) != len(store.owner):
-            raise ValueError(f"words of {len(words)} captions for {len(store.owner)} captions")
+        if len(token_ids) != len(store.owner):
+            raise ValueError(
+                f"token_ids of {len(token_ids)} captions for a store of {len(store.owner)} "
+                "captions; take store.token_ids(encoder)"
+            )
         if captions not in ("random", "first", "all"):
             raise ValueError(f'captions is {captions!r}; choose "random", "first" or "all"')
         if not 0 <= rank < world_size:
             raise ValueError(f"rank is {rank} of {world_size} processes; ranks count from 0")
-        shown = len(store.owner) if captions == "all" else len(store)
-        if not 2 <= batch_size <= shown // world_size:
+        self.pairs_per_epoch = len(store.owner) if captions == "all" else len(store)
+        if not 2 <= batch_size <= self.pairs_per_epoch // world_size:
             among = f" among {world_size} processes" if world_size > 1 else ""
             what = "captions" if captions == "all" else "images"
             raise ValueError(
-                f"batch_size is {batch_size}; it must lie between 2 and the {shown} {what}{among}"
+                f"batch_size is {batch_size}; it must lie between 2 and the "
+                f"{self.pairs_per_epoch} {what}{among}"
             )
-        self.store, self.words = store, words
+        self.store, self.token_ids = store, token_ids
         self.batch_size, self.captions, self.seed = batch_size, captions, seed
         self.rank, self.world_size, self.pin_memory = rank, world_size, pin_memory
-        self.shown = shown
-        self.free: list[npt.NDArray[np.uint8]] = []  # memory of batches that are no longer held
-        self.first = np.searchsorted(store.owner, np.arange(len(store)))
-        self.many = np.bincount(store.owner, minlength=len(store))
+        self.free_buffers: list[npt.NDArray[np.uint8]] = []
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return self.shown // (self.batch_size * self.world_size)
+        return self.pairs_per_epoch // (self.batch_size * self.world_size)
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of epoch ``number`` from batch ``start`` on, both counted from 0."""
+        """The batches of epoch `number` from batch `start` on, both counted from 0."""
         captions = self._captions(number)
-        waiting: deque = deque()
+        waiting: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(max_workers=1) as thread:
             for step in range(start, len(self)):
                 first = (step * self.world_size + self.rank) * self.batch_size
-                mine = captions[first : first + self.batch_size]
-                waiting.append(thread.submit(self._batch, mine))
+                waiting.append(
+                    thread.submit(self._batch, captions[first : first + self.batch_size])
+                )
                 if len(waiting) > PREFETCH:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
     def _captions(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Which captions the epoch shows, in its order: (shown,)."""
+        """Indices of the captions that the epoch shows, in its order: (pairs_per_epoch,)."""
         rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(self.shown)
+        order = rng.permutation(self.pairs_per_epoch)
         if self.captions == "all":
             return order
-        chosen = self.first.copy()
+        # The captions of an image stand together: from its first one on, as many as it owns.
+        chosen = np.searchsorted(self.store.owner, np.arange(len(self.store)))
         if self.captions == "random":
-            chosen += (rng.random(len(chosen)) * self.many).astype(np.int64)
+            counts = np.bincount(self.store.owner, minlength=len(self.store))
+            chosen += (rng.random(len(chosen)) * counts).astype(np.int64)
         return chosen[order]
 
     def _batch(self, captions: npt.NDArray[np.int64]) -> Batch:
-        rows = self.store.owner[captions]  # (B,)
-        images = self._room()  # (B, 3, S, S)
-        self.store.take(rows, out=images.numpy())
-        words = self.words[captions]  # (B, longest)
-        words = words[:, : int((words >= 0).sum(axis=1).max())]  # (B, L)
+        image_ids = self.store.owner[captions]  # (B,)
+        images = self._image_buffer()  # (B, 3, S, S)
+        self.store.read_into(image_ids, images.numpy())
+        token_ids = self.token_ids[captions]  # (B, longest), -1 after the last token
+        token_ids = token_ids[:, : int((token_ids >= 0).sum(axis=1).max())]  # (B, L)
         tokens = {
             # What stands where the mask is 0 is never read; 0 is an id in every vocabulary.
-            "input_ids": torch.from_numpy(np.maximum(words, 0).astype(np.int64)),
-            "attention_mask": torch.from_numpy((words >= 0).astype(np.int64)),
+            "input_ids": torch.from_numpy(np.maximum(token_ids, 0).astype(np.int64)),
+            "attention_mask": torch.from_numpy((token_ids >= 0).astype(np.int64)),
         }
-        ids = torch.from_numpy(self.store.caption_ids[captions])
-        return Batch(images, tokens, torch.from_numpy(rows), ids)
+        caption_ids = torch.from_numpy(self.store.caption_ids[captions])
+        return Batch(images, tokens, torch.from_numpy(image_ids), caption_ids)
 
-    def _room(self) -> Tensor:
-        """Memory for the images of a batch: that of an earlier one, once nobody holds it any more.
+    def _image_buffer(self) -> Tensor:
+        """Memory for the images of a batch: that of an earlier batch, once nobody holds it.
 
         Asking the system for new pages, and having them cleared, takes several times as long as
         filling them.
@@ -148,16 +154,13 @@ class Loader:
         shape = (self.batch_size, *self.store.pixels.shape[1:])
         if self.pin_memory:  # torch recycles this kind itself, after the GPU has fetched it
             return torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-        array = self.free.pop() if self.free else np.empty(shape, np.uint8)
-        view = array[:]
+        buffer = self.free_buffers.pop() if self.free_buffers else np.empty(shape, np.uint8)
+        view = buffer[:]
         # The tensor holds on to the view, and so does every tensor or array made from it.
-        weakref.finalize(view, _give_back, self.free, array).atexit = False
+        weakref.finalize(view, _keep_buffer, self.free_buffers, buffer).atexit = False
         return torch.from_numpy(view)
 
 
-def _give_back(free: list, array: np.ndarray) -> None:
-    if len(free) < SPARE:
-        free.append(array)
-
-
-# ---------------------------------------------------------------------------- augmentation
+def _keep_buffer(free_buffers: list[npt.NDArray[np.uint8]], buffer: npt.NDArray[np.uint8]) -> None:
+    if len(free_buffers) < FREE_BUFFERS:
+        free_buffers.append(buffer)

@@ -107,14 +107,12 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         return Store.open, (self.folder,)
 
-    def take(
-        self, which: npt.NDArray[np.int64], out: npt.NDArray[np.uint8]
-    ) -> npt.NDArray[np.uint8]:
-        """Copy images into an array that is already there, uint8 (B, 3, S, S); returns it."""
-        # mode="clip" lets numpy write straight into `out`; the rows themselves are checked.
-        return np.take(self.pixels, self.rows[which], axis=0, out=out, mode="clip")
+    def read_into(self, which: npt.NDArray[np.int64], buffer: npt.NDArray[np.uint8]) -> None:
+        """Copy images into an array that is already there, uint8 (B, 3, S, S)."""
+        # mode="clip" lets numpy write straight into `buffer`; the rows themselves are checked.
+        np.take(self.pixels, self.rows[which], axis=0, out=buffer, mode="clip")
 
-    def words(self, encoder: Tokenizes) -> npt.NDArray[np.int32]:
+    def token_ids(self, encoder: Tokenizes) -> npt.NDArray[np.int32]:
         """The word pieces of every caption, tokenised once for each vocabulary.
 
         Returns:

@@ -25,7 +25,7 @@ NAMED = 10  # unreadable images that a summary lists before it only counts
 
 
 class Tokenizes(Protocol):
-    """What `Store.words` asks of a text encoder; `TextEncoder` is one."""
+    """What `Store.token_ids` asks of a text encoder; `TextEncoder` is one."""
 
     def tokenize(self, texts: Sequence[str]) -> dict[str, Any]: ...
     def vocabulary(self) -> str: ...

@@ -123,7 +123,7 @@ class Trainer:
         self.config = config
         self.loader = Loader(
             data,
-            data.words(model.text),
+            data.token_ids(model.text),
             share,
             captions=config.captions,
             seed=config.seed,

@@ -29,7 +29,7 @@ class Letters:
 
 
 def a_loader(store, batch_size, **options):
-    return Loader(store, store.words(Letters()), batch_size, **options)
+    return Loader(store, store.token_ids(Letters()), batch_size, **options)
 
 
 def read_back(batch):
@@ -37,16 +37,16 @@ def read_back(batch):
     return ["".join(chr(i) for i in ids[mask.bool()]) for ids, mask in rows]
 
 
-def store_of(folder, many, captions=None):
-    """Image i is filled with the value i and has many[i] captions."""
-    for i in range(len(many)):
+def store_of(folder, counts, captions=None):
+    """Image i is filled with the value i and has counts[i] captions."""
+    for i in range(len(counts)):
         Image.new("RGB", (8, 8), (i, i, i)).save(folder / f"{i}.png")
     pairs = Pairs(
-        images=[folder / f"{i}.png" for i in range(len(many))],
+        images=[folder / f"{i}.png" for i in range(len(counts))],
         captions=captions
-        or [f"image {i}{' or' * n}" for i, m in enumerate(many) for n in range(m)],
-        owner=np.repeat(np.arange(len(many)), many),
-        image_ids=list(range(len(many))),
+        or [f"image {i}{' or' * n}" for i, m in enumerate(counts) for n in range(m)],
+        owner=np.repeat(np.arange(len(counts)), counts),
+        image_ids=list(range(len(counts))),
     )
     return pack(pairs, 8, progress=False)
 
@@ -219,8 +219,8 @@ def test_batches_that_cannot_be_are_refused(store, size):
 
 
 def test_other_settings_that_cannot_be(store):
-    with pytest.raises(ValueError, match="words of 3 captions for"):
-        Loader(store, store.words(Letters())[:3], 5)
+    with pytest.raises(ValueError, match="token_ids of 3 captions for"):
+        Loader(store, store.token_ids(Letters())[:3], 5)
     with pytest.raises(ValueError, match="captions is 'second'"):
         a_loader(store, 5, captions="second")
     with pytest.raises(ValueError, match="rank is 2 of 2"):

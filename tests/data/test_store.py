@@ -108,10 +108,10 @@ def test_reading_it(packed):
     with pytest.raises(IndexError):
         packed[40]
     out = np.empty((2, 3, SIDE, SIDE), np.uint8)
-    assert packed.take(np.array([7, 0]), out) is out
+    packed.read_into(np.array([7, 0]), out)
     np.testing.assert_array_equal(out, np.stack([drawn(7), drawn(0)]))
     with pytest.raises(IndexError):
-        packed.take(np.array([7, 40]), out)
+        packed.read_into(np.array([7, 40]), out)
     packed[3][:] = 0  # a copy: the store itself cannot be written to
     np.testing.assert_array_equal(packed[3], drawn(3))
     with pytest.raises(ValueError, match="read-only"):
@@ -152,22 +152,22 @@ def test_numbers_of_numpy_and_odd_texts_come_back(tmp_path):
 
 def test_word_pieces_once_for_each_vocabulary(packed):
     letters = Letters()
-    words = packed.words(letters)
+    words = packed.token_ids(letters)
     assert words.dtype == np.int32 and len(words) == 80 and not words.flags.writeable
     words = np.array(words)  # the files below are about to change under the map
     read = ["".join(chr(i) for i in row[row >= 0]) for row in words]
     assert read == packed.pairs.captions
     again = Store.open(packed.folder)
-    np.testing.assert_array_equal(again.words(letters), words)
+    np.testing.assert_array_equal(again.token_ids(letters), words)
     assert letters.calls == 1, "the second call tokenised again"
-    packed.words(Letters("another vocabulary"))
+    packed.token_ids(Letters("another vocabulary"))
     assert len(list(packed.folder.glob("words-*.npy"))) == 2
     damaged = sorted(packed.folder.glob("words-*.npy"))
     for path in damaged:
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)
-    np.testing.assert_array_equal(again.words(letters), words)
+    np.testing.assert_array_equal(again.token_ids(letters), words)
     assert letters.calls == 2, "damaged word pieces were used as they are"
 
 
@@ -176,7 +176,7 @@ def test_the_real_tokeniser_names_its_vocabulary(packed):
 
     encoder = TextEncoder()
     name = encoder.vocabulary()
-    words = packed.words(encoder)  # leaves padding and truncation behind in the tokeniser
+    words = packed.token_ids(encoder)  # leaves padding and truncation behind in the tokeniser
     assert encoder.vocabulary() == name
     assert TextEncoder(max_length=20).vocabulary() != name
     ids = encoder.tokenize(packed.pairs.captions)["input_ids"].numpy()
@@ -229,13 +229,13 @@ def test_a_changed_photo_is_seen(packed, pairs):
 
 
 def test_changed_captions_cost_no_decoding(packed, pairs, monkeypatch):
-    packed.words(Letters())
+    packed.token_ids(Letters())
     seen = decoded_anew(monkeypatch)
     other = Pairs(pairs.images, ["new"] * 40, np.arange(40), pairs.image_ids, "photos")
     again = pack(other, SIDE, packed.folder, progress=False)
     assert seen == []
     assert Store.open(packed.folder).pairs.captions == ["new"] * 40
-    assert len(again.words(Letters())) == 40
+    assert len(again.token_ids(Letters())) == 40
     assert len(list(packed.folder.glob("words-*.npy"))) == 1, "words of captions that are gone"
 
 
@@ -278,7 +278,7 @@ def test_unreadable_images_are_left_out_counted_and_named(tmp_path, pairs):
         for place, index in enumerate(store.pairs.image_ids):
             assert store.pairs.captions_of(place) == [f"picture {index}"] * 2
             np.testing.assert_array_equal(store[place], drawn(index))
-        assert len(store.words(Letters())) == 76
+        assert len(store.token_ids(Letters())) == 76
     with pytest.warns(UserWarning, match="2 of 40"):
         again = Store.open(tmp_path / "store")
     assert again.pairs.captions == store.pairs.captions and np.array_equal(again[:], store[:])
@@ -302,14 +302,14 @@ def test_too_many_unreadable_images_are_an_error_and_cost_no_second_decoding(
 
 
 def test_word_pieces_follow_the_images_that_can_be_read(tmp_path, pairs):
-    pack(pairs, SIDE, tmp_path / "store", progress=False).words(Letters())
+    pack(pairs, SIDE, tmp_path / "store", progress=False).token_ids(Letters())
     content = pairs.images[3].read_bytes()
     for spoilt in (b"", content, b""):
         pairs.images[3].write_bytes(spoilt)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             store = pack(pairs, SIDE, tmp_path / "store", max_unreadable=0.1, progress=False)
-        words = store.words(Letters())
+        words = store.token_ids(Letters())
         read = ["".join(chr(i) for i in row[row >= 0]) for row in words]
         assert read == store.pairs.captions
         assert len(read) == (80 if spoilt else 78)
@@ -409,7 +409,7 @@ def all_that_it_says(store: Store, letters: Letters) -> tuple:
         store.pairs.captions,
         store.pairs.owner.tolist(),
         store.pairs.images,
-        np.array(store.words(letters)).tolist(),
+        np.array(store.token_ids(letters)).tolist(),
     )
 
 
