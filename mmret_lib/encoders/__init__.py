@@ -7,6 +7,14 @@
 
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.image import ImageEncoder, MiniResNet
+from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.text import TextEncoder, train_wordpiece
 
-__all__ = ["DualEncoder", "ImageEncoder", "MiniResNet", "TextEncoder", "train_wordpiece"]
+__all__ = [
+    "DualEncoder",
+    "ImageEncoder",
+    "MiniResNet",
+    "TextEncoder",
+    "load_model",
+    "train_wordpiece",
+]

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import read_json, refuse_pickle, whole_folder, write_json
 from mmret_lib.files.errors import MissingFile
 from mmret_lib.training.config import TrainConfig
@@ -112,4 +113,4 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         raise MissingFile(
             f"{folder / 'history.csv'} cannot be read ({error}). Train the run again."
         ) from None
-    return DualEncoder.load(folder / "model"), Run(**parts, history=history)
+    return load_model(folder / "model"), Run(**parts, history=history)

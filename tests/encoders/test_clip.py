@@ -5,15 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from transformers import CLIPConfig, CLIPModel
 
+from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
-from mmret_lib.encoders import DualEncoder, train_wordpiece
+from mmret_lib.encoders import DualEncoder, load_model, train_wordpiece
 from mmret_lib.encoders.clip import ClipEncoder
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
-from mmret_lib.training import TrainConfig, Trainer, validate
+from mmret_lib.training import TrainConfig, Trainer, load_run, save_run, validate
 
 CAPTIONS = ["A red bus on the street.", "Two zebras", "A baby elephant plays in the water."]
 SIZES = {
@@ -81,7 +83,52 @@ def test_the_trainer_trains_it_and_what_is_saved_comes_back(folder: Path, tmp_pa
     assert torch.allclose(again.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS), atol=1e-6)
     assert validate(again, data).as_dict() == validate(model, data).as_dict()
     assert CLIPModel.from_pretrained(tmp_path / "saved").config.projection_dim == 8
-    assert (tmp_path / "best" / "model.safetensors").is_file()
+    assert torch.equal(load_model(tmp_path / "best").image.mean, model.image.mean)
+
+
+def test_a_run_of_a_clip_is_evaluated_searched_and_indexed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """`save_run` took any model; what reads a run folder once knew only the course's own."""
+    photos = tmp_path / "photos"
+    (photos / "Images").mkdir(parents=True)
+    lines = ["image,caption"]
+    for number in range(8):
+        Image.new("RGB", (64, 64), (30 * number, 90, 200)).save(photos / "Images" / f"{number}.jpg")
+        lines += [f"{number}.jpg,A red bus number {number} on the street."] * 5
+    (photos / "captions.txt").write_text("\n".join(lines))
+    for split, numbers in {"train": range(4), "dev": [], "test": range(4, 8)}.items():
+        names = "".join(f"{number}.jpg\n" for number in numbers)
+        (photos / f"Flickr_8k.{split}Images.txt").write_text(names)
+    data = pack(load_pairs("flickr8k", root=photos, split="train"), 64, progress=False)
+    model, config = ClipEncoder.load(folder), TrainConfig(epochs=1, batch_size=4, warmup=0)
+    history = Trainer(model, SimCLR(), data, config, progress=False).fit()
+    save_run(
+        tmp_path / "run",
+        model,
+        history,
+        config,
+        loss="simclr",
+        loss_settings={},
+        data={"name": "flickr8k", "root": str(photos), "split": "train"},
+        figures={},
+        made_by={},
+    )
+    again, run = load_run(tmp_path / "run")
+    assert isinstance(again, ClipEncoder) and run.loss == "simclr"
+    assert torch.equal(again.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS))
+    assert torch.equal(again.encode_images(data), model.encode_images(data))
+
+    monkeypatch.chdir(tmp_path)
+    for command, said in {
+        "evaluate run": "pool: 4 images, 20 captions",
+        "search run bus": "4 images searched",
+        "search run photos/Images/1.jpg": "4 images searched",
+        "index run kept": "kept holds 4 images, 20 captions",
+        "search run bus --index kept": "4 images searched",
+    }.items():
+        main(command.split())
+        assert said in capsys.readouterr().out, command
 
 
 def test_a_tokenizer_without_clips_end_token_is_refused(tmp_path: Path) -> None:
