@@ -316,11 +316,12 @@ def search(
     milvus: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Find the images for a text; or, where the query is an image file, the captions for it.
+    """Find the images for a text; or, where the query is a picture file, the captions for it.
 
     Args:
         run: run folder that `mmret train` wrote.
-        query: what to look for.
+        query: a text, or the path of a picture. What ends like a picture (.jpg, .tif, ...), begins
+            like a path (/, ./, ~/), or has a slash and no space must be a picture file.
         k: answers to show.
         data: data set to search, by default the one the run was trained on.
         root: its folder, by default the run's.
@@ -330,11 +331,12 @@ def search(
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
     """
+    from mmret_lib.search.query import picture_or_text
+
+    asked = picture_or_text(query)  # first, because what follows takes seconds to import
     from mmret_lib.search.index import SearchIndex
     from mmret_lib.show.html import write_page
 
-    if not query.strip():
-        raise DataError('the query is empty; say what to look for, such as "a red bus"')
     backend = backend or ("milvus" if milvus else None)
     token = os.environ.get("MILVUS_TOKEN")
     if index is not None and (index / "manifest.json").exists():
@@ -355,9 +357,8 @@ def search(
         found = SearchIndex.build(
             model, pairs, backend=backend or "exact", folder=index, uri=milvus, token=token
         )
-    is_image = Path(query).suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
     with found:
-        hits = found.by_image(Path(query), k=k) if is_image else found.by_text(query, k=k)
+        hits = found.by_image(asked, k) if isinstance(asked, Path) else found.by_text(asked, k)
     print(f"{title}: {len(found):,} images searched")
     if found.recall:
         print(found.summary)
@@ -366,7 +367,7 @@ def search(
         for caption in hit.captions if hit.caption is None else [hit.caption]:
             print(f"{'':13}{visible(caption)}")
     if out:
-        write_page(out, query, hits, title=title)
+        write_page(out, asked, hits, title=title)
         print(f"wrote {out}")
 
 

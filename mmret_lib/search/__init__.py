@@ -5,7 +5,18 @@
 answers, and `right_answers` says which of them are right.
 """
 
-from mmret_lib.search.hits import Hit
-from mmret_lib.search.index import BACKENDS, SearchIndex
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmret_lib.search.hits import Hit
+    from mmret_lib.search.index import BACKENDS, SearchIndex
 
 __all__ = ["BACKENDS", "Hit", "SearchIndex"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when first asked for: `mmret search` looks at its query before it waits for torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.index"), name)
