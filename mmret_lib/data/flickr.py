@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmret_lib.data.coco import chosen_splits, existing_folder, read_karpathy
-from mmret_lib.data.pairs import NAMED, Pairs, Photo, assemble, clean_caption
+from mmret_lib.data.coco import read_karpathy
+from mmret_lib.data.pairs import Pairs, Photo, assemble
+from mmret_lib.data.records import chosen_splits, clean_caption, existing_folder, first_few
 from mmret_lib.files.errors import DataError, MissingFile, short
 
 LAYOUT_8K = (
@@ -21,6 +22,10 @@ LAYOUT_30K = (
 SPLITS_8K = ["train", "dev", "test"]
 
 Row = tuple[int, str, str]  # line number, file name, caption
+BAR_HEADER = "image_name|"
+# The published results.csv lacks the second bar in one row (2199200615.jpg| 4   A dog runs …).
+BAR_ROW = r"([^|]+)\|\s*\d+\s*(?:\||\s)(.*)"  # name.jpg| number| caption
+TOKEN_ROW = r"([^\t]+)#\d+\t(.*)"  # name.jpg#number<tab>caption
 
 
 def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float = 0.01) -> Pairs:
@@ -53,10 +58,9 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
             names = {line.strip() for line in _text(official).splitlines() if line.strip()}
             absent = sorted(names - photos.keys())
             if absent:
-                more = ", …" if len(absent) > NAMED else ""
                 skipped.append(
                     f"{official}: {len(absent):,} of its {len(names):,} names have no caption in "
-                    f"{source.name} (a partial copy?): {', '.join(absent[:NAMED])}{more}"
+                    f"{source.name} (a partial copy?): {first_few(absent, ', ')}"
                 )
             listed |= names
         photos = {name: photo for name, photo in photos.items() if name in listed}
@@ -84,7 +88,8 @@ def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float 
         max_missing: share of photos whose file may be missing before that is an error.
 
     Raises:
-        MissingFile, DataError: as `read_flickr8k`.
+        MissingFile: as `read_flickr8k`.
+        DataError: as `read_flickr8k`.
     """
     root = existing_folder(root, LAYOUT_30K)
     folder = _image_folder(root, ["flickr30k-images", "flickr30k_images", "Images"], LAYOUT_30K)
@@ -105,23 +110,26 @@ def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float 
 
 
 def _rows(source: Path) -> Iterator[Row]:
-    """The rows of a caption file, whichever of the three forms it has."""
-    if source.name == "captions.txt":
-        return _comma_rows(source)
-    if source.name == "results.csv":
-        return _bar_rows(source)
-    return _token_rows(source)
+    """The rows of a caption file in any of its three forms; its first line tells which it is."""
+    text = _text(source)
+    first_line = text.partition("\n")[0]
+    if first_line.startswith(BAR_HEADER):
+        return _matched_rows(source, text, BAR_ROW, "image name| number| caption", header=True)
+    if re.match(TOKEN_ROW, first_line):
+        return _matched_rows(source, text, TOKEN_ROW, "name.jpg#number<tab>caption", header=False)
+    return _comma_rows(source, text)
 
 
-def _comma_rows(source: Path) -> Iterator[Row]:
+def _comma_rows(source: Path, text: str) -> Iterator[Row]:
     """`image,caption` (or `image_name,comment_number,comment`) under a header, quoted as csv."""
     # strict: else one quote that is never closed swallows the rest of the file in silence
-    reader = csv.reader(io.StringIO(_text(source), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         header = next(reader, [])
         if len(header) < 2 or not header[0].strip().startswith("image"):
             raise DataError(
-                f"{source}: line 1 is {short(','.join(header))}; expected the header image,caption"
+                f"{source}: line 1 is {short(','.join(header))}; expected the header image,caption "
+                f"or {BAR_HEADER} comment_number| comment, or a row name.jpg#0<tab>caption"
             )
         for row in reader:
             if not row:
@@ -138,36 +146,16 @@ def _comma_rows(source: Path) -> Iterator[Row]:
         ) from error
 
 
-def _bar_rows(source: Path) -> Iterator[Row]:
-    """`image_name| comment_number| comment` under a header."""
-    lines = _text(source).split("\n")
-    if not lines[0].startswith("image_name|"):
-        raise DataError(
-            f"{source}: line 1 is {short(lines[0])}; expected the header "
-            "image_name| comment_number| comment"
-        )
-    for number, line in enumerate(lines[1:], start=2):
-        if not line.strip():
+def _matched_rows(
+    source: Path, text: str, pattern: str, expected: str, *, header: bool
+) -> Iterator[Row]:
+    """The rows of a file with a row a line, each of which fits the pattern."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip() or (header and number == 1):
             continue
-        # The published file lacks the second bar in one row (2199200615.jpg| 4   A dog runs …).
-        row = re.fullmatch(r"([^|]+)\|\s*\d+\s*(?:\||\s)(.*)", line.rstrip("\r"))
+        row = re.fullmatch(pattern, line.rstrip("\r"))
         if row is None:
-            raise DataError(
-                f"{source}: line {number} is {short(line)}; expected image name| number| caption"
-            )
-        yield number, row[1].strip(), row[2]
-
-
-def _token_rows(source: Path) -> Iterator[Row]:
-    """`name.jpg#0<tab>caption`, no header."""
-    for number, line in enumerate(_text(source).split("\n"), start=1):
-        if not line.strip():
-            continue
-        row = re.fullmatch(r"([^\t]+)#\d+\t(.*)", line.rstrip("\r"))
-        if row is None:
-            raise DataError(
-                f"{source}: line {number} is {short(line)}; expected name.jpg#number<tab>caption"
-            )
+            raise DataError(f"{source}: line {number} is {short(line)}; expected {expected}")
         yield number, row[1].strip(), row[2]
 
 

@@ -7,7 +7,6 @@ expects, so that the captions of image i are one slice. Readers describe what th
 """
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmret_lib.data.records import first_few, safe_name
 from mmret_lib.files.errors import DataError, MissingFile, short
-
-NAMED = 5  # how many records an error lists before it only counts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -228,13 +226,13 @@ def assemble(
         raise MissingFile(
             f"{len(missing):,} of the {captioned:,} images that {source} lists are not in "
             f"{folder}, more than the {max_missing:.1%} that may be missing. The first: "
-            f"{'; '.join(missing[:NAMED])}. Fetch or unpack the images again, or pass "
+            f"{first_few(missing)}. Fetch or unpack the images again, or pass "
             "max_missing=1 to go on with those that are there."
         )
     if not kept:
         raise DataError(
             f"{source}: no image with a caption is left (split {split!r}); check that this is the "
-            f"right file for {folder}. {'; '.join((left_out + missing)[:NAMED])}"
+            f"right file for {folder}. {first_few(left_out + missing)}"
         )
     return Pairs(
         images=files,
@@ -249,52 +247,6 @@ def assemble(
         if keep_info
         else None,
     )
-
-
-def safe_name(file_name: Any, where: str) -> str:
-    """The file name if it stays inside its folder, on every operating system.
-
-    A data set is somebody else's text: `../../x.jpg` in it must not read (or later, write) files
-    anywhere else. Names are refused, not mended, so that nobody gets another file than was meant.
-    """
-    remedy = "write it as a name inside the image folder, such as 'photo.jpg'"
-    if not isinstance(file_name, str) or not file_name.strip():
-        raise DataError(f"{where}: the file name is {short(file_name)}; {remedy}")
-    if (
-        ".." in file_name.split("/")
-        or file_name.startswith("/")
-        or file_name.endswith("/")
-        or "\\" in file_name
-        or "\0" in file_name
-        or re.match(r"[A-Za-z]:", file_name)
-    ):
-        raise DataError(
-            f"{where}: the file name {short(file_name)} leads out of its folder; {remedy}"
-        )
-    return file_name
-
-
-def clean_caption(caption: Any, where: str) -> str:
-    """The caption without the white space around it; all else in it is data and stays.
-
-    Raises:
-        DataError: if it is no string, has nothing in it, or is not valid Unicode.
-    """
-    if not isinstance(caption, str):
-        raise DataError(
-            f"{where}: the caption is {short(caption)}, not a text; write it as a string"
-        )
-    text = caption.strip()
-    if not text:
-        raise DataError(f"{where}: the caption is empty; write one or take the record out")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # Half of a surrogate pair: json lets it through, every tokeniser and every print fails.
-        raise DataError(
-            f"{where}: the caption {short(caption)} is not valid Unicode; save the file as UTF-8"
-        ) from None
-    return text
 
 
 def _names_in(folder: Path) -> set[str]:

@@ -1,0 +1,186 @@
+"""Checks that every reader of a data set makes: folders, JSON, records, ids, file names, captions.
+
+A data set is somebody else's text. A missing key would surface as a bare KeyError, two images with
+one id as one image, `../../x.jpg` as a file from anywhere. So each record is checked before it is
+used, and an error names the file, the record and the remedy.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mmret_lib.files.errors import DataError, MissingFile, short
+
+NAMED = 5  # records that a message names before it only counts the rest
+REPAIR = "unpack or download the file again, or mend this record"
+
+
+def first_few(records: Iterable[str], separator: str = "; ") -> str:
+    """The first few of many records, and how many more there are: "a; b; c; d; e; and 7 more"."""
+    records = list(records)
+    rest = [f"and {len(records) - NAMED:,} more"] if len(records) > NAMED else []
+    return separator.join(records[:NAMED] + rest)
+
+
+def existing_folder(folder: str | Path, layout: str) -> Path:
+    """The absolute path of a folder, after checking that it is there.
+
+    Absolute, because the paths of the images are kept in stores and indexes, which are opened from
+    other working folders too.
+
+    Raises:
+        MissingFile: if it does not exist or is no folder; the message says what it should hold.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise MissingFile(f"{folder} {what}; expected {layout}")
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object, in UTF-8 or UTF-16.
+
+    Stricter than Python's reader: it refuses NaN, which is not JSON, and an object with two equal
+    keys, of which Python would drop the first.
+
+    Raises:
+        MissingFile: if there is no such file.
+        DataError: if it cannot be read or is not a JSON object.
+    """
+    again = "unpack or download the file again"
+    try:
+        content = json.loads(
+            path.read_bytes(), object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant
+        )
+    except FileNotFoundError:
+        raise MissingFile(f"{path} does not exist; expected a json file there") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply to be a caption file; {again}") from error
+    except ValueError as error:  # no json, another encoding, a number of thousands of digits
+        raise DataError(f"{path} is not json that can be read ({error}); {again}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds a json {type(content).__name__}, not an object; {again}")
+    return content
+
+
+def _distinct_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(entries)
+    if len(content) != len(entries):
+        keys = [key for key, _ in entries]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {short(twice)} stands twice in one object")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not json; write the number or null")
+
+
+def record_list(content: dict[str, Any], key: str, source: Path) -> list[dict[str, Any]]:
+    """The list of objects under `key` of a JSON file.
+
+    Raises:
+        DataError: if there is no such key, or it holds anything but a list of objects.
+    """
+    if key not in content:
+        raise DataError(
+            f"{source} lacks {key!r}; it has {first_few(map(short, content), ', ') or 'nothing'}. "
+            "Is this the caption file?"
+        )
+    records = content[key]
+    if not isinstance(records, list):
+        raise DataError(f"{source}: {key!r} is {short(records)}, not a list; {REPAIR}")
+    for place, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise DataError(f"{source}: {key}[{place}] is {short(record)}, not an object; {REPAIR}")
+    return records
+
+
+def unique_ids(ids: Iterable[tuple[str, Any]], field: str) -> set[int | str]:
+    """The ids of records, after checking that each is an id and none stands twice.
+
+    Args:
+        ids: for each record, how a message should name it, and its id.
+        field: the name of the ids, for messages.
+
+    Raises:
+        DataError: if an id is neither a text nor an integer of 64 bits, or stands twice.
+    """
+    seen: set[int | str] = set()
+    for where, value in ids:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not (isinstance(value, str) or (is_number and abs(value) < 2**63)):
+            raise DataError(
+                f"{where}: {field} is {short(value)}, not a whole number of 64 bits or a text; "
+                f"{REPAIR}"
+            )
+        if value in seen:
+            raise DataError(f"{where}: {field} {short(value)} stands twice; {REPAIR}")
+        seen.add(value)
+    return seen
+
+
+def chosen_splits(split: str, known: list[str], source: str) -> set[str]:
+    """The splits that "train+restval" or "all" names, after checking that `source` has them.
+
+    Raises:
+        DataError: if there is no such split; the message lists the known ones.
+    """
+    chosen = set(known) if split == "all" else set(split.split("+"))
+    if unknown := sorted(chosen - set(known)):
+        raise DataError(
+            f"{source} has no split {short(unknown[0])}; it has {', '.join(known)}, several of "
+            "them joined by '+', or 'all'"
+        )
+    return chosen
+
+
+def safe_name(file_name: Any, where: str) -> str:
+    """A file name, after checking that it stays inside its folder on every operating system.
+
+    Other names are refused, not mended, so that nobody gets another file than was meant.
+
+    Raises:
+        DataError: if it is not a text, or leads out of its folder.
+    """
+    remedy = "write it as a name inside the image folder, such as 'photo.jpg'"
+    if not isinstance(file_name, str) or not file_name.strip():
+        raise DataError(f"{where}: the file name is {short(file_name)}; {remedy}")
+    if (
+        ".." in file_name.split("/")
+        or file_name.startswith("/")
+        or file_name.endswith("/")
+        or re.search(r"\\|\0|^[A-Za-z]:", file_name)
+    ):
+        raise DataError(
+            f"{where}: the file name {short(file_name)} leads out of its folder; {remedy}"
+        )
+    return file_name
+
+
+def clean_caption(caption: Any, where: str) -> str:
+    """A caption without the white space around it; everything else in it is kept.
+
+    Raises:
+        DataError: if it is not a string, is empty, or is not valid Unicode.
+    """
+    if not isinstance(caption, str):
+        raise DataError(
+            f"{where}: the caption is {short(caption)}, not a text; write it as a string"
+        )
+    text = caption.strip()
+    if not text:
+        raise DataError(f"{where}: the caption is empty; write one or take the record out")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Half of a surrogate pair: json lets it through, every tokeniser and every print fails.
+        raise DataError(
+            f"{where}: the caption {short(caption)} is not valid Unicode; save the file as UTF-8"
+        ) from None
+    return text

@@ -1,0 +1,198 @@
+"""The readers of Flickr8k and Flickr30k, in each of their published forms."""
+
+import json
+
+import pytest
+from photo_folders import (
+    CLIMBING,
+    FLICKR,
+    RESULTS,
+    RESULTS_CAPTIONS,
+    put_flickr8k,
+    put_flickr30k,
+)
+
+from mmret_lib.data.flickr import read_flickr8k, read_flickr30k
+from mmret_lib.files.errors import DataError, MissingFile
+
+
+@pytest.mark.parametrize("photos", ["Images", "Flicker8k_Dataset", "Images/Images"])
+@pytest.mark.parametrize(
+    "form", ["captions.txt", "Flickr8k.token.txt", "Flickr8k_text/Flickr8k.token.txt"]
+)
+def test_flickr8k_in_each_of_its_forms(tmp_path, form, photos):
+    put_flickr8k(tmp_path, form=form, photos=photos)
+    pairs = read_flickr8k(tmp_path, "all")
+    assert pairs.captions == [caption for _, caption in FLICKR]
+    assert pairs.owner.tolist() == [0, 0, 1, 2]
+    assert pairs.image_ids == ["b.jpg", "a.jpg", "c.jpg"]
+    assert pairs.images[0] == tmp_path / photos / "b.jpg"
+    assert pairs.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ["a.jpg"]),
+        ("dev", ["c.jpg"]),
+        ("val", ["c.jpg"]),
+        ("dev+train", ["a.jpg", "c.jpg"]),
+    ],
+)
+def test_flickr8k_splits(tmp_path, split, names):
+    put_flickr8k(tmp_path)
+    pairs = read_flickr8k(tmp_path, split)
+    assert (pairs.image_ids, pairs.split, pairs.skipped) == (names, split, ())
+
+
+def test_names_of_the_official_list_that_are_not_here_are_counted_in_one_line(tmp_path):
+    put_flickr8k(tmp_path)
+    listed = "".join(f"{number}.jpg\n" for number in range(999)) + "b.jpg\n"
+    (tmp_path / "Flickr_8k.testImages.txt").write_text(listed)
+    pairs = read_flickr8k(tmp_path, "test")
+    assert pairs.image_ids == ["b.jpg"]
+    assert len(pairs.skipped) == 1
+    assert "Flickr_8k.testImages.txt: 999 of its 1,000 names have no caption" in pairs.skipped[0]
+    assert len(pairs.skipped[0]) < 400
+
+
+def test_rows_of_one_photo_are_brought_together(tmp_path):
+    put_flickr8k(tmp_path, [FLICKR[0], FLICKR[2], FLICKR[1]])
+    pairs = read_flickr8k(tmp_path, "all")
+    assert pairs.captions_of(0) == [FLICKR[0][1], FLICKR[1][1]]
+
+
+def test_a_caption_whose_photo_is_missing(tmp_path):
+    put_flickr8k(tmp_path, [*FLICKR, ("gone.jpg", "A ghost .")])
+    with pytest.raises(MissingFile, match=r"1 of the 4 images that .*line 6: .*gone\.jpg is miss"):
+        read_flickr8k(tmp_path, "all")
+    pairs = read_flickr8k(tmp_path, "all", max_missing=0.3)
+    assert len(pairs) == 3 and "gone.jpg" in pairs.skipped[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("", "line 1 is ''; expected the header image,caption"),
+        ("a.jpg,A dog .\n", "line 1 is 'a.jpg,A dog .'; expected the header"),
+        ("image,caption\n", "no image with a caption is left"),
+        ("image,caption\na.jpg,A dog , a cat\n", "line 2 has 3 fields .* double quotes"),
+        ("image,caption\na.jpg\n", "line 2 has 1 fields"),
+        ("image,caption\na.jpg,x\na.jpg, \n", "line 3: the caption is empty"),
+        ('image,caption\na.jpg,"never closed\nb.jpg,x\n', "check its double quotes"),
+        ('image,caption\na.jpg,"x" y\n', "line 2: .*check its double quotes"),
+        (f"image,caption\na.jpg,{'x' * 200_000}\n", "line 2: field larger than"),
+        ("image,caption\n,A dog\n", "line 2: the file name is ''"),
+        *[(f'image,caption\n"{name}",x\n', "line 2: .* leads out") for name in CLIMBING],
+    ],
+)
+def test_bad_caption_files(tmp_path, content, fault):
+    put_flickr8k(tmp_path)
+    (tmp_path / "captions.txt").write_bytes(content.encode())
+    with pytest.raises(DataError, match=f"captions.txt: .*{fault}"):
+        read_flickr8k(tmp_path, "all")
+
+
+def test_a_caption_file_of_another_encoding(tmp_path):
+    put_flickr8k(tmp_path)
+    (tmp_path / "captions.txt").write_bytes("image,caption\na.jpg,Café\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"captions.txt: byte 23 is not UTF-8; .*save it as UTF-8"):
+        read_flickr8k(tmp_path, "all")
+    (tmp_path / "captions.txt").write_bytes("image,caption\na.jpg,Café\n".encode("utf-8-sig"))
+    assert read_flickr8k(tmp_path, "all").captions == ["Café"]
+
+
+def test_a_bad_token_row(tmp_path):
+    put_flickr8k(tmp_path, form="Flickr8k.token.txt")
+    (tmp_path / "Flickr8k.token.txt").write_text("a.jpg#0\tFine .\na.jpg A dog\n")
+    with pytest.raises(DataError, match=r"Flickr8k.token.txt: line 2 is 'a.jpg A dog'; expected"):
+        read_flickr8k(tmp_path, "all")
+
+
+def test_flickr8k_says_what_is_missing(tmp_path):
+    with pytest.raises(MissingFile, match=r"has no captions.txt or Flickr8k.token.txt; expected"):
+        read_flickr8k(tmp_path)
+    put_flickr8k(tmp_path)
+    with pytest.raises(DataError, match="no split 'validation'; it has train, dev, test"):
+        read_flickr8k(tmp_path, "validation")
+    (tmp_path / "Flickr_8k.testImages.txt").unlink()
+    with pytest.raises(MissingFile, match=r"has no Flickr_8k.testImages.txt"):
+        read_flickr8k(tmp_path, "test")
+    (tmp_path / "Images").rename(tmp_path / "Pictures")
+    with pytest.raises(MissingFile, match=r"has no folder Images or Flicker8k_Dataset"):
+        read_flickr8k(tmp_path)
+
+
+# ---------------------------------------------------------------- Flickr30k
+
+
+@pytest.mark.parametrize(
+    "folder",
+    ["flickr30k-images", "flickr30k_images", "Images", "flickr30k_images/flickr30k_images"],
+)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_results_csv_with_its_broken_row(tmp_path, folder, ending):
+    put_flickr30k(tmp_path, folder)
+    (tmp_path / "results.csv").write_bytes(RESULTS.replace("\n", ending).encode())
+    pairs = read_flickr30k(tmp_path, "all")
+    assert pairs.captions == RESULTS_CAPTIONS
+    assert pairs.owner.tolist() == [0, 0, 1, 1]
+    assert pairs.images[1] == tmp_path / folder / "2199200615.jpg"
+
+
+def test_results_csv_within_the_image_folder(tmp_path):
+    put_flickr30k(tmp_path, "flickr30k_images/flickr30k_images")
+    (tmp_path / "flickr30k_images" / "results.csv").write_text(RESULTS)
+    assert read_flickr30k(tmp_path, "all").captions == RESULTS_CAPTIONS
+
+
+def test_the_token_file(tmp_path):
+    put_flickr30k(tmp_path, "Images")
+    token = "1.jpg#0\tTwo men .\n1.jpg#1\tMen .\n2199200615.jpg#0\tA dog .\n"
+    (tmp_path / "results_20130124.token").write_text(token)
+    pairs = read_flickr30k(tmp_path, "all")
+    assert pairs.captions == ["Two men .", "Men .", "A dog ."]
+
+
+def test_karpathys_file_gives_splits_and_captions(tmp_path):
+    put_flickr30k(tmp_path, "flickr30k-images")
+    (tmp_path / "results.csv").write_text(RESULTS)
+    images = [
+        {"filename": "1.jpg", "split": "train", "imgid": 0, "sentences": [{"raw": "Two men."}]},
+        {"filename": "2199200615.jpg", "split": "val", "imgid": 1, "sentences": [{"raw": "Dog."}]},
+    ]
+    (tmp_path / "dataset_flickr30k.json").write_text(json.dumps({"images": images}))
+    pairs = read_flickr30k(tmp_path, "val")
+    assert (pairs.image_ids, pairs.captions) == (["2199200615.jpg"], ["Dog."])
+    assert pairs.images[0].is_file()
+    assert read_flickr30k(tmp_path, "train+val").captions == ["Two men.", "Dog."]
+
+
+def test_splits_need_karpathys_file(tmp_path):
+    put_flickr30k(tmp_path, "Images")
+    (tmp_path / "results.csv").write_text(RESULTS)
+    with pytest.raises(MissingFile, match=r"dataset_flickr30k.json does not exist.*split='all'"):
+        read_flickr30k(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ("1.jpg| A dog .", "line 2 is '1.jpg. A dog .'; expected image name"),
+        ("1.jpg", "line 2 is '1.jpg'"),
+        ("1.jpg| 0| ", "line 2: the caption is empty"),
+        ("../../x.jpg| 0| A dog", "line 2: the file name '../../x.jpg' leads out"),
+    ],
+)
+def test_bad_rows_in_results_csv(tmp_path, row, fault):
+    put_flickr30k(tmp_path, "Images")
+    (tmp_path / "results.csv").write_text(f"image_name| comment_number| comment\n{row}\n")
+    with pytest.raises(DataError, match=f"results.csv: {fault}"):
+        read_flickr30k(tmp_path, "all")
+
+
+def test_the_form_of_a_caption_file_is_told_by_its_first_line(tmp_path):
+    """A copy of results.csv under the name captions.txt, as some mirrors have it."""
+    put_flickr30k(tmp_path, "Images")
+    (tmp_path / "captions.txt").write_text(RESULTS)
+    assert read_flickr30k(tmp_path, "all").captions == RESULTS_CAPTIONS
