@@ -14,6 +14,8 @@ import pytest
 from mmret_lib.search import SearchIndex
 from mmret_lib.training import load_run
 
+pytestmark = pytest.mark.slow
+
 KEPT = Path(__file__).with_name("kept") / "step5.tar.xz"
 
 

@@ -186,6 +186,7 @@ WHERE_THINGS_ARE = (
 )
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_library_and_its_data_only(
     wheel: Path, tracked_files: list[Path]
 ) -> None:
@@ -197,6 +198,7 @@ def test_the_wheel_holds_the_library_and_its_data_only(
     assert held == library | {f"mmret_lib/shipped_data/{name.as_posix()}" for name in shipped}
 
 
+@pytest.mark.slow
 def test_the_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
     elsewhere = Elsewhere(tmp_path, wheel)
     module, sprite = elsewhere.run("-c", WHERE_THINGS_ARE)
@@ -209,6 +211,7 @@ def test_the_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
     assert wheel.name.split("-")[1] == version
 
 
+@pytest.mark.slow
 def test_a_bare_clone_works_by_its_path_alone(tracked_files: list[Path], tmp_path: Path) -> None:
     clone = tmp_path / "a clone"
     for name in tracked_files:

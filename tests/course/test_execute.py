@@ -37,6 +37,7 @@ def tiny(file: Path, *sources: str, tags: dict[int, str] | None = None) -> Path:
 CLOCK = "import time\n\nprint(time.time_ns())"
 
 
+@pytest.mark.slow
 def test_a_second_run_changes_nothing_and_changed_code_does(
     tmp_path: Path, tool: ModuleType
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_second_run_changes_nothing_and_changed_code_does(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "said"),
     [
