@@ -236,71 +236,19 @@ def evaluate(
         table: write a CSV file with every query, its rank and the best wrong answer.
         json_file: also write the figures here.
     """
-    from mmret_lib.data.judgements import read_judgements, scene_truth
-    from mmret_lib.data.store import pack
-    from mmret_lib.data.store_files import write_whole
-    from mmret_lib.encoders.weights import write_json
-    from mmret_lib.metrics.ceiling import best_possible
-    from mmret_lib.metrics.failures import query_table
-    from mmret_lib.metrics.intervals import compare, compare_text, interval_text
-    from mmret_lib.metrics.judged import evaluate_judged
-    from mmret_lib.metrics.report import evaluate as rank
-    from mmret_lib.training.devices import pick_device
-    from mmret_lib.training.run import load_run
+    from mmret_lib.studies.evaluate_run import evaluate_run
 
-    model, pairs, title = _open_run(run, data, root, split, caption_ids=judgements is not None)
-    model.to(pick_device())
-    store = pack(pairs, model.image.image_size)
-    pairs = store.pairs  # without the images that could not be read
-    sources = read_judgements(judgements, pairs) if judgements else []
-    embeddings = model.encode_images(store), model.encode_texts(pairs.captions)
-    try:
-        report = rank(*embeddings, pairs.owner, protocol=protocol)
-    except ValueError as error:  # what the protocol asks of a data set
-        raise DataError(f"{title}: {error}") from None
-    print(f"{title}:\n{report}\n{interval_text(report)}")
-    figures: dict[str, Any] = report.as_dict()
-    if pairs.name == "scenes" and protocol == "full":
-        print(f"the best possible here:\n{best_possible(pairs)}")
-        sources = [scene_truth(pairs)]
-    for source in sources:
-        judged = evaluate_judged(*embeddings, source)
-        print(judged)
-        if judgements:
-            figures.setdefault("judged", {})[source.name] = judged.as_dict()
-    if against:
-        other_model, _ = load_run(against)
-        other_model.to(pick_device())
-        store = pack(pairs, other_model.image.image_size)
-        other = rank(
-            other_model.encode_images(store),
-            other_model.encode_texts(pairs.captions),
-            pairs.owner,
-            protocol=protocol,
-        )
-        difference = compare(report, other)
-        print(f"against {against}:\n{compare_text(difference, run.name, against.name)}")
-        figures["against"] = (
-            difference.astype(object).where(difference.notna(), None).to_dict("index")
-        )
-    if table:
-        names = [visible(path.name) for path in pairs.images]
-        texts = [visible(caption) for caption in pairs.captions]
-        queries = query_table(
-            *embeddings,
-            pairs.owner,
-            images=names,
-            captions=texts,
-            judgements=sources[0] if sources else None,
-        )
-        lines = queries.sort_values("lead").to_csv(index=False, lineterminator="\n")
-        table.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(table, lambda file: file.write(lines.encode()))
-        print(f"wrote {table}, the worst failures first")
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_file, figures)
-        print(f"wrote {json_file}")
+    model, pairs, _ = _open_run(run, data, root, split, caption_ids=judgements is not None)
+    evaluate_run(
+        model,
+        pairs,
+        name=run.name,
+        protocol=protocol,
+        judgements=judgements,
+        against=against,
+        table=table,
+        json_file=json_file,
+    )
 
 
 @app.command

@@ -1,0 +1,120 @@
+"""Measure a trained model on a split: what `mmret evaluate` prints and writes.
+
+It stands among the studies because it needs the data, the model, its run and the metrics, and no
+room further down may import all four.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mmret_lib.data.judgements import Judgements, read_judgements, scene_truth
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store_files import write_whole
+from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.weights import write_json
+from mmret_lib.files.errors import DataError, visible
+from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.metrics.failures import query_table
+from mmret_lib.metrics.intervals import compare, compare_text, interval_text
+from mmret_lib.metrics.judged import evaluate_judged
+from mmret_lib.metrics.report import Report, evaluate
+from mmret_lib.training.devices import pick_device
+from mmret_lib.training.run import load_run
+
+
+def evaluate_run(
+    model: DualEncoder,
+    pairs: Pairs,
+    *,
+    name: str,
+    protocol: str = "full",
+    judgements: Path | None = None,
+    against: Path | None = None,
+    table: Path | None = None,
+    json_file: Path | None = None,
+) -> dict[str, Any]:
+    """Print a model's recalls with their 95 % intervals, and what else was asked for.
+
+    On the built-in world it also prints the best possible recalls, and those that count every
+    picture of which a caption is true as a right answer.
+
+    Args:
+        model: the trained model.
+        pairs: what to rank; images that cannot be read are left out.
+        name: of the run, to be printed.
+        protocol: "full" or "1k", as in `mmret_lib.metrics.evaluate`.
+        judgements: file or folder with more right answers for COCO, see `read_judgements`.
+        against: another run folder, compared with this model image by image.
+        table: CSV file to write, with every query, its rank and the best wrong answer.
+        json_file: JSON file to write, with the figures that are returned.
+
+    Returns:
+        `Report.as_dict()`, and under "judged" and "against" what was asked for.
+
+    Raises:
+        DataError: the protocol does not fit the data set, an embedding is not finite, or a file
+            cannot be used.
+    """
+    store = pack(pairs, model.image.image_size)
+    pairs = store.pairs
+    sources = read_judgements(judgements, pairs) if judgements else []
+    title = f"{name} on {pairs.name} {pairs.split}"
+    report, *embeddings = _rank(model, store, protocol, title)
+    print(f"{title}:\n{report}\n{interval_text(report)}")
+    figures: dict[str, Any] = report.as_dict()
+    if pairs.name == "scenes" and protocol == "full":
+        print(f"the best possible here:\n{best_possible(pairs)}")
+        sources = [scene_truth(pairs)]
+    for source in sources:
+        judged = evaluate_judged(*embeddings, source)
+        print(judged)
+        if judgements:
+            figures.setdefault("judged", {})[source.name] = judged.as_dict()
+    if against:
+        other, _ = load_run(against)
+        other_report, *_ = _rank(other, pack(pairs, other.image.image_size), protocol, str(against))
+        difference = compare(report, other_report)
+        print(f"against {against}:\n{compare_text(difference, name, against.name)}")
+        figures["against"] = (
+            difference.astype(object).where(difference.notna(), None).to_dict("index")
+        )
+    if table:
+        _write_queries(table, *embeddings, pairs, sources[0] if sources else None)
+        print(f"wrote {table}, the worst failures first")
+    if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(json_file, figures)
+        print(f"wrote {json_file}")
+    return figures
+
+
+def _rank(
+    model: DualEncoder, store: Store, protocol: str, title: str
+) -> tuple[Report, Tensor, Tensor]:
+    """The report, and the embeddings of images (N, D) and captions (M, D) that it ranks."""
+    model.to(pick_device())
+    image_emb, text_emb = model.encode_images(store), model.encode_texts(store.pairs.captions)
+    try:
+        report = evaluate(image_emb, text_emb, store.pairs.owner, protocol=protocol)
+    except ValueError as error:
+        raise DataError(f"{title}: {error}") from None
+    return report, image_emb, text_emb
+
+
+def _write_queries(
+    path: Path, image_emb: Tensor, text_emb: Tensor, pairs: Pairs, judgements: Judgements | None
+) -> None:
+    queries = query_table(
+        image_emb,
+        text_emb,
+        pairs.owner,
+        images=[visible(image.name) for image in pairs.images],
+        captions=[visible(caption) for caption in pairs.captions],
+        judgements=judgements,
+    )
+    lines = queries.sort_values("lead").to_csv(index=False, lineterminator="\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda file: file.write(lines.encode()))
