@@ -1,4 +1,13 @@
-"""Data sets, all read into one form: `Pairs`. Start with `load_pairs`."""
+"""From captions and photos to batches (lesson 01). Start with `load_pairs`.
+
+`coco`, `flickr` and `world` read a data set into one form, the `Pairs` of `pairs`; `sources`
+fetches the data sets. `store` packs the pictures of `Pairs` once (`packing` decodes them, `images`
+one by one), `loader` makes batches of a store and `augment` varies their pictures. `judgements`
+knows right answers that a data set counts as wrong. A new data set is a reader and a line in
+`DATASETS`.
+
+Nothing here may import torch at once: the processes that decode photos start with this package.
+"""
 
 import difflib
 from collections.abc import Callable
@@ -32,19 +41,23 @@ def load_pairs(
 ) -> Pairs:
     """Read one split of a data set.
 
-    >>> load_pairs("scenes", split="test")
-    >>> load_pairs("coco", root="~/coco", split="val2017")
-
     Args:
         name: "scenes" (the built-in world, needs nothing), "coco", "flickr8k" or "flickr30k".
         root: the folder of the data set; for "scenes" where to keep it, if not in the cache.
-        split: which part; without it the reader's own: "test", for COCO "val2017".
+        split: which part; by default "test", for COCO "val2017".
         options: passed on to the reader (`load_scenes`, `read_coco`, `read_flickr8k`,
             `read_flickr30k`).
+
+    Returns:
+        The images and their captions.
 
     Raises:
         DataError: if there is no such data set, or it does not hold what it should.
         MissingFile: if its folder or a file of it is not there.
+
+    Example:
+        >>> load_pairs("scenes", split="test")
+        >>> load_pairs("coco", root="~/coco", split="val2017")
     """
     if name not in DATASETS:
         close = difflib.get_close_matches(str(name).lower(), DATASETS, n=1)
@@ -58,6 +71,4 @@ def load_pairs(
         )
     if split is not None:
         options["split"] = split
-    if root is not None:
-        root = Path(root).expanduser()
     return reader(root, **options)

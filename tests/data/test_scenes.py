@@ -12,8 +12,7 @@ import pytest
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
 from mmret_lib.data.world import captions as words
-from mmret_lib.data.world import pictures as scene_pictures
-from mmret_lib.data.world import scenes
+from mmret_lib.data.world import pictures, scenes
 from mmret_lib.data.world.captions import KINDS, PLACES, SIZES, Claim, Objects, Scene
 from mmret_lib.data.world.scenes import World
 from mmret_lib.files.errors import DataError
@@ -180,7 +179,7 @@ def test_pixels_are_stored_without_loss_at_any_size(tmp_path):
         pixels = pack(pairs, side, progress=False)[:]
         made, keys = scenes.make_scenes(World(size=8, image_size=side), "test")
         for index in range(8):
-            drawn = np.asarray(scene_pictures.draw(made[index], keys[index], side))
+            drawn = np.asarray(pictures.draw(made[index], keys[index], side))
             assert (pixels[index].transpose(1, 2, 0) == drawn).all()
 
 
@@ -200,7 +199,7 @@ def test_a_break_while_drawing_leaves_nothing(tmp_path, monkeypatch):
     def broken(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scene_pictures, "draw", broken)
+    monkeypatch.setattr(pictures, "draw", broken)
     with pytest.raises(KeyboardInterrupt):
         load_pairs("scenes", root=tmp_path, size=10, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -235,7 +234,7 @@ def test_scenes_fit_on_the_canvas_and_use_the_whole_vocabulary():
     assert {group.kind for scene in made for group in scene.objects} == set(KINDS)
     assert {scene.place for scene in made} == set(PLACES)
     assert {group.size for scene in made for group in scene.objects} == set(SIZES)
-    assert max(scene_pictures.covers(scene) for scene in made) <= scene_pictures.FULLEST
+    assert max(pictures.covered_share(scene) for scene in made) <= pictures.MAX_COVERED
 
 
 def test_knobs_change_the_share_they_name():
@@ -276,7 +275,7 @@ def _facts_apart(one: Scene, other: Scene) -> int:
         ({"image_size": 5}, "16 to 1024"),
         ({"wrong_captions": 1.5}, "wrong_captions is 1.5"),
         ({"look_alikes": 0.7, "identical": 0.7}, "more than 1"),
-        ({"colour": 1}, "knobs are"),
+        ({"colour": 1}, "settings are"),
         ({"split": "../up"}, "plain word"),
     ],
 )
@@ -284,3 +283,11 @@ def test_bad_knobs_are_named(tmp_path, knobs, said):
     with pytest.raises(DataError, match=said):
         load_pairs("scenes", root=tmp_path, **knobs)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_folder_is_no_folder_named_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    pairs = scenes.load_scenes("~/worlds", size=2, progress=False)
+    assert pairs.images[0].is_relative_to(tmp_path / "worlds")

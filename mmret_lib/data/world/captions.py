@@ -1,15 +1,15 @@
-"""What the built-in world can show, and how people would put it: facts, claims, words.
+"""Captions of the built-in world: facts of a scene, what a caption claims of them, its words.
 
-A scene is described in two steps, and the split is what makes the world's best possible recall
-computable. First a caption *claims* some of the scene's facts (which objects, how many, how big,
-where) and keeps quiet about the rest. Then the claim is put into words. The words depend on the
-claim alone, and no two claims share a sentence, so
+A scene is described in two steps. First a caption *claims* some of the scene's facts (which
+objects, how many, how big, where) and leaves out the rest. Then the claim is put into words. The
+words depend on the claim alone, and no two claims share a sentence, so
 
     P(caption | scene) = P(claim | scene) * P(words | claim),
 
-where the second factor is the same for every scene and drops out of any ranking of scenes.
+where the second factor is the same for every scene and drops out of any ranking of scenes. That
+makes the best possible recall of this world computable.
 
-Every choice goes through one function, ``pick(options, weights)``. Given a random one, the
+Every choice goes through one function, `pick(options, weights)`. Given a random one, the
 functions below write captions; given one that tries every branch, the same code lists all
 captions with their probabilities (which is how the tests check `claim_probability`).
 """
@@ -23,14 +23,15 @@ T = TypeVar("T")
 
 
 class Pick(Protocol):
-    """Chooses one of ``options``; uniformly, or in proportion to ``weights``."""
+    """Chooses one of `options`; uniformly, or in proportion to `weights`."""
 
-    def __call__(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T: ...
+    def __call__(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        """One of the options."""
 
 
 @dataclass(frozen=True)
 class Objects:
-    """All objects of one kind in a scene: ``count`` of them (1 to 4), all of one ``size``."""
+    """All objects of one kind in a scene: `count` of them (1 to 4), all of one `size`."""
 
     kind: str
     count: int
@@ -44,22 +45,19 @@ class Scene:
     place: str
     objects: tuple[Objects, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"place": self.place, "objects": [vars(group) for group in self.objects]}
-
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Scene":
+        """The scene whose `dataclasses.asdict` is `record`."""
         return cls(record["place"], tuple(Objects(**group) for group in record["objects"]))
 
 
 @dataclass(frozen=True)
 class Mention:
-    """What a caption says of one kind: ``count`` None is "some" (two or more), ``size`` None is
-    not said."""
+    """What a caption says of one kind of object."""
 
     kind: str
-    count: int | None
-    size: str | None
+    count: int | None  # None: "some", two or more
+    size: str | None  # None: not said
 
 
 @dataclass(frozen=True)
@@ -69,11 +67,9 @@ class Claim:
     mentions: tuple[Mention, ...]
     place: str | None  # None: not said
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"mentions": [vars(mention) for mention in self.mentions], "place": self.place}
-
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Claim":
+        """The claim whose `dataclasses.asdict` is `record`."""
         return cls(tuple(Mention(**m) for m in record["mentions"]), record["place"])
 
 
@@ -90,7 +86,7 @@ class Kind:
 
 
 def _kind(names: str, group: str, places: str) -> Kind:
-    """``names``: "bike/bikes, bicycle/bicycles"; a bare word takes -s."""
+    """`names`: "bike/bikes, bicycle/bicycles"; a bare word takes -s."""
     pairs = (name.strip().partition("/") for name in names.split(","))
     return Kind(
         tuple((single, plural or single + "s") for single, _, plural in pairs),
@@ -207,30 +203,29 @@ _PARTICIPLES = {
 
 # ------------------------------------------------------------------- from scene to claim
 
-# How many of a scene's kinds a caption names, by how many there are.
+# How many kinds a scene has -> how many of them a caption names, with probabilities.
 MENTIONED: dict[int, dict[int, float]] = {
     1: {1: 1.0},
     2: {1: 0.2, 2: 0.8},
     3: {1: 0.05, 2: 0.4, 3: 0.55},
 }
-EXACT_COUNT_SAID = 0.75  # of two or more; one object is always told apart from several
-SIZE_SAID = 0.75  # when it is not "normal", which is never said
+EXACT_COUNT_SAID = 0.75  # of two or more objects; a single one is always called one
+SIZE_SAID = 0.75  # unless it is "normal", which is never said
 PLACE_SAID = 0.75
 
 
 def make_claim(scene: Scene, pick: Pick) -> Claim:
-    """Choose what a caption of ``scene`` will say."""
+    """Choose what a caption of `scene` will say."""
     share = MENTIONED[len(scene.objects)]
     left = list(scene.objects)
     mentions = []
     for _ in range(pick(list(share), list(share.values()))):
         group = pick(left)
         left.remove(group)
-        said = group.count == 1 or _happens(EXACT_COUNT_SAID, pick)
-        size = None
-        if group.size != "normal" and _happens(SIZE_SAID, pick):
-            size = group.size
-        mentions.append(Mention(group.kind, group.count if said else None, size))
+        exact = group.count == 1 or _happens(EXACT_COUNT_SAID, pick)
+        sized = group.size != "normal" and _happens(SIZE_SAID, pick)
+        count, size = group.count if exact else None, group.size if sized else None
+        mentions.append(Mention(group.kind, count, size))
     return Claim(tuple(mentions), scene.place if _happens(PLACE_SAID, pick) else None)
 
 
@@ -247,22 +242,22 @@ def claim_probability(claim: Claim, scene: Scene) -> float:
         if group is None:
             return 0.0
         if group.count > 1:
-            probability *= _said(mention.count, group.count, EXACT_COUNT_SAID)
+            probability *= _chance(mention.count, group.count, EXACT_COUNT_SAID)
         elif mention.count != 1:
             return 0.0
         if group.size != "normal":
-            probability *= _said(mention.size, group.size, SIZE_SAID)
+            probability *= _chance(mention.size, group.size, SIZE_SAID)
         elif mention.size is not None:
             return 0.0
-    return probability * _said(claim.place, scene.place, PLACE_SAID)
+    return probability * _chance(claim.place, scene.place, PLACE_SAID)
 
 
 def _happens(probability: float, pick: Pick) -> bool:
     return pick((True, False), (probability, 1 - probability))
 
 
-def _said(said: T | None, truth: T, probability: float) -> float:
-    """The probability of ``said`` where the truth is told with ``probability``, else kept quiet."""
+def _chance(said: T | None, truth: T, probability: float) -> float:
+    """The chance of saying `said` where the truth is said with `probability`, else nothing."""
     if said is None:
         return 1 - probability
     return probability if said == truth else 0.0
@@ -272,7 +267,7 @@ def _said(said: T | None, truth: T, probability: float) -> float:
 
 
 def put_into_words(claim: Claim, pick: Pick) -> str:
-    """One sentence that says exactly ``claim``; different claims never share a sentence."""
+    """One sentence that says exactly `claim`; different claims never share a sentence."""
     where = " " + pick(PLACES[claim.place]) if claim.place else ""
     first, *others = claim.mentions
     one = len(claim.mentions) == 1 and first.count == 1
@@ -327,5 +322,5 @@ def _verb(mention: Mention, pick: Pick) -> str:
 
 
 def _join(phrases: list[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
+    """Join phrases as in "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, [", ".join(phrases[:-1]), *phrases[-1:]]))

@@ -1,9 +1,9 @@
 """The built-in world's captions in German: what an English caption claims, put into other words.
 
-A claim (see `scene_captions`) holds facts and no words, so a second language needs a word table and
-a short grammar, and the truth about the captions, who owns what and which recall is the best
-possible, stays as it is. Every noun stands in the nominative ("Hier sind zwei kleine Zebras"): then
-an adjective has one ending for each gender, and the verb stays near its subject.
+A claim (see `mmret_lib.data.world.captions`) holds facts and no words, so a second language needs a
+table of words and a short grammar; the owners of the captions and the best possible recall stay the
+same. Every noun stands in the nominative ("Hier sind zwei kleine Zebras"), so that an adjective has
+one ending for each gender.
 """
 
 from collections.abc import Sequence
@@ -108,7 +108,7 @@ _VERBS = {
 
 
 def in_german(claim: Claim, pick: Pick) -> str:
-    """One German sentence that says exactly ``claim``; different claims never share a sentence."""
+    """One German sentence that says exactly `claim`; different claims never share a sentence."""
     where = " " + pick(PLACES[claim.place]) if claim.place else ""
     phrases = [_noun_phrase(mention, pick) for mention in claim.mentions]
     listed = " und ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))
@@ -135,13 +135,13 @@ def _noun_phrase(mention: Mention, pick: Pick) -> str:
 
 
 def german(pairs: Pairs) -> Pairs:
-    """The same images with a German caption in the place of each English one.
+    """The same images, each English caption replaced by a German one that claims the same.
 
     Args:
         pairs: of the built-in world; caption j becomes a sentence with the claim of caption j.
 
     Raises:
-        DataError: pairs that do not come from the built-in world: nobody knows what they claim.
+        DataError: pairs that do not come from the built-in world, whose captions have no claims.
     """
     if pairs.caption_info is None:
         raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's captions have claims")

@@ -1,7 +1,7 @@
 """Draw a scene: sprites on a painted place, the same pixels on every machine.
 
 Only integer arithmetic touches the pixels (Pillow resizes 8-bit images in fixed point), and only
-``random.Random(text).random()`` decides, whose stream Python guarantees. Sizes are shares of the
+`random.Random(text).random()` decides, whose stream Python guarantees. Sizes are shares of the
 canvas, so the same scene can be drawn at 64 or at 224 pixels.
 """
 
@@ -18,7 +18,7 @@ from mmret_lib.files.places import shipped
 # with the jitter below.
 SIZE_SHARE = {"small": 0.19, "normal": 0.29, "big": 0.43}
 JITTER = 0.06
-FULLEST = 0.75  # share of the canvas that the sprites' squares may add up to
+MAX_COVERED = 0.75  # share of the canvas that the sprites' squares may add up to
 
 # Each place: top colour and horizon (share of the height), ground colour, strength of the grain.
 _GROUND = {
@@ -31,15 +31,17 @@ _GROUND = {
     "desert": ((240, 196, 130), 0.30, (198, 142, 86), 12),
     "table": ((222, 208, 190), 0.20, (150, 100, 60), 6),
 }
+# Ripples and dunes: how many strokes, their length in widths, how much lighter they are.
+_STROKES = {"water": (14, 5, 46), "desert": (5, 9, -22)}
 
 
-def covers(scene: Scene) -> float:
-    """Share of the canvas that the sprites' squares take; above `FULLEST` they would pile up."""
+def covered_share(scene: Scene) -> float:
+    """Share of the canvas that the sprites' squares take; above `MAX_COVERED` they pile up."""
     return sum(group.count * SIZE_SHARE[group.size] ** 2 for group in scene.objects)
 
 
 def draw(scene: Scene, key: str, size: int = 64) -> Image.Image:
-    """The picture of ``scene`` as RGB, ``size`` x ``size`` pixels; ``key`` decides the layout."""
+    """The picture of `scene` as RGB, `size` x `size` pixels; `key` decides the layout."""
     rng = random.Random(key)
     canvas = _background(scene.place, size, rng)
     placed: list[tuple[int, int, int]] = []  # left, top, side of the squares taken so far
@@ -84,14 +86,13 @@ def _overlap(left: int, top: int, side: int, other: tuple[int, int, int]) -> flo
 def _original(kind: str) -> Image.Image:
     path = shipped(f"sprites/{kind.replace(' ', '_')}.png")
     with Image.open(path) as image:
-        return image.convert("RGBA").convert(
-            "RGBa"
-        )  # premultiplied: resizing must not bleed hidden colours
+        # Premultiplied, so that resizing does not bleed the colours of transparent pixels.
+        return image.convert("RGBA").convert("RGBa")
 
 
 @functools.lru_cache(maxsize=8192)
 def _sprite(kind: str, side: int, mirrored: bool) -> np.ndarray:
-    """uint16 (height, width, 4), premultiplied, the longer side at ``side`` pixels."""
+    """uint16 (height, width, 4), premultiplied, the longer side at `side` pixels."""
     original = _original(kind)
     longest = max(original.size)
     width, height = (max(1, part * side // longest) for part in original.size)
@@ -110,13 +111,14 @@ def _paste(canvas: np.ndarray, sprite: np.ndarray, left: int, top: int) -> None:
 def _grain(size: int) -> np.ndarray:
     """int16 (2 * size, 2 * size) in -128…127: one noise tile, of which each picture shows a part.
 
-    A multiplicative hash of the position instead of a random stream: same on every machine."""
+    A multiplicative hash of the position instead of a random stream: same on every machine.
+    """
     side = np.arange(2 * size, dtype=np.uint64)
-    mixed = (side[:, None] * np.uint64(2654435761) + side * np.uint64(40503)) ^ np.uint64(
-        0x5BD1E995
-    )
+    mixed = side[:, None] * np.uint64(2654435761) + side * np.uint64(40503)
+    mixed ^= np.uint64(0x5BD1E995)
     mixed = mixed * (mixed >> np.uint64(7)) + (mixed >> np.uint64(13))
-    return ((mixed >> np.uint64(9)) % np.uint64(256)).astype(np.int16) - 128
+    noise: np.ndarray = ((mixed >> np.uint64(9)) % np.uint64(256)).astype(np.int16) - 128
+    return noise
 
 
 def _background(place: str, size: int, rng: random.Random) -> np.ndarray:
@@ -132,36 +134,51 @@ def _background(place: str, size: int, rng: random.Random) -> np.ndarray:
     row, column = (int(rng.random() * size) for _ in range(2))
     noise = _grain(size)[row : row + size, column : column + size, None]
     canvas[line:] += noise[line:] * grain // 128
+    _draw_marks(canvas, place, line, shade, rng)
+    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _draw_marks(canvas: np.ndarray, place: str, line: int, shade: int, rng: random.Random) -> None:
+    """What tells a place: ripples, windows, stars, …; the ground begins at row `line`."""
+    size = len(canvas)
     unit = max(1, size // 32)
-    if place == "water":  # rows of light ripples
-        for _ in range(14):
+    if place in _STROKES:
+        count, length, light = _STROKES[place]
+        for _ in range(count):
             y, x = line + int(rng.random() * (size - line)), int(rng.random() * size)
-            canvas[y : y + unit, x : x + 5 * unit] += 46
-    elif place == "street":  # windows above, a broken white line below
-        for x in range(int(rng.random() * 4 * unit), size, 5 * unit):
-            canvas[line // 3 : line // 3 + 3 * unit, x : x + 2 * unit] += 50
-        middle = (line + size) // 2
-        for x in range(int(rng.random() * 6 * unit), size, 8 * unit):
-            canvas[middle : middle + unit, x : x + 4 * unit] += 110
-    elif place == "night":  # stars and a moon
-        for _ in range(16):
-            y, x = int(rng.random() * line), int(rng.random() * size)
-            canvas[y : y + 1, x : x + 1] = 235
-        y, x = int(rng.random() * line / 2), int(rng.random() * (size - 5 * unit))
-        rows, columns = np.ogrid[: 4 * unit, : 4 * unit]
-        disc = (2 * rows + 1 - 4 * unit) ** 2 + (2 * columns + 1 - 4 * unit) ** 2
-        canvas[y : y + 4 * unit, x : x + 4 * unit][disc <= 16 * unit * unit] = (236, 230, 190)
+            canvas[y : y + unit, x : x + length * unit] += light
+    elif place == "street":
+        _draw_street(canvas, line, unit, rng)
+    elif place == "night":
+        _draw_night_sky(canvas, line, unit, rng)
     elif place == "table":  # planks
         for y in range(line, size, 6 * unit):
             canvas[y : y + max(1, unit // 2)] -= 34
     elif place == "beach":  # the sea between sky and sand
         canvas[line - line // 3 : line] = np.array((40, 130, 180)) + shade
-    elif place == "desert":  # dunes
-        for _ in range(5):
-            y, x = line + int(rng.random() * (size - line)), int(rng.random() * size)
-            canvas[y : y + unit, x : x + 9 * unit] -= 22
     elif place == "snow":  # flakes
         for _ in range(24):
             y, x = int(rng.random() * size), int(rng.random() * size)
             canvas[y : y + unit // 2 + 1, x : x + unit // 2 + 1] = 255
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def _draw_street(canvas: np.ndarray, line: int, unit: int, rng: random.Random) -> None:
+    """Windows above the horizon, a broken white line below."""
+    size = len(canvas)
+    for x in range(int(rng.random() * 4 * unit), size, 5 * unit):
+        canvas[line // 3 : line // 3 + 3 * unit, x : x + 2 * unit] += 50
+    middle = (line + size) // 2
+    for x in range(int(rng.random() * 6 * unit), size, 8 * unit):
+        canvas[middle : middle + unit, x : x + 4 * unit] += 110
+
+
+def _draw_night_sky(canvas: np.ndarray, line: int, unit: int, rng: random.Random) -> None:
+    """Stars and a moon."""
+    size = len(canvas)
+    for _ in range(16):
+        y, x = int(rng.random() * line), int(rng.random() * size)
+        canvas[y : y + 1, x : x + 1] = 235
+    y, x = int(rng.random() * line / 2), int(rng.random() * (size - 5 * unit))
+    rows, columns = np.ogrid[: 4 * unit, : 4 * unit]
+    disc = (2 * rows + 1 - 4 * unit) ** 2 + (2 * columns + 1 - 4 * unit) ** 2
+    canvas[y : y + 4 * unit, x : x + 4 * unit][disc <= 16 * unit * unit] = (236, 230, 190)

@@ -1,10 +1,9 @@
 """The built-in world: drawn scenes with five captions each, kept as a real COCO caption folder.
 
-It needs no network and no licence, its difficulty is a knob, and because we know how its captions
-come about, the best recall that any system can reach on it is computable: see
-`caption_log_likelihood`.
-The world is written once into a cache folder as PNG files and COCO json, and read back by the
-same reader as COCO itself: the built-in path and the COCO path are one path.
+It needs no network and no licence, its difficulty can be set, and because we know how its captions
+are made, the best recall that any system can reach on it is computable: see
+`caption_log_likelihood`. The world is written once into a cache folder as PNG files and COCO json,
+and read back by the reader of COCO.
 """
 
 import hashlib
@@ -14,18 +13,29 @@ import random
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from mmret_lib.data.coco import read_coco
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.world import captions as scene_captions
-from mmret_lib.data.world import pictures as scene_pictures
-from mmret_lib.data.world.captions import KINDS, PLACES, Claim, Mention, Objects, Scene
+from mmret_lib.data.world import pictures
+from mmret_lib.data.world.captions import (
+    KINDS,
+    PLACES,
+    SIZES,
+    Claim,
+    Mention,
+    Objects,
+    Pick,
+    Scene,
+    claim_probability,
+    make_claim,
+    put_into_words,
+)
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import cache_folder
 
@@ -35,7 +45,7 @@ VERSION = 1  # raise it with any change to what a seed draws or says: the cache 
 CAPTIONS_PER_SCENE = 5
 SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000}
 
-# The slides' queries and what they claim; the first scenes of every split show them.
+# The slides' queries and what they claim. The first scenes of every split show them.
 SLIDE_QUERIES: dict[str, Claim] = {
     "Baby elephant plays in the water": Claim((Mention("elephant", 1, "small"),), "water"),
     "Big hamster plays on the grass": Claim((Mention("hamster", 1, "big"),), "grass"),
@@ -47,7 +57,7 @@ SLIDE_QUERIES: dict[str, Claim] = {
 
 @dataclass(frozen=True)
 class World:
-    """The knobs. Shares are in 0…1 and apply to every split that is made with them.
+    """The settings of a world. Shares lie in 0…1 and apply to every split made with them.
 
     Args:
         size: scenes in the split; None takes 8,000 for train, 1,000 for val and test.
@@ -57,6 +67,9 @@ class World:
         look_alikes: share of scenes that differ from an earlier one in a single fact
             (hard negatives).
         identical: share of scenes that repeat an earlier picture to the pixel (false negatives).
+
+    Raises:
+        DataError: a setting out of range.
     """
 
     size: int | None = None
@@ -79,7 +92,7 @@ class World:
 
 
 class RandomPick:
-    """Chooses by ``random.Random(key).random()``, the one stream Python promises not to change."""
+    """Choose by `random.Random(key).random()`, the one stream Python promises not to change."""
 
     def __init__(self, key: str):
         self.uniform = random.Random(key).random
@@ -98,7 +111,7 @@ class RandomPick:
 # ---------------------------------------------------------------------------- making scenes
 
 
-def imagine(pick: scene_captions.Pick) -> Scene:
+def random_scene(pick: Pick) -> Scene:
     """A random scene: one to three kinds, mostly where one would expect them, not too crowded."""
     while True:
         place = pick(list(PLACES))
@@ -108,39 +121,37 @@ def imagine(pick: scene_captions.Pick) -> Scene:
             pool = at_home if pick((True, False), (0.7, 0.3)) else list(KINDS)
             kinds.append(pick([name for name in pool if name not in kinds]))
         objects = tuple(
-            Objects(name, pick((1, 2, 3, 4), (0.5, 0.25, 0.15, 0.1)), pick(scene_captions.SIZES))
-            for name in kinds
+            Objects(name, pick((1, 2, 3, 4), (0.5, 0.25, 0.15, 0.1)), pick(SIZES)) for name in kinds
         )
         scene = Scene(place, objects)
-        if scene_pictures.covers(scene) <= scene_pictures.FULLEST:
+        if pictures.covered_share(scene) <= pictures.MAX_COVERED:
             return scene
 
 
 def plainest_scene(claim: Claim) -> Scene:
-    """What ``claim`` says and nothing more: normal size and the kind's usual place if not said."""
+    """What `claim` says and nothing more: normal size and the kind's usual place if not said."""
     objects = tuple(Objects(m.kind, m.count or 2, m.size or "normal") for m in claim.mentions)
     return Scene(claim.place or KINDS[claim.mentions[0].kind].places[0], objects)
 
 
-def change_one_fact(scene: Scene, pick: scene_captions.Pick) -> Scene:
+def change_one_fact(scene: Scene, pick: Pick) -> Scene:
     """A look-alike: another place, or another kind, count or size of one group."""
     while True:
         group = pick(scene.objects)
         fact = pick(("place", "kind", "count", "size"))
-        place, changed = scene.place, asdict(group)
+        place, changed = scene.place, group
         if fact == "place":
             place = pick([other for other in PLACES if other != place])
         elif fact == "kind":
             there = [other.kind for other in scene.objects]
-            changed["kind"] = pick([name for name in KINDS if name not in there])
+            changed = replace(group, kind=pick([name for name in KINDS if name not in there]))
         elif fact == "count":
-            changed["count"] = pick([count for count in (1, 2, 3, 4) if count != group.count])
+            changed = replace(group, count=pick([n for n in (1, 2, 3, 4) if n != group.count]))
         else:
-            changed["size"] = pick([size for size in scene_captions.SIZES if size != group.size])
-        objects = tuple(Objects(**changed) if g is group else g for g in scene.objects)
-        changed_scene = Scene(place, objects)
-        if scene_pictures.covers(changed_scene) <= scene_pictures.FULLEST:
-            return changed_scene
+            changed = replace(group, size=pick([size for size in SIZES if size != group.size]))
+        look_alike = Scene(place, tuple(changed if g is group else g for g in scene.objects))
+        if pictures.covered_share(look_alike) <= pictures.MAX_COVERED:
+            return look_alike
 
 
 def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
@@ -153,7 +164,7 @@ def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
         pick = RandomPick(f"{world.seed}/{split}/{index}/scene")
         how = pick(("look-alike", "identical", "new"), shares)
         if how == "new":
-            scenes.append(imagine(pick))
+            scenes.append(random_scene(pick))
             continue
         earlier = pick(range(index))
         if how == "identical":
@@ -174,8 +185,8 @@ def make_captions(world: World, split: str, scenes: list[Scene]) -> list[tuple[s
                 (True, False), (world.wrong_captions, 1 - world.wrong_captions)
             )
             described = (index + 1 + pick(range(len(scenes) - 1))) % len(scenes) if wrong else index
-            claim = scene_captions.make_claim(scenes[described], pick)
-            captions.append((scene_captions.put_into_words(claim, pick), claim, wrong))
+            claim = make_claim(scenes[described], pick)
+            captions.append((put_into_words(claim, pick), claim, wrong))
     return captions
 
 
@@ -183,45 +194,45 @@ def make_captions(world: World, split: str, scenes: list[Scene]) -> list[tuple[s
 
 
 def load_scenes(
-    root: str | Path | None = None, split: str = "test", *, progress: bool = True, **knobs
+    root: str | Path | None = None, split: str = "test", *, progress: bool = True, **settings: Any
 ) -> Pairs:
-    """The built-in world's pairs; made on first use, then read from the cache.
+    """Read the built-in world's pairs, which are drawn on first use and then kept on disk.
 
     Args:
-        root: folder for the made worlds; None takes the user's cache folder
-            (``$MMRET_CACHE`` if set).
+        root: folder for the drawn worlds; without it the user's cache folder (`$MMRET_CACHE` if
+            set).
         split: "train", "val" or "test"; any other name is one more independent split.
-        progress: show a progress bar while drawing.
-        **knobs: the fields of `World`.
+        progress: whether to show a progress bar while drawing.
+        **settings: the fields of `World`.
 
     Returns:
-        Pairs whose ``image_info[i]["scene"]`` and ``caption_info[j]["claim"]`` hold the facts.
+        Pairs whose `image_info[i]["scene"]` and `caption_info[j]["claim"]` hold the facts.
 
     Raises:
-        DataError: a knob out of range, or a cache folder that cannot be read.
+        DataError: a setting out of range, or a cache folder that cannot be read.
     """
     try:
-        world = World(**knobs)
+        world = World(**settings)
     except TypeError as error:
         known = ", ".join(World.__dataclass_fields__)
-        raise DataError(f"scenes: {error}; the knobs are {known}") from None
+        raise DataError(f"scenes: {error}; the settings are {known}") from None
     if not split.isidentifier():
         raise DataError(f"scenes: split {split!r} must be a plain word such as train, val or test")
-    settings = {**asdict(world), "version": VERSION, "split": split}
-    name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    folder = (Path(root) if root else cache_folder() / "scenes") / f"{split}-{name}"
+    record = {**asdict(world), "version": VERSION, "split": split}
+    name = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
+    folder = Path(root).expanduser() if root else cache_folder() / "scenes"
+    folder /= f"{split}-{name}"
     if not folder.is_dir():
         write_world(folder, world, split, progress=progress)
     return read_coco(folder, split, name="scenes", keep_info=True)
 
 
 def write_world(folder: Path, world: World, split: str, *, progress: bool = True) -> None:
-    """Write ``folder/<split>/*.png`` and ``folder/annotations/captions_<split>.json``.
+    """Write `folder/<split>/*.png` and `folder/annotations/captions_<split>.json`.
 
-    Everything is made under a temporary name first, so a break leaves no half world.
+    Everything is made under a temporary name first, so an interrupt leaves no half of a world.
     """
     scenes, keys = make_scenes(world, split)
-    captions = make_captions(world, split, scenes)
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -229,35 +240,10 @@ def write_world(folder: Path, world: World, split: str, *, progress: bool = True
         (draft / "annotations").mkdir()
         bar = tqdm(scenes, f"drawing {split}", unit="scene", disable=not progress, leave=False)
         for index, scene in enumerate(bar):
-            picture = scene_pictures.draw(scene, keys[index], world.image_size)
+            picture = pictures.draw(scene, keys[index], world.image_size)
             picture.save(draft / split / f"{index:06d}.png", compress_level=1)
-        side = world.image_size
-        images = [
-            {
-                "id": index,
-                "file_name": f"{index:06d}.png",
-                "width": side,
-                "height": side,
-                "scene": scene.as_dict(),
-            }
-            for index, scene in enumerate(scenes)
-        ]
-        annotations = [
-            {
-                "id": number,
-                "image_id": number // CAPTIONS_PER_SCENE,
-                "caption": caption,
-                "claim": claim.as_dict(),
-                "wrong": wrong,
-            }
-            for number, (caption, claim, wrong) in enumerate(captions)
-        ]
-        record = {
-            "info": {"description": "mmret built-in world", **asdict(world), "version": VERSION},
-            "images": images,
-            "annotations": annotations,
-        }
         path = draft / "annotations" / f"captions_{split}.json"
+        record = _coco_record(world, scenes, make_captions(world, split, scenes))
         path.write_text(json.dumps(record), encoding="utf-8")
         try:
             os.rename(draft, folder)
@@ -268,24 +254,43 @@ def write_world(folder: Path, world: World, split: str, *, progress: bool = True
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def _coco_record(
+    world: World, scenes: list[Scene], captions: list[tuple[str, Claim, bool]]
+) -> dict[str, Any]:
+    side = world.image_size
+    return {
+        "info": {"description": "mmret built-in world", **asdict(world), "version": VERSION},
+        "images": [
+            {"id": index, "file_name": f"{index:06d}.png", "width": side, "height": side}
+            | {"scene": asdict(scene)}
+            for index, scene in enumerate(scenes)
+        ],
+        "annotations": [
+            {"id": number, "image_id": number // CAPTIONS_PER_SCENE, "caption": caption}
+            | {"claim": asdict(claim), "wrong": wrong}
+            for number, (caption, claim, wrong) in enumerate(captions)
+        ],
+    }
+
+
 # ---------------------------------------------------------------------------- the truth
 
 
 def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
-    """Indices of the built-in world's images of which ``claim`` is true."""
+    """Indices of the built-in world's images of which `claim` is true."""
     return {
         index
         for index, info in enumerate(pairs.image_info or [])
-        if scene_captions.claim_probability(claim, Scene.from_dict(info["scene"]))
+        if claim_probability(claim, Scene.from_dict(info["scene"]))
     }
 
 
 def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
-    """log P(caption | scene) up to a constant per caption, float64 (images, captions).
+    """The log of P(caption | scene) up to a constant per caption, float64 (images, captions).
 
     -inf where the caption says something untrue of the scene. The constant is the probability of
-    the words given the claim, the same for every scene (see `scene_captions`). A wrong caption is
-    scored like any other: nothing in its text tells that it is one.
+    the words given the claim, the same for every scene (see `mmret_lib.data.world.captions`). A
+    wrong caption is scored like any other, because nothing in its text shows that it is wrong.
 
     Raises:
         DataError: pairs that do not come from the built-in world.
@@ -302,7 +307,7 @@ def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
         claim = Claim.from_dict(info["claim"])
         # Only scenes that show the first-named kind can have a probability above zero.
         for row in showing.get(claim.mentions[0].kind, ()):
-            probability = scene_captions.claim_probability(claim, scenes[row])
+            probability = claim_probability(claim, scenes[row])
             if probability:
                 scores[row, column] = np.log(probability)
     return scores
