@@ -29,7 +29,8 @@ from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import cache_folder
 from mmret_lib.search.index import SearchIndex
-from mmret_lib.show.explorer import NegativeWeights, SearchExplorer
+from mmret_lib.show.explorer import SearchExplorer
+from mmret_lib.show.push import NegativeWeights
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import load_run, save_run
@@ -54,16 +55,6 @@ EXTENSIONS = [
     "@voila-dashboards/widgets-manager7",
     "@voila-dashboards/widgets-manager8",
 ]
-
-HEAD = """<style>
-#rendered_cells { background: var(--jp-layout-color0, #fff); box-sizing: border-box;
-  padding: 12px max(20px, calc(50% - 620px)) 60px; }
-.mmret-head { font: 15px/1.5 system-ui, sans-serif; color: var(--jp-ui-font-color1, #1b1f24);
-  margin: 6px 2px 10px; max-width: 62em; }
-.mmret-head h1 { font-size: 27px; font-weight: 680; margin: 0 0 4px; line-height: 1.25; }
-.mmret-head h2 { font-size: 21px; font-weight: 680; margin: 26px 0 4px; line-height: 1.25; }
-.mmret-head p { margin: 0; color: var(--jp-ui-font-color2, #57606a); }
-</style>"""
 
 
 class Indexes(Mapping[str, SearchIndex]):
@@ -124,7 +115,7 @@ def page() -> VBox:
     return VBox(
         [
             HTML(
-                HEAD + '<div class="mmret-head"><h1>Say it, and find the picture</h1><p>Type a '
+                '<div class="mmret-head"><h1>Say it, and find the picture</h1><p>Type a '
                 "sentence, or take a picture and see which sentences it finds. An answer that is "
                 "known to be right is ticked and framed: in full where picture and caption belong "
                 "together, in a double line where the caption is true of another picture as well. "

@@ -1,17 +1,13 @@
-"""The course's interactives, for JupyterLab, Colab and Voila: play first, then read the code.
+"""Search in a notebook: type a sentence or choose a picture, and compare what two losses find.
 
-    SearchExplorer(index)                                    type a sentence, find the pictures
-    SearchExplorer({"simclr": index, "max_triplet": other})  the same question to two losses
-    NegativeWeights(image_emb, text_emb, captions, images)   whom a loss pushes, by its sliders
-
-Only widgets that ipywidgets 7.7 (Colab) and 8 share. Results are drawn into HTML widgets: an
-Output widget would lose them where a front end reconnects.
+The widgets are those that ipywidgets 7.7 (Colab) and 8 share. Results are drawn into HTML widgets:
+an Output widget would lose them where a front end reconnects.
 """
 
 import random
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,35 +26,37 @@ from ipywidgets import (
 from PIL import Image
 
 from mmret_lib.data.images import read_image
+from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
+from mmret_lib.search.hits import Hit
 from mmret_lib.search.index import SearchIndex
-from mmret_lib.search.right_answers import RightAnswers
-from mmret_lib.show import cards
-from mmret_lib.show.html import picture_html, text_html
-from mmret_lib.show.push import NegativeWeights
-from mmret_lib.show.tables import DISPLAY
+from mmret_lib.search.right_answers import RightAnswers, Verdict
+from mmret_lib.show import html
+from mmret_lib.show.tables import display_name
 
-__all__ = ["NegativeWeights", "SearchExplorer"]
-
-LOOKED_AT = 100  # answers among which the right one is looked for; not all of them are shown
+SEARCHED = 100  # answers among which the right one is looked for; not all of them are shown
 MOST = 20  # answers shown
 NOTHING = "—"
+WRAP = "row wrap"
 
 
-class SearchExplorer(VBox):
-    """Ask a collection by a sentence or by a picture, and see how well one loss or two answer.
+class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Search a collection by a sentence or by a picture, with one loss or two side by side.
 
-    A typed sentence is known to be answered rightly or wrongly where it is a caption of the
-    collection (`RightAnswers` says when), a picture where it is one of the collection's.
+    Answers are marked right or wrong where that is known: for a sentence that is a caption of the
+    collection (see `RightAnswers`), and for a picture of the collection.
 
     Args:
-        indexes: one collection; or name of a loss -> the collection as the model that was trained
-            with it sees it. An index is looked up when it is first asked.
+        indexes: one collection; or name of a loss -> the collection embedded by the model that was
+            trained with it. An index is looked up when it is first searched.
         k: answers to show, at most 20.
         query: a sentence to begin with; "" begins with an empty page.
 
     Raises:
         DataError: no index, or k out of range.
+
+    Example:
+        >>> SearchExplorer({"simclr": index, "max_triplet": other}, query="Grazing zebra")
     """
 
     def __init__(
@@ -71,20 +69,20 @@ class SearchExplorer(VBox):
             raise DataError(f"k is {k}; between 1 and {MOST} answers can be shown")
         self.judges: dict[str, RightAnswers] = {}
         self.query: str | int | Image.Image | None = None
-        self.hits: list[Any] = []
-        self._silent = False  # while we, not the reader, fill in a field
+        self.hits: list[Hit] = []
+        self._silent = False  # while the code, not the reader, fills in a field
         names = list(self.indexes)
         pairs = self.indexes[names[0]].pairs
 
         label = {"description_width": "5.5rem"}
-        wide = Layout(flex="1 1 20rem", width="auto", min_width="14rem")
+        narrow = Layout(width="17rem")
         self.sentence = Text(
             value=query,
             description="Sentence",
             placeholder="Say what the picture shows",
             continuous_update=False,
             style=label,
-            layout=wide,
+            layout=Layout(flex="1 1 20rem", width="auto", min_width="14rem"),
         )
         self.picture = BoundedIntText(
             value=0,
@@ -96,36 +94,40 @@ class SearchExplorer(VBox):
         )
         self.find = _button("Find pictures", "Search with the sentence (Enter does it too)", True)
         self.describe = _button("Find captions", "Search with the picture of this number", True)
-        self.any_caption = _button("Any caption", "Search with a caption drawn by lot")
-        self.any_picture = _button("Any picture", "Search with a picture drawn by lot")
+        self.any_caption = _button("Any caption", "Search with a random caption")
+        self.any_picture = _button("Any picture", "Search with a random picture")
         self.upload = FileUpload(
             accept="image/*", multiple=False, description="Your own", layout=Layout(width="auto")
         )
-        options = [(DISPLAY.get(name, name), name) for name in names]
-        self.loss = Dropdown(options=options, description="Loss", style=label, layout=_narrow())
+        options = [(display_name(name), name) for name in names]
+        self.loss = Dropdown(options=options, description="Loss", style=label, layout=narrow)
         self.beside = Dropdown(
             options=[(NOTHING, NOTHING), *options],
             description="Beside it",
             style=label,
-            layout=_narrow(),
+            layout=narrow,
         )
         self.answers = BoundedIntText(
-            value=k, min=1, max=MOST, description="Answers", style=label, layout=_narrow("10rem")
+            value=k,
+            min=1,
+            max=MOST,
+            description="Answers",
+            style=label,
+            layout=Layout(width="10rem"),
         )
         self.results = HTML()
-        self.go_on = [_button(str(rank), "") for rank in range(1, MOST + 1)]
+        self.go_on = [_button(f"{n}", f"Go on with answer {n}") for n in range(1, MOST + 1)]
         self.go_on_with = Label()
-        self.onward = HBox(layout=Layout(flex_flow="row wrap", align_items="center"))
-        choice = [self.loss, self.beside, self.answers] if len(names) > 1 else [self.answers]
+        self.onward = HBox(layout=Layout(flex_flow=WRAP, align_items="center"))
         rows = [
             [self.sentence, self.find, self.any_caption],
             [self.picture, self.describe, self.any_picture, self.upload],
-            choice,
+            [self.loss, self.beside, self.answers] if len(names) > 1 else [self.answers],
         ]
         super().__init__(
             [
-                HTML(cards.STYLE, layout=Layout(display="none")),
-                *(HBox(row, layout=Layout(flex_flow="row wrap")) for row in rows),
+                HTML(html.WIDGET_STYLE, layout=Layout(display="none")),
+                *(HBox(row, layout=Layout(flex_flow=WRAP)) for row in rows),
                 self.results,
                 self.onward,
             ]
@@ -135,12 +137,14 @@ class SearchExplorer(VBox):
             self.ask(query)
         else:
             count = f"{len(pairs):,} pictures, {len(pairs.captions):,} captions"
-            self.results.value = cards.panel(
-                cards.status(f"{count}. Type a sentence and press Enter, or take any picture.")
-            )
+            self._say(f"{count}. Type a sentence and press Enter, or take any picture.")
 
     def ask(self, query: str | int | Image.Image) -> None:
-        """Search and draw: a sentence, the number of a picture, or a picture of one's own."""
+        """Search and draw the answers.
+
+        Args:
+            query: a sentence, the number of a picture of the collection, or another picture.
+        """
         self._silent = True
         try:
             if isinstance(query, str):
@@ -153,7 +157,7 @@ class SearchExplorer(VBox):
         self.draw()
 
     def draw(self) -> None:
-        """Ask the last question again, of the losses that are chosen now."""
+        """Search with the last query again, by the losses that are chosen now."""
         if self.query is None:
             return
         names = [self.loss.value]
@@ -164,68 +168,72 @@ class SearchExplorer(VBox):
             started = time.perf_counter()
             if isinstance(self.query, str):
                 columns, noun = [self._pictures(name, self.query) for name in names], "pictures"
-                about = f"for {text_html(self.query)}"
+                about = f"for {html.text_html(self.query)}"
             else:
                 columns, noun = self._captions(names, self.query), "captions"
                 about = ""
         except DataError as error:
-            self.results.value, self.onward.children = cards.alert(str(error)), ()
+            self.results.value, self.onward.children = html.alert(str(error)), ()
             return
         pairs = judges[0].pairs
         pool = len(pairs) if noun == "pictures" else len(pairs.captions)
-        took = 1000 * (time.perf_counter() - started)
-        said = f"The best {len(self.hits)} of {pool:,} {noun} {about} · {took:.0f} ms"
-        self.results.value = cards.panel(
-            cards.status(said) + f'<div class="columns">{"".join(columns)}</div>'
+        milliseconds = 1000 * (time.perf_counter() - started)
+        self._say(
+            f"The best {len(self.hits)} of {pool:,} {noun} {about} · {milliseconds:.0f} ms",
+            f'<div class="columns">{"".join(columns)}</div>',
         )
         self.go_on_with.value = f"Go on with {noun.removesuffix('s')}"
         self.onward.children = (self.go_on_with, *self.go_on[: len(self.hits)])
 
-    def _pictures(self, name: str, text: str) -> str:
-        index, k = self.indexes[name], self.answers.value
-        found = index.by_text(text, k=max(k, LOOKED_AT))
-        judge = self._judge(name).of_text(text)
-        return self._column(name, found, judge, cards.pictures)
+    def _say(self, status: str, content: str = "") -> None:
+        self.results.value = html.panel(html.status(status) + content)
 
-    def _captions(self, names: list[str], query: Any) -> list[str]:
-        own: list[str] = []
-        heading, asked, image = "Your picture", query, None
+    def _pictures(self, name: str, text: str) -> str:
+        hits = self.indexes[name].by_text(text, k=max(self.answers.value, SEARCHED))
+        return self._column(name, hits, self._judge(name).of_text(text), html.picture_cards)
+
+    def _captions(self, names: list[str], query: int | Image.Image) -> list[str]:
         if isinstance(query, int):
             pairs = self.indexes[names[0]].pairs
-            asked = image = pairs.images[query]
-            own, heading = pairs.captions_of(query), f"Picture {query}"
-        columns = []
+            image = file = pairs.images[query]
+            heading, own = f"Picture {query}", pairs.captions_of(query)
+        else:
+            image, file, heading, own = query, Path(), "Your picture", []
+        columns = [html.query_picture(image, heading, own)]
         for name in names:
-            found = self.indexes[name].by_image(asked, k=max(self.answers.value, LOOKED_AT))
-            judge = self._judge(name).of_picture(image or Path())
-            columns.append(self._column(name, found, judge, cards.captions))
-        says = own[0] if own else "The picture that asks"
-        shown = cards.picture(image, says) if image else picture_html(asked, says)
-        return [cards.asked(shown, heading, own), *columns]
+            hits = self.indexes[name].by_image(image, k=max(self.answers.value, SEARCHED))
+            judge = self._judge(name).of_picture(file)
+            columns.append(self._column(name, hits, judge, html.caption_lines))
+        return columns
 
-    def _column(self, name: str, found: list[Any], judge: Any, draw: Any) -> str:
-        shown = found[: self.answers.value]
+    def _column(
+        self,
+        name: str,
+        hits: list[Hit],
+        judge: Callable[[Hit], Verdict],
+        draw: Callable[[list[Hit], Callable[[Hit], Verdict]], str],
+    ) -> str:
+        shown = hits[: self.answers.value]
         if name == self.loss.value:
             self.hits = shown
-        verdicts = {hit.rank: judge(hit) for hit in found}
-        first = next((rank for rank, verdict in verdicts.items() if verdict == "own"), None)
-        if first:
-            note = f"The data set’s own answer stands in place {first}."
-        elif "fits" in verdicts.values():
+        verdicts = [judge(hit) for hit in hits]
+        if "own" in verdicts:
+            place = hits[verdicts.index("own")].rank
+            note = f"The data set’s own answer stands in place {place}."
+        elif "fits" in verdicts:
             note = ""
-        elif set(verdicts.values()) == {None}:
+        elif set(verdicts) == {None}:
             note = "Nobody knows the right answers: it is no caption of this collection."
         else:
-            note = f"No right answer among the first {len(found)}."
-        fitting = sum(judge(hit) == "fits" for hit in shown)
-        if fitting:
+            note = f"No right answer among the first {len(hits)}."
+        if fitting := verdicts[: len(shown)].count("fits"):
             note += f" {fitting} of these fit too: the generator knows."
-        return cards.column(DISPLAY.get(name, name), note.strip(), draw(shown, judge))
+        return html.column(display_name(name), note.strip(), draw(shown, judge))
 
     def _judge(self, name: str) -> RightAnswers:
         if name not in self.judges:  # its collection may first have to be embedded
-            shown = text_html(DISPLAY.get(name, name) or "the model")
-            self.results.value = cards.panel(cards.status(f"Asking {shown} for the first time …"))
+            model = html.text_html(display_name(name) or "the model")
+            self._say(f"Asking {model} for the first time …")
             self.judges[name] = RightAnswers(self.indexes[name].pairs)
         return self.judges[name]
 
@@ -234,23 +242,23 @@ class SearchExplorer(VBox):
     def _connect(self) -> None:
         # A text that syncs when it is finished changes its value on Enter. Where the sentence is
         # the one of before, only the front end's message tells of Enter (on_submit is deprecated).
-        self.sentence.observe(self._typed, "value")
+        self.sentence.observe(self._field_changed, "value")
         self.sentence.on_msg(lambda _, message, __: self._entered(message))
-        self.picture.observe(self._typed, "value")
+        self.picture.observe(self._field_changed, "value")
         self.upload.observe(self._uploaded, "value")
         self.find.on_click(lambda _: self.ask(self.sentence.value))
         self.describe.on_click(lambda _: self.ask(self.picture.value))
         self.any_caption.on_click(lambda _: self.ask(random.choice(self._pairs().captions)))
         self.any_picture.on_click(lambda _: self.ask(random.randrange(len(self._pairs()))))
-        for one in (self.loss, self.beside, self.answers):
-            one.observe(lambda _: self.draw(), "value")
+        for field in (self.loss, self.beside, self.answers):
+            field.observe(lambda _: self.draw(), "value")
         for place, button in enumerate(self.go_on):
             button.on_click(lambda _, place=place: self._follow(place))
 
-    def _pairs(self) -> Any:
+    def _pairs(self) -> Pairs:
         return self.indexes[self.loss.value].pairs
 
-    def _typed(self, change: Any) -> None:
+    def _field_changed(self, change: Any) -> None:
         if not self._silent:
             self.ask(change["new"])
 
@@ -275,7 +283,7 @@ class SearchExplorer(VBox):
             try:
                 picture = read_image(path)
             except DataError as error:
-                self.results.value = cards.alert(str(error).replace(str(path), "Your picture"))
+                self.results.value = html.alert(str(error).replace(str(path), "Your picture"))
                 return
         self.ask(picture)
 
@@ -286,11 +294,7 @@ class SearchExplorer(VBox):
 def _button(text: str, tooltip: str, primary: bool = False) -> Button:
     return Button(
         description=text,
-        tooltip=tooltip or f"Go on with answer {text}",
+        tooltip=tooltip,
         button_style="primary" if primary else "",
         layout=Layout(width="auto"),
     )
-
-
-def _narrow(width: str = "17rem") -> Layout:
-    return Layout(width=width)

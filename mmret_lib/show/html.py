@@ -1,7 +1,8 @@
-"""The result page: one HTML file with everything in it, to look at, to mail, to put on a phone.
+"""The HTML that the course writes: a page of answers in one file, and what the widgets show.
 
-Queries and captions are other people's text. Here they are only ever text: escaped, set apart from
-the direction of what surrounds them, and under a policy that lets the page run and fetch nothing.
+Queries and captions are other people's text. Here they are only ever text: escaped (`text_html`)
+and set apart from the direction of what surrounds them. Right and wrong are told by sign, word and
+frame, never by colour alone.
 """
 
 import base64
@@ -9,47 +10,56 @@ import hashlib
 import html
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
 
 from mmret_lib.files.errors import DataError, visible
-from mmret_lib.search.index import Hit, Picture, open_picture
+from mmret_lib.search.hits import Hit
+from mmret_lib.search.index import Picture, open_picture
+from mmret_lib.search.right_answers import Verdict
 
-SIDE = 360  # longest side of an embedded picture, in pixels: sharp on a phone, about 20 KB
+SIDE = 360  # longest side of a picture in the page, in pixels: sharp on a phone, about 20 KB
+CARD_SIDE = 256  # and of one in a widget
 SMALL = 128  # up to here PNG costs little and loses nothing
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --quiet: #57606a; --paper: #fbfbfa;
-  --card: #fff; --edge: #d8dcdf; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --quiet: #a3abb4;
-  --paper: #16181b; --card: #202327; --edge: #3a3f45; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.25rem; max-width: 75rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.45 system-ui, sans-serif; }
-h1 { margin: 0; font-size: 1rem; font-weight: 600; color: var(--quiet); }
-.query { margin: .4rem 0 1.25rem; max-height: 16rem; overflow: auto; font-size: 1.5rem;
-  line-height: 1.3; }
-.query img { max-width: 15rem; }
-bdi { white-space: pre-wrap; overflow-wrap: anywhere; }
-img { display: block; width: 100%; height: auto; border-radius: .4rem; }
-ol, ul { margin: 0; padding: 0; list-style: none; }
-.hits { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); }
-.hits > li { padding: .75rem; border: 1px solid var(--edge); border-radius: .6rem;
-  background: var(--card); }
-.score { display: flex; justify-content: space-between; margin: 0 0 .5rem; color: var(--quiet);
-  font-size: .875rem; font-variant-numeric: tabular-nums; }
-.score b { color: var(--ink); }
-ul { margin-top: .6rem; max-height: 20rem; overflow: auto; font-size: .875rem; }
-ul li + li { margin-top: .35rem; padding-top: .35rem; border-top: 1px solid var(--edge); }
-footer { margin-top: 1.25rem; color: var(--quiet); font-size: .875rem; }
-"""
+
+def text_html(text: str) -> str:
+    """Escape a text, in an element with a writing direction of its own."""
+    # bdi: right-to-left text, or an override that it does not close, ends with it.
+    return f'<bdi dir="auto">{html.escape(visible(text))}</bdi>'
+
+
+def image_html(picture: Picture, alt: str, side: int = SIDE) -> str:
+    """An img element that holds the picture itself, no side longer than `side` pixels."""
+    small = open_picture(picture)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small.info.clear()  # the camera's or the editor's remarks would be saved with it
+    kind = "png" if max(small.size) <= SMALL else "jpeg"
+    file = io.BytesIO()
+    small.save(file, kind, optimize=True)
+    width, height = small.size
+    return (
+        f'<img src="{data_url(file.getvalue(), kind)}" width="{width}" height="{height}" '
+        f'alt="{html.escape(visible(alt))}" dir="auto">'
+    )
+
+
+def data_url(image: bytes, kind: str) -> str:
+    """The address of a picture that holds the picture itself; `kind` is png or jpeg."""
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+# ---------------------------------------------------------------- the page of answers
+
+PAGE_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
 # The style is named by its hash: not even a style that slipped in with a caption would apply.
-POLICY = (
+PAGE_POLICY = (
     "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-"
-    + base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    + base64.b64encode(hashlib.sha256(PAGE_STYLE.encode()).digest()).decode()
     + "'"
 )
 
@@ -61,10 +71,12 @@ def write_page(
     *,
     title: str = "mmret search",
 ) -> Path:
-    """Write the hits of one query as a single HTML file, whole or not at all.
+    """Write the hits of one query as a single HTML file with its pictures in it.
+
+    The page runs and fetches nothing. It is written whole or not at all.
 
     Args:
-        path: the file; an older one is replaced, missing folders above it are made.
+        path: the file; an existing one is replaced, and missing folders above it are created.
         query: what was asked: a text, or a picture in any form that `by_image` takes.
         hits: what `by_text` or `by_image` gave.
         title: what the browser's tab says.
@@ -73,8 +85,8 @@ def write_page(
         The path of the page.
 
     Raises:
-        MissingFile, DataError: a picture that cannot be read any more; DataError where the page
-            cannot be written.
+        MissingFile, DataError: a picture that cannot be read any more, or a page that cannot be
+            written.
     """
     path = Path(path)
     if os.path.isdir(path):
@@ -101,17 +113,17 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
         asked, found = text_html(query), "Pictures"
         beside = "Under each picture stand its own captions."
     else:
-        asked, found = picture_html(query, "The picture that was asked with"), "Captions"
+        asked, found = image_html(query, "The picture that was asked with"), "Captions"
         beside = "Above each caption stands the picture that it was written for."
     cards = "\n".join(map(_card, hits))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{PAGE_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(visible(title))}</title>
-<style>{STYLE}</style>
+<style>{PAGE_STYLE}</style>
 </head>
 <body>
 <header>
@@ -134,32 +146,100 @@ def _card(hit: Hit) -> str:
     lines = "\n".join(f"<li>{text_html(caption)}</li>" for caption in captions)
     return f"""<li>
 <p class="score"><b>{hit.rank}</b> <span>{hit.score:.3f}</span></p>
-{picture_html(hit.image, hit.captions[0])}
+{image_html(hit.image, hit.captions[0])}
 <ul>
 {lines}
 </ul>
 </li>"""
 
 
-def text_html(text: str) -> str:
-    """A text that is only ever text, in an element of its own direction."""
-    # bdi: right-to-left text, or an override that it does not close, ends with it.
-    return f'<bdi dir="auto">{html.escape(visible(text))}</bdi>'
+# ---------------------------------------------------------------- what the widgets show
+
+WIDGET_STYLE = "<style>" + Path(__file__).with_name("widgets.css").read_text("utf-8") + "</style>"
+
+# Sign and meaning of each verdict.
+MARKS = {
+    "own": ("✓", "right: they belong together"),
+    "fits": ("✓ fits", "right: it fits too"),
+    "wrong": ("✗", "wrong"),
+}
 
 
-def picture_html(picture: Picture, says: str) -> str:
-    """A picture with everything in it, and the text that stands for it."""
-    return f'<img {embedded(picture)} alt="{html.escape(visible(says))}" dir="auto">'
+def panel(content: str) -> str:
+    """The element that holds all a widget shows, and to which `WIDGET_STYLE` applies."""
+    return f'<div class="mmret">{content}</div>'
 
 
-def embedded(picture: Picture, side: int = SIDE) -> str:
-    """The attributes src, width and height: the picture itself, no side longer than `side`."""
-    small = open_picture(picture)
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.info.clear()  # the camera's or the editor's remarks would be saved with it
-    kind = "png" if max(small.size) <= SMALL else "jpeg"
-    file = io.BytesIO()
-    small.save(file, kind, optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    width, height = small.size
-    return f'src="data:image/{kind};base64,{data}" width="{width}" height="{height}"'
+def alert(message: str) -> str:
+    """A panel with an error message, which screen readers announce."""
+    return panel(f'<p class="alert" role="alert">{text_html(message)}</p>')
+
+
+def status(content: str) -> str:
+    """A line that says what was searched, which screen readers announce."""
+    return f'<p class="status" role="status">{content}</p>'
+
+
+def column(name: str, note: str, content: str) -> str:
+    """The answers of one model: its name, a note on how good they are, and the answers."""
+    heading = f"<h3>{text_html(name)}</h3>" if name else ""
+    return f'<section>{heading}<p class="where">{note}</p>{content}</section>'
+
+
+def picture_cards(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
+    """The pictures that were found, the best first, each with its captions."""
+    cards = []
+    for hit in hits:
+        verdict = judge(hit)
+        rest = "".join(f"<li>{text_html(caption)}</li>" for caption in hit.captions[1:])
+        more = f"<details><summary>all its captions</summary><ul>{rest}</ul></details>"
+        cards.append(
+            f'<li class="hit {verdict or ""}">{_card_image(hit.image, hit.captions[0])}'
+            f'{_score(hit, verdict)}<p class="said">{text_html(hit.captions[0])}</p>'
+            f"{more if rest else ''}</li>"
+        )
+    return f'<ol class="hits">{"".join(cards)}</ol>'
+
+
+def caption_lines(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
+    """The captions that were found, the best first."""
+    lines = []
+    for hit in hits:
+        verdict = judge(hit)
+        lines.append(
+            f'<li class="hit {verdict or ""}">{_score(hit, verdict)}'
+            f'<p class="said">{text_html(hit.caption or "")}</p></li>'
+        )
+    return f'<ol class="lines">{"".join(lines)}</ol>'
+
+
+def query_picture(image: Picture, heading: str, own: Sequence[str]) -> str:
+    """The picture that is the query, and the captions that were written for it."""
+    alt = own[0] if own else "The picture that asks"
+    make = _card_image if isinstance(image, Path) else image_html
+    lines = "".join(f"<li>{text_html(caption)}</li>" for caption in own)
+    captions = f'<h4 style="margin-top: 12px">Original captions</h4><ul class="plain">{lines}</ul>'
+    return (
+        f'<section><h3>{heading}</h3><p class="where">The picture that asks</p>'
+        f'<div class="asked">{make(image, alt)}</div>{captions if own else ""}</section>'
+    )
+
+
+@lru_cache(maxsize=1024)  # about 20 KB each; encoding one again would take longer than the search
+def _card_image(file: Path, alt: str) -> str:
+    return image_html(file, alt, CARD_SIDE)
+
+
+def _score(hit: Hit, verdict: Verdict) -> str:
+    mark = ""
+    if verdict:
+        sign, meaning = MARKS[verdict]
+        mark = (
+            f'<span class="mark" role="img" aria-label="{meaning}" title="{meaning}">{sign}</span>'
+        )
+    share = 100 * min(max(hit.score, 0.0), 1.0)
+    return (
+        f'<p class="score"><b>{hit.rank}</b> {mark} <span class="number" title="cosine similarity">'
+        f'{hit.score:.3f}</span></p><span class="meter" aria-hidden="true">'
+        f'<i style="width: {share:.0f}%"></i></span>'
+    )

@@ -1,9 +1,8 @@
-"""Whom a loss pushes away, under the reader's own hand: `widgets.NegativeWeights`."""
+"""How each loss weighs the negatives of a batch, with sliders for temperature and margin."""
 
-import base64
-import html
 import io
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import matplotlib as mpl
@@ -22,49 +21,21 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
-from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.errors import DataError
 from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.search.index import Picture
-from mmret_lib.show import cards
-from mmret_lib.show.figures import LISTED, SHADE_MAP, SHADES, look, percent, sharing
-from mmret_lib.show.html import embedded, text_html
-from mmret_lib.show.sheet import FAINT
+from mmret_lib.show import html
+from mmret_lib.show.negatives import SHADE_MAP, SHADES, hardest, percent, sharing
+from mmret_lib.show.sheet import FAINT, look
 from mmret_lib.show.tables import DISPLAY
 from mmret_lib.training.recipes import build_loss
 
 MOST = 128  # pairs: a larger map could not be read, nor drawn while a slider moves
-
-STYLE = """<style>
-.mmret .maps { display: grid; gap: 18px; margin: 4px 0 16px;
-  grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
-.mmret .maps h3 { font-size: 15px; }
-.mmret .maps .map { position: relative; max-width: 300px; }
-.mmret .maps img { image-rendering: pixelated; border-radius: 0; border: 1px solid var(--quiet); }
-.mmret .maps .row { position: absolute; left: -2px; right: -2px; border: 2px solid var(--ink);
-  border-left-width: 6px; }
-.mmret .key { display: flex; flex-wrap: wrap; gap: 4px 14px; font-size: 13px; color: var(--quiet);
-  margin-bottom: 14px; }
-.mmret .key i { display: inline-block; width: 14px; height: 14px; margin-right: 5px;
-  vertical-align: -2px; border: 1px solid var(--edge); }
-.mmret .query { display: flex; gap: 14px; align-items: center; margin-bottom: 12px; }
-.mmret .query img { width: 84px; }
-.mmret table { border-collapse: collapse; width: 100%; font-size: 13px; color: var(--ink); }
-.mmret table caption { text-align: left; font-weight: 650; font-size: 14px; padding-bottom: 6px;
-  color: var(--ink); }
-.mmret th, .mmret td { text-align: left; padding: 4px 8px; border-top: 1px solid var(--edge);
-  vertical-align: middle; font-weight: 400; }
-.mmret thead th { font-weight: 650; border-top: none; }
-.mmret td { width: 15%; min-width: 84px; font-variant-numeric: tabular-nums; }
-.mmret tbody th > div { display: flex; gap: 10px; align-items: center; max-height: 6em;
-  overflow: auto; }
-.mmret tbody th img { width: 38px; flex: none; }
-.mmret td .meter { margin: 3px 0 0; height: 6px; }
-.mmret td .meter i { height: 6px; }
-</style>"""
+SIDE = 128  # longest side of a picture, in pixels
 
 
-class NegativeWeights(VBox):
-    """One batch: how hard every loss pushes each negative, while temperature and margin move.
+class NegativeWeights(VBox):  # type: ignore[misc] # ipywidgets has no types
+    """Show how hard each loss pushes each negative of one batch, with sliders for its settings.
 
     Above, one map for each loss: a row is a query, a column a negative, darker is a larger share of
     the query's push. Below, for the chosen query, the negatives that are pushed away hardest.
@@ -79,6 +50,9 @@ class NegativeWeights(VBox):
     Raises:
         DataError: another number of captions or images than pairs, or more than 128 pairs.
         TypeError, ValueError: embeddings that no loss takes (see `losses`).
+
+    Example:
+        >>> NegativeWeights(model.encode_images(images), model.encode_texts(captions), captions)
     """
 
     def __init__(
@@ -96,7 +70,14 @@ class NegativeWeights(VBox):
                 raise DataError(f"{len(things)} {noun} for {size} pairs: one each is needed")
         if size > MOST:
             raise DataError(f"{size} pairs are too many to be told apart; show {MOST} at most")
-        self.thumbs = [_thumb(one) for one in images] if images is not None else None
+        self.pictures = [""] * size
+        if images is not None:
+            self.pictures = [
+                html.image_html(
+                    image.cpu().numpy() if isinstance(image, Tensor) else image, caption, SIDE
+                )
+                for image, caption in zip(images, captions, strict=True)
+            ]
 
         label = {"description_width": "6.5rem"}
         wide = Layout(width="26rem", max_width="100%")
@@ -132,16 +113,16 @@ class NegativeWeights(VBox):
         row = Layout(flex_flow="row wrap")
         super().__init__(
             [
-                HTML(cards.STYLE + STYLE, layout=Layout(display="none")),
+                HTML(html.WIDGET_STYLE, layout=Layout(display="none")),
                 HBox([self.temperature, self.margin], layout=row),
                 HBox([self.direction, self.pair], layout=row),
                 self.results,
             ]
         )
-        self.shares()  # refuses embeddings that no loss takes, before anything is shown
-        self.pair.value = self._busiest()
-        for one in (self.temperature, self.margin, self.direction, self.pair):
-            one.observe(lambda _: self.draw(), "value")
+        # Begin with the query that has most negatives within the margin: it has most to show.
+        self.pair.value = int((self.shares()["sum_triplet"] > 0).sum(axis=1).argmax())
+        for field in (self.temperature, self.margin, self.direction, self.pair):
+            field.observe(lambda _: self.draw(), "value")
         self.draw()
 
     def shares(self) -> dict[str, np.ndarray]:
@@ -163,39 +144,21 @@ class NegativeWeights(VBox):
         return {name: weights[self.direction.value].numpy() for name, weights in both.items()}
 
     def draw(self) -> None:
-        """Compute the weights as the sliders stand, and show them."""
+        """Compute the weights for the sliders' values, and show them."""
         shares, query = self.shares(), self.pair.value
         asks, pushed = ("image", "caption") if self.direction.value == 0 else ("caption", "image")
-        maps = "".join(self._map(name, share, query) for name, share in shares.items())
-        thumb = self._picture(query)
-        self.results.value = cards.panel(
+        maps = "".join(_map(name, share, query) for name, share in shares.items())
+        self.results.value = html.panel(
             f'<div class="maps">{maps}</div>{_key(asks)}'
-            f'<div class="query">{thumb}<div><h4>▸ The query: the {asks} of pair {query}</h4>'
-            f"{text_html(self.captions[query])}</div></div>"
+            f'<div class="query">{self.pictures[query]}<div><h4>▸ The query: the {asks} of pair '
+            f"{query}</h4>{html.text_html(self.captions[query])}</div></div>"
             f"{self._table(shares, query, asks, pushed)}"
         )
 
-    def _map(self, name: str, share: np.ndarray, query: int) -> str:
-        size = len(share)
-        effective = sharing(share)
-        shared = "none" if effective is None else f"≈ {effective:.1f}"
-        said = f"{shared} of {size - 1} share a push"
-        hardest = int(share[query].argmax())
-        top = share[query, hardest]
-        whom = f"pair {hardest} hardest, {percent(top)}" if top > 0 else "nobody"
-        alt = f"Heat map, {DISPLAY[name]}: {said}; query {query} pushes {whom}"
-        return (
-            f'<div><h3>{DISPLAY[name]}</h3><p class="where">{said}</p><div class="map">'
-            f'<img src="{_heat(share)}" alt="{html.escape(alt)}"><i class="row" '
-            f'style="top: {100 * query / size:.3f}%; height: {100 / size:.3f}%"></i></div></div>'
-        )
-
     def _table(self, shares: dict[str, np.ndarray], query: int, asks: str, pushed: str) -> str:
-        total = np.sum([share[query] for share in shares.values()], axis=0)  # (B,)
-        others = [k for k in np.argsort(-total, kind="stable").tolist() if k != query]
-        listed, rest = others[:LISTED], others[LISTED:]
+        listed, rest = hardest(shares, query)
         rows = [
-            f'<th scope="row"><div>{self._picture(k)}{text_html(self.captions[k])}</div></th>'
+            f'<th scope="row"><div>{self.pictures[k]}{html.text_html(self.captions[k])}</div></th>'
             + "".join(_cell(name, float(share[query, k])) for name, share in shares.items())
             for k in listed
         ]
@@ -213,44 +176,42 @@ class NegativeWeights(VBox):
             f"<tbody>{body}</tbody></table>"
         )
 
-    def _picture(self, k: int) -> str:
-        if self.thumbs is None:
-            return ""
-        says = html.escape(visible(self.captions[k]))
-        return f'<img {self.thumbs[k]} alt="{says}" dir="auto">'
-
-    def _busiest(self) -> int:
-        """The query that has most negatives within the margin: the one worth looking at."""
-        return int((self.shares()["sum_triplet"] > 0).sum(axis=1).argmax())
-
     def __repr__(self) -> str:
         return f"<NegativeWeights of {len(self.captions)} pairs>"
 
 
-def _thumb(picture: Any) -> str:
-    return embedded(picture.cpu().numpy() if isinstance(picture, Tensor) else picture, 128)
+def _map(name: str, share: np.ndarray, query: int) -> str:
+    size = len(share)
+    effective = sharing(share)
+    shared = "none" if effective is None else f"≈ {effective:.1f}"
+    said = f"{shared} of {size - 1} share a push"
+    top = int(share[query].argmax())
+    pushed = (
+        f"pair {top} hardest, {percent(share[query, top])}" if share[query, top] > 0 else "nobody"
+    )
+    alt = f"Heat map, {DISPLAY[name]}: {said}; query {query} pushes {pushed}"
+    pixels = _colours(share)
+    np.einsum("iic->ic", pixels)[:] = np.round(255 * np.array(to_rgb(FAINT)))  # the own pairs
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")  # one pixel for each pair
+    return (
+        f'<div><h3>{DISPLAY[name]}</h3><p class="where">{said}</p><div class="map">'
+        f'<img src="{html.data_url(file.getvalue(), "png")}" alt="{escape(alt)}"><i class="row" '
+        f'style="top: {100 * query / size:.3f}%; height: {100 / size:.3f}%"></i></div></div>'
+    )
 
 
 def _cell(name: str, share: float) -> str:
     colour = look(name, 0)[0]
     return (
-        f'<td>{html.escape(percent(share))}<span class="meter" aria-hidden="true">'
+        f'<td>{escape(percent(share))}<span class="meter" aria-hidden="true">'
         f'<i style="width: {100 * share:.0f}%; background: {colour}"></i></span></td>'
     )
 
 
-def _colours(share: Any) -> np.ndarray:
-    """(..., 3) uint8, in the colours of `figures.negative_weights`."""
-    return mpl.colormaps[SHADE_MAP](SHADES(np.asarray(share)), bytes=True)[..., :3]
-
-
-def _heat(share: np.ndarray) -> str:
-    """(B, B) as a picture of B x B pixels, the queries' own pairs in grey."""
-    pixels = _colours(share)
-    np.einsum("iic->ic", pixels)[:] = np.round(255 * np.array(to_rgb(FAINT)))
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "png")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+def _colours(shares: Any) -> np.ndarray:
+    """(..., 3) uint8, in the colours of `negatives.weight_maps`."""
+    return np.asarray(mpl.colormaps[SHADE_MAP](SHADES(np.asarray(shares)), bytes=True))[..., :3]
 
 
 def _key(asks: str) -> str:

@@ -1,9 +1,9 @@
-"""The results table in the slides' layout: ours, the ceiling, and the slides' figures beside it;
-and means over seeds."""
+"""Tables of results: the layout of the source slides, and means over seeds with their intervals."""
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from mmret_lib.metrics.report import Report
@@ -14,6 +14,7 @@ DISPLAY = {
     "simclr": "SimCLR",
     "barlow_twins": "Barlow Twins",
 }
+DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}
 
 # What the source slides report on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
@@ -26,13 +27,30 @@ SLIDES = {
 }
 
 
+def display_name(name: str) -> str:
+    """A loss's or trial's name for people: "max_triplet, plain" becomes "Max Triplet, plain".
+
+    A name that is no loss of the course stays as it is.
+    """
+    loss, comma, rest = name.partition(", ")
+    return DISPLAY.get(loss, loss) + comma + rest
+
+
 def results_frame(reports: dict[str, Report], ceiling: Report | None = None) -> pd.DataFrame:
-    """One row per loss (and the ceiling), columns "i2t_r1" … "t2i_median_rank", and the slides'
-    COCO figures as "slides_i2t_r1" …."""
+    """Put the reports of several losses into one table.
+
+    Args:
+        reports: name of a loss -> its report.
+        ceiling: the best possible report, for a last row "ceiling".
+
+    Returns:
+        One row per loss; columns "i2t_r1" … "t2i_median_rank", and the slides' COCO figures as
+        "slides_i2t_r1" ….
+    """
     rows = {}
     for name, report in reports.items():
         rows[name] = report.as_dict()
-        for direction, figures in zip(("i2t", "t2i"), SLIDES.get(name, ()), strict=False):
+        for direction, figures in zip(DIRECTIONS, SLIDES.get(name, ()), strict=False):
             for measure, value in zip(MEASURES, figures, strict=True):
                 rows[name][f"slides_{direction}_{measure}"] = value
     if ceiling is not None:
@@ -41,30 +59,42 @@ def results_frame(reports: dict[str, Report], ceiling: Report | None = None) -> 
 
 
 def results_text(frame: pd.DataFrame) -> str:
-    """The table as a terminal shows it: the built-in world, then the slides' COCO."""
-    blocks = [("built-in world", ""), ("the slides, on COCO", "slides_")]
+    """Format a `results_frame` for the terminal: the built-in world, then the slides' COCO."""
     images, captions = (int(frame[name].iloc[0]) for name in ("images", "captions"))
     lines = [
         f"built-in world: {images:,} images, {captions:,} captions in the pool; recalls in percent"
     ]
-    for title, prefix in blocks:
+    for title, prefix in (("built-in world", ""), ("the slides, on COCO", "slides_")):
         lines += ["", f"{title:<20}{'image -> text':^38}  {'text -> image':^38}"]
         heads = "".join(f"{head:>7}" for head in MEASURES.values())
         lines.append(f"{'loss':<20}{heads:<38}  {heads:<38}")
         for name, row in frame.iterrows():
-            cells = [row.get(f"{prefix}{d}_{m}") for d in ("i2t", "t2i") for m in MEASURES]
+            cells = [row.get(f"{prefix}{d}_{m}") for d in DIRECTIONS for m in MEASURES]
             if any(cell is None or pd.isna(cell) for cell in cells):
                 continue
             left, right = (
                 "".join(f"{cell:7.1f}" for cell in half) for half in (cells[:5], cells[5:])
             )
-            label = DISPLAY.get(str(name), "best possible" if name == "ceiling" else str(name))
+            label = "best possible" if name == "ceiling" else display_name(str(name))
             lines.append(f"{label:<20}{left:<38}  {right:<38}".rstrip())
     return "\n".join(lines)
 
 
-# Student's t, two-sided 95 %, for 2, 3, … 10 seeds: what a mean's standard error is multiplied by.
-T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+def student_t(count: int) -> float:
+    """The factor by which the standard error of a mean of `count` values makes a 95 % interval.
+
+    Student's t for `count` - 1 degrees of freedom, two-sided, to three decimals as printed tables
+    give it; NaN for a single value, which has no interval.
+    """
+    if count < 2:
+        return math.nan
+    # With t = sqrt(degrees) * tan(angle) the density is cos(angle) ** (degrees - 1), whose integral
+    # over the bounded range of angles is a plain sum.
+    degrees = count - 1
+    angles, step = np.linspace(0, math.pi / 2, 20_001, retstep=True)
+    mass = np.cumsum(np.cos(angles[:-1] + step / 2) ** (degrees - 1))
+    angle = np.interp(0.95 * mass[-1], mass, angles[1:])
+    return round(math.sqrt(degrees) * math.tan(angle), 3)
 
 
 def over_seeds(
@@ -74,7 +104,7 @@ def over_seeds(
 
     Args:
         rows: a table that `mmret experiments` or benchmarks/world.py wrote.
-        names: the figures wanted.
+        names: the columns to average.
         by: the column that tells trials apart.
 
     Returns:
@@ -84,7 +114,7 @@ def over_seeds(
     trials = rows.groupby(by, sort=False)
     table = trials[list(names)].mean()
     seeds = trials["seed"].nunique()
-    factor = seeds.map(lambda n: T_95[n - 2] / math.sqrt(n) if n > 1 else math.nan)
+    factor = seeds.map(lambda count: student_t(count) / math.sqrt(count))
     for name in names:
         table[f"{name}_half"] = trials[name].std() * factor
     return table.assign(seeds=seeds)
@@ -93,21 +123,34 @@ def over_seeds(
 def gain(
     rows: pd.DataFrame, trial: str, over: str, name: str, by: str = "trial"
 ) -> tuple[float, float]:
-    """By how much a trial beats another, seed by seed: mean and half of the 95 % interval.
+    """By how much a trial beats another, compared seed by seed.
 
-    The seeds' own ups and downs, which both trials share, cancel: often narrower than comparing
-    two intervals. Raises ValueError where they have no two seeds in common.
+    What a seed does to both trials cancels out, so the interval is often narrower than the two
+    trials' own.
+
+    Args:
+        rows: a table that `mmret experiments` or benchmarks/world.py wrote.
+        trial: the one trial.
+        over: the other, which is subtracted.
+        name: the column that is compared.
+        by: the column that tells trials apart.
+
+    Returns:
+        The mean difference, and half the width of its 95 % interval.
+
+    Raises:
+        ValueError: the two have fewer than two seeds in common.
     """
     both = rows.pivot(index="seed", columns=by, values=name)[[trial, over]].dropna()
     if len(both) < 2:
         raise ValueError(f"{trial!r} and {over!r} have {len(both)} seeds in common; two are needed")
     differences = both[trial] - both[over]
-    half = T_95[len(both) - 2] * differences.std() / math.sqrt(len(both))
+    half = student_t(len(both)) * differences.std() / math.sqrt(len(both))
     return float(differences.mean()), float(half)
 
 
 def seeds_text(rows: pd.DataFrame, names: Sequence[str], by: str = "trial") -> str:
-    """`over_seeds` as a lesson prints it: "mean ± half of the interval"."""
+    """Format `over_seeds` as text: each mean as "mean ± half of the interval"."""
     table = over_seeds(rows, names, by)
     width = max(len(str(trial)) for trial in table.index) + 2
     lines = [" " * width + "".join(f"{name:>17}" for name in names)]

@@ -17,8 +17,10 @@ from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.metrics.ceiling import best_possible
 from mmret_lib.metrics.report import Report
 from mmret_lib.search.index import SearchIndex
-from mmret_lib.show import figures
+from mmret_lib.show.negatives import weight_maps
+from mmret_lib.show.retrieval import image_to_text, text_to_image
 from mmret_lib.show.tables import DISPLAY, results_frame, results_text
+from mmret_lib.show.training import training_curves
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import save_run
@@ -124,10 +126,8 @@ def draw_figures(
     }
     violators = (weights["sum_triplet"][0] > 0).sum(dim=1)  # (B,): within the margin of each image
     return {
-        "training_curves": figures.training_curves(histories, validation_ceiling),
-        "text_to_image": figures.text_to_image(index, queries),
-        "image_to_text": figures.image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
-        "negative_weights": figures.negative_weights(
-            weights, captions, images, query=int(violators.argmax())
-        ),
+        "training_curves": training_curves(histories, validation_ceiling),
+        "text_to_image": text_to_image(index, queries),
+        "image_to_text": image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
+        "negative_weights": weight_maps(weights, captions, images, query=int(violators.argmax())),
     }

@@ -1,109 +1,24 @@
 """The interactives without a browser: what they show, for every way of asking, as HTML and text."""
 
-import ast
-import inspect
 import io
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from types import ModuleType
 
 import ipywidgets
-import numpy as np
 import pytest
-import torch
 from hostile import CONTROL, HOSTILE, Markup
 from PIL import Image
 
-from mmret_lib.data import Pairs, load_pairs
-from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError, visible
-from mmret_lib.losses import negative_weights
 from mmret_lib.search import SearchIndex
 from mmret_lib.search.right_answers import RightAnswers
 from mmret_lib.show import app
-from mmret_lib.show import explorer as widgets
-from mmret_lib.show import push as negatives_view
-from mmret_lib.show.explorer import NegativeWeights, SearchExplorer
-from mmret_lib.training import build_loss
-
-# Public traits that ipywidgets 7.7.1 (Colab's) and 8 share, of the widgets used here.
-DESCRIBED = {"description", "layout", "style"}
-SLIDER = DESCRIBED | {
-    "value",
-    "min",
-    "max",
-    "step",
-    "disabled",
-    "continuous_update",
-    "orientation",
-    "readout",
-    "readout_format",
-}
-SHARED = {
-    "HTML": DESCRIBED | {"value", "placeholder"},
-    "Label": DESCRIBED | {"value", "placeholder"},
-    "Text": DESCRIBED | {"value", "placeholder", "continuous_update", "disabled"},
-    "BoundedIntText": DESCRIBED | {"value", "min", "max", "step", "disabled", "continuous_update"},
-    "Button": DESCRIBED | {"button_style", "disabled", "icon", "tooltip"},
-    "Dropdown": DESCRIBED | {"options", "value", "label", "index", "disabled"},
-    "FileUpload": DESCRIBED | {"accept", "multiple", "button_style", "disabled", "icon", "error"},
-    "FloatSlider": SLIDER,
-    "FloatLogSlider": SLIDER | {"base"},
-    "HBox": {"children", "box_style", "layout"},
-    "VBox": {"children", "box_style", "layout"},
-    "Layout": {
-        "align_content",
-        "align_items",
-        "align_self",
-        "bottom",
-        "display",
-        "flex",
-        "flex_flow",
-        "grid_area",
-        "grid_gap",
-        "grid_template_columns",
-        "height",
-        "justify_content",
-        "justify_items",
-        "left",
-        "margin",
-        "max_height",
-        "max_width",
-        "min_height",
-        "min_width",
-        "order",
-        "overflow",
-        "padding",
-        "right",
-        "top",
-        "visibility",
-        "width",
-    },
-}
+from mmret_lib.show.explorer import NOTHING, SearchExplorer
 
 
 def drawn(widget) -> Markup:
     return Markup(widget.results.value)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> Pairs:
-    root = tmp_path_factory.mktemp("world")
-    return load_pairs("scenes", root=root, split="test", size=30, progress=False)
-
-
-def index_of(pairs: Pairs, seed: int) -> SearchIndex:
-    torch.manual_seed(seed)
-    model = DualEncoder.from_names(
-        image_weights=None, text_weights=None, captions=pairs.captions
-    ).eval()
-    return SearchIndex.build(model, pairs, progress=False)
-
-
-@pytest.fixture(scope="module")
-def indexes(pairs) -> dict[str, SearchIndex]:
-    return {"simclr": index_of(pairs, 0), "max_triplet": index_of(pairs, 1)}
 
 
 @pytest.fixture
@@ -306,7 +221,7 @@ def test_two_losses_side_by_side(both, indexes):
     both.loss.value = "max_triplet"  # beside itself it stands once
     assert len(drawn(both).of("section")) == 1
     assert both.hits == indexes["max_triplet"].by_text("A zebra on the grass.", k=5)
-    both.loss.value, both.beside.value = "simclr", widgets.NOTHING
+    both.loss.value, both.beside.value = "simclr", NOTHING
     same = [re.sub(r"\d+ ms", "", text) for text in (alone, both.results.value)]
     assert same[0] == same[1]
 
@@ -374,19 +289,6 @@ def test_queries_and_captions_are_never_markup(indexes, text):
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", explorer.results.value)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE, CONTROL], ids=range(len(HOSTILE) + 1))
-def test_captions_of_a_batch_are_never_markup(batch, text):
-    image_emb, text_emb, captions, images = batch
-    pages = []
-    for word in ("harmless", text):
-        view = NegativeWeights(image_emb, text_emb, [word, *captions[1:]], images)
-        view.pair.value = 0
-        pages.append(drawn(view))
-    assert pages[1].structure == pages[0].structure
-    assert visible(text) in pages[1].texts
-    assert [img["alt"] for img in pages[1].of("img")].count(visible(text)) == 1
-
-
 def test_errors_are_text_too(explorer, monkeypatch):
     def fail(*_, **__):
         raise DataError("<b>bad</b> \x1b")
@@ -399,136 +301,16 @@ def test_errors_are_text_too(explorer, monkeypatch):
 # ---------------------------------------------------------------- pictures and fields are described
 
 
-def test_every_picture_and_every_field_says_what_it_is(both, batch):
+def test_every_picture_and_every_field_says_what_it_is(both):
     both.ask("zebra")
     both.beside.value = "max_triplet"
-    weights = NegativeWeights(*batch)
-    for view in (both, weights):
-        page = drawn(view)
-        assert len(page.of("img")) > 9 and all(img["alt"] for img in page.of("img"))
-        for hidden in page.of("span", "meter"):
-            assert hidden["aria-hidden"] == "true"
+    page = drawn(both)
+    assert len(page.of("img")) > 9 and all(img["alt"] for img in page.of("img"))
+    assert {meter["aria-hidden"] for meter in page.of("span", "meter")} == {"true"}
     fields = (ipywidgets.Text, ipywidgets.BoundedIntText, ipywidgets.Dropdown, ipywidgets.Button)
     for one in vars(both).values():
         if isinstance(one, fields):
             assert one.description
         if isinstance(one, ipywidgets.Button):
             assert one.tooltip
-    assert [one["role"] for one in drawn(both).of("p", "status")] == ["status"]
-    assert {th["scope"] for th in drawn(weights).of("th")} == {"row", "col"}
-    assert len(drawn(weights).of("caption")) == 1
-
-
-# ---------------------------------------------------------------- the weights of a batch
-
-
-@pytest.fixture(scope="module")
-def batch(pairs):
-    generator = torch.Generator().manual_seed(3)
-    shared = torch.randn(12, 16, generator=generator)
-    image_emb, text_emb = (shared + torch.randn(12, 16, generator=generator) for _ in range(2))
-    captions = [pairs.captions_of(i)[0] for i in range(12)]
-    return image_emb, text_emb, captions, pairs.images[:12]
-
-
-def test_the_weights_are_those_of_the_losses(batch):
-    view = NegativeWeights(*batch)
-    for temperature, margin, direction in ((0.07, 0.2, 0), (0.5, 0.05, 1)):
-        view.temperature.value, view.margin.value = temperature, margin
-        view.direction.value = direction
-        settings = {
-            "simclr": {"temperature": temperature},
-            "sum_triplet": {"margin": margin},
-            "max_triplet": {"margin": margin},
-            "barlow_twins": {},
-        }
-        for name, share in view.shares().items():
-            loss = build_loss(name, **settings[name]).eval()
-            expected = negative_weights(loss, *batch[:2], caption_ids=batch[2])[direction]
-            np.testing.assert_array_equal(share, expected.numpy())
-
-
-@pytest.mark.parametrize(
-    "slider, value, moved, still",
-    [("temperature", 0.7, "SimCLR", "Sum Triplet"), ("margin", 0.9, "Sum Triplet", "SimCLR")],
-)
-def test_a_slider_changes_the_loss_that_has_it(batch, slider, value, moved, still):
-    view = NegativeWeights(*batch)
-
-    def maps() -> dict[str, tuple[str, str]]:
-        found = [img for img in drawn(view).of("img") if (img["alt"] or "").startswith("Heat map")]
-        return {img["alt"].split(":")[0].removeprefix("Heat map, "): img for img in found}
-
-    before, text = maps(), drawn(view).said
-    getattr(view, slider).set_state({"value": value})
-    after = maps()
-    assert list(before) == ["Sum Triplet", "Max Triplet", "SimCLR", "Barlow Twins"]
-    assert before[moved] != after[moved] and before[moved]["src"] != after[moved]["src"]
-    assert before[still] == after[still] and drawn(view).said != text
-
-
-def test_the_list_names_the_negatives_pushed_hardest(batch):
-    view = NegativeWeights(*batch)
-    view.pair.value = 5
-    shares = view.shares()
-    order = np.argsort(-sum(share[5] for share in shares.values()), kind="stable")
-    hardest = [batch[2][k] for k in order if k != 5]
-    page = drawn(view)
-    assert page.texts[0] == batch[2][5]
-    assert page.texts[1:] == hardest[: len(page.texts) - 1] and len(page.texts) > 4
-    assert "the image of pair 5" in page.said
-    view.direction.value = 1
-    assert "the caption of pair 5" in drawn(view).said
-
-
-def test_pictures_in_other_forms_or_none(batch):
-    image_emb, text_emb, captions, images = batch
-    tensor = torch.zeros(12, 3, 64, 64, dtype=torch.uint8)
-    arrays = [np.zeros((20, 30, 3), np.uint8)] * 12
-    counts = [
-        len(drawn(NegativeWeights(image_emb, text_emb, captions, given)).of("img"))
-        for given in (images, tensor, arrays, None)
-    ]
-    assert counts[0] == counts[1] == counts[2] > counts[3] == 4
-
-
-def test_a_batch_that_cannot_be_shown_is_refused(batch):
-    image_emb, text_emb, captions, images = batch
-    with pytest.raises(DataError, match="11 captions for 12 pairs"):
-        NegativeWeights(image_emb, text_emb, captions[1:], images)
-    with pytest.raises(DataError, match="3 images for 12 pairs"):
-        NegativeWeights(image_emb, text_emb, captions, images[:3])
-    many = torch.randn(129, 16)
-    with pytest.raises(DataError, match="128 at most"):
-        NegativeWeights(many, many, ["a"] * 129)
-    with pytest.raises(ValueError, match=r"(?i)finite|nan"):
-        NegativeWeights(image_emb * float("nan"), text_emb, captions)
-
-
-# ---------------------------------------------------------------- ipywidgets 7.7 and 8
-
-
-def calls(module: ModuleType) -> list[tuple[str, set[str]]]:
-    """The widgets that a module makes, and by which traits."""
-    found = []
-    for node in ast.walk(ast.parse(inspect.getsource(module))):
-        if isinstance(node, ast.Call):
-            function = node.func
-            name = function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-            if name[:1].isupper() and hasattr(ipywidgets, name):
-                found.append((name, {word.arg for word in node.keywords if word.arg}))
-    return found
-
-
-@pytest.mark.parametrize("module", [widgets, negatives_view, app], ids=lambda one: one.__name__)
-def test_only_what_ipywidgets_7_and_8_share_is_used(module):
-    found = calls(module)
-    assert found
-    for name, traits in found:
-        assert name in SHARED, f"is {name} in ipywidgets 7.7?"
-        assert traits <= SHARED[name], f"{name} has no {traits - SHARED[name]} in both"
-
-
-def test_the_installed_ipywidgets_has_what_is_shared():
-    for name, traits in SHARED.items():
-        assert traits <= set(getattr(ipywidgets, name).class_trait_names()), name
+    assert [one["role"] for one in page.of("p", "status")] == ["status"]

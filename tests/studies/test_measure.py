@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from mmret_lib.files.errors import DataError
-from mmret_lib.show.tables import gain, over_seeds, seeds_text
+from mmret_lib.show.tables import over_seeds
 from mmret_lib.studies import measure as experiments
 from mmret_lib.studies.measure import LAST, run
 from mmret_lib.studies.studies import STUDIES, Study, Trial
@@ -179,24 +179,6 @@ def test_a_real_study_two_at_a_time_is_the_same_as_one(tmp_path: Path) -> None:
     for column in ("trial", "training"):
         assert list(one[column]) == list(two[column])
     assert one.last_loss.tolist() == pytest.approx(two.last_loss.tolist(), abs=0.01)
-
-
-def test_intervals_by_hand() -> None:
-    rows = pd.DataFrame(
-        {"trial": list("aaabbb"), "seed": [0, 1, 2] * 2, "r": [1.0, 2, 6, 2, 4, 9], "one": 1.0}
-    )
-    table = over_seeds(rows, ["r", "one"])
-    assert table.loc["a", "r"] == 3 and table.loc["a", "seeds"] == 3
-    # Variance 7 by hand; t for two degrees of freedom is 4.303.
-    assert table.loc["a", "r_half"] == pytest.approx(4.303 * math.sqrt(7 / 3), abs=1e-3)
-    assert table.loc["a", "one_half"] == 0
-    mean, half = gain(rows, "b", "a", "r")  # differences 1, 2, 3
-    assert (mean, half) == (2, pytest.approx(4.303 / math.sqrt(3), abs=1e-3))
-    single = rows[rows.seed == 0]
-    assert math.isnan(over_seeds(single, ["r"]).loc["a", "r_half"])
-    assert "nan" not in seeds_text(single, ["r"])
-    with pytest.raises(ValueError, match="1 seeds in common"):
-        gain(single, "b", "a", "r")
 
 
 @WORLDS

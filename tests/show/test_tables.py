@@ -1,0 +1,76 @@
+"""The tables: the slides' layout, and means over any number of seeds."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmret_lib.metrics import report_from_scores
+from mmret_lib.show.tables import (
+    display_name,
+    gain,
+    over_seeds,
+    results_frame,
+    results_text,
+    seeds_text,
+    student_t,
+)
+
+# As printed in any table of Student's t: by degrees of freedom, two-sided, 95 %.
+PRINTED = {1: 12.706, 2: 4.303, 9: 2.262, 10: 2.228, 11: 2.201, 29: 2.045, 120: 1.980, 1000: 1.962}
+
+
+@pytest.mark.parametrize(("degrees", "printed"), PRINTED.items())
+def test_the_factor_of_an_interval_is_the_printed_one(degrees: int, printed: float) -> None:
+    assert student_t(degrees + 1) == printed
+
+
+@pytest.mark.parametrize("count", [2, 11, 12, 30])
+def test_means_and_gains_over_many_seeds(count: int) -> None:
+    """From eleven seeds on, a table of nine factors was read past its end."""
+    seeds = list(range(count))
+    rows = pd.DataFrame(
+        {
+            "trial": ["a"] * count + ["b"] * count,
+            "seed": seeds * 2,
+            "r": [float(seed) for seed in seeds] + [2.0 * seed for seed in seeds],
+        }
+    )
+    table = over_seeds(rows, ["r"])
+    # The variance of 0, 1, …, n - 1 is n (n + 1) / 12.
+    half = PRINTED[count - 1] * math.sqrt((count + 1) / 12)
+    assert table.seeds.tolist() == [count, count]
+    assert table.r.tolist() == [(count - 1) / 2, count - 1]
+    assert table.r_half.tolist() == pytest.approx([half, 2 * half])
+    assert gain(rows, "b", "a", "r") == (pytest.approx((count - 1) / 2), pytest.approx(half))
+    assert f"± {half:6.1f}" in seeds_text(rows, ["r"])
+
+
+def test_intervals_by_hand() -> None:
+    rows = pd.DataFrame(
+        {"trial": list("aaabbb"), "seed": [0, 1, 2] * 2, "r": [1.0, 2, 6, 2, 4, 9], "one": 1.0}
+    )
+    table = over_seeds(rows, ["r", "one"])
+    assert table.loc["a", "r"] == 3 and table.loc["a", "seeds"] == 3
+    # Variance 7 by hand; t for two degrees of freedom is 4.303.
+    assert table.loc["a", "r_half"] == pytest.approx(4.303 * math.sqrt(7 / 3), abs=1e-3)
+    assert table.loc["a", "one_half"] == 0
+    mean, half = gain(rows, "b", "a", "r")  # differences 1, 2, 3
+    assert (mean, half) == (2, pytest.approx(4.303 / math.sqrt(3), abs=1e-3))
+    single = rows[rows.seed == 0]
+    assert math.isnan(over_seeds(single, ["r"]).loc["a", "r_half"])
+    assert "nan" not in seeds_text(single, ["r"])
+    with pytest.raises(ValueError, match="1 seeds in common"):
+        gain(single, "b", "a", "r")
+
+
+def test_results_stand_beside_the_slides() -> None:
+    report = report_from_scores(np.eye(2), owner=np.arange(2))
+    text = results_text(results_frame({"simclr": report, "mine": report}, ceiling=report))
+    here, slides = text.split("the slides, on COCO")
+    assert "2 images, 2 captions in the pool" in here
+    for name in ("SimCLR", "mine", "best possible"):
+        assert f"\n{name} " in here
+    assert "19.7" in slides and "mine" not in slides
+    assert display_name("max_triplet, plain") == "Max Triplet, plain"
