@@ -332,7 +332,8 @@ from dataclasses import replace
 from mmret_lib.training import load_run
 from mmret_lib.data import load_pairs
 from mmret_lib.search import SearchIndex
-from mmret_lib.show.explorer import NegativeWeights, SearchExplorer
+from mmret_lib.show.explorer import SearchExplorer
+from mmret_lib.show.push import NegativeWeights
 
 pairs = load_pairs("scenes", split="test", size=40, progress=False)
 indexes = {{
