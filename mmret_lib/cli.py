@@ -141,7 +141,7 @@ def train(
         config: how to train.
     """
     from mmret_lib.data.store import Store, pack
-    from mmret_lib.encoders.weights import refuse_strangers
+    from mmret_lib.files.whole import put_back, refuse_strangers
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model, made_by
     from mmret_lib.training.run import HOLDS, save_run
@@ -154,6 +154,7 @@ def train(
     train_split, usual_val, _ = SPLITS[data]
     split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
+    put_back(out)
     refuse_strangers(out, HOLDS)
     if resume and (out / "run.json").exists() and not (out / "snapshots").exists():
         print(f"{out} is finished already; there is nothing to resume")
@@ -418,7 +419,7 @@ def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str 
         device: auto takes the GPU if there is one.
     """
     from mmret_lib.encoders.pretrain import distil_text, pretrain_image
-    from mmret_lib.encoders.weights import write_json
+    from mmret_lib.files.records import write_json
     from mmret_lib.training.devices import pick_device
     from mmret_lib.training.recipes import made_by
 

@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from mmret_lib.data.images import read_pixels
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.whole import move_into_place
 
 SPAN = 64  # images that share a task and a checksum
 FEW = 4 * SPAN  # as many are decoded before a second process would have started
@@ -94,10 +95,9 @@ def read_spans(
             f"{part} cannot be written ({error.strerror or error}). What is packed so far is kept: "
             "make room and call again."
         ) from error
-    with part.open("rb+") as file:
+    with part.open("rb") as file:
         head = file.read(start)
-        os.fsync(file.fileno())
-    os.replace(part, target)
+    move_into_place(part, target)
     status = target.stat()
     return {
         "name": target.name,

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmret_lib.data.flickr import LAYOUT_30K, read_flickr30k
+from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.download import fetch
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import read_note, write_json
 from mmret_lib.files.remote import Remote
 from mmret_lib.files.unpack import unpack
-from mmret_lib.files.whole import alone, disk_errors, ensure_room, read_note, write_note
 
 NOTE = ".mmret-data.json"  # in the root: which parts have been unpacked, and how many files each
 
@@ -215,7 +216,7 @@ def get(
                 archive = fetch(part.remote, root, progress=progress)
                 tops = unpack(archive, root, only=part.only, progress=progress)
                 done = {"holds": tops, "files": _count(root, tops), "keep": keep_archives}
-                write_note(root / NOTE, {**read_note(root / NOTE), f"{name}/{key}": done})
+                write_json(root / NOTE, {**read_note(root / NOTE), f"{name}/{key}": done})
             notes = read_note(root / NOTE)
             for key, part in chosen.items():  # all: a call may have been killed at this point
                 _tidy(root, part.remote, keep_archives or notes[f"{name}/{key}"].get("keep", True))

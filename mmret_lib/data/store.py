@@ -47,15 +47,14 @@ from mmret_lib.data.store_files import (
     OURS,
     VERSION,
     broken,
-    damage_of,
-    entry_of,
     map_array,
     read_manifest,
     write_manifest,
-    write_whole,
 )
+from mmret_lib.files.disk import ROOM_TO_SPARE, alone
 from mmret_lib.files.errors import DataError, MissingFile
-from mmret_lib.files.whole import ROOM_TO_SPARE, alone
+from mmret_lib.files.records import damage_of, entry_of
+from mmret_lib.files.whole import whole_file, write_text
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,7 +125,8 @@ class Store:
                 entry = manifest["words"].get(key)
                 if entry is None or damage_of(self.folder, entry):
                     path = self.folder / f"words-{key}.npy"
-                    write_whole(path, lambda file: np.save(file, all_words(self.pairs, encoder)))
+                    with whole_file(path) as file:
+                        np.save(file, all_words(self.pairs, encoder))
                     manifest["words"][key] = entry = entry_of(path)
                     write_manifest(self.folder, manifest)
         except PermissionError:  # somebody else's store, read-only: then once per process
@@ -247,11 +247,12 @@ def _make(
         words = {}
     key = keys["captions"]
     if captions["key"] != key or damage_of(folder, captions) or damage_of(folder, owners):
-        path, record = folder / f"captions-{key}.json", pairs_json(pairs)
-        write_whole(path, lambda file: file.write(record.encode()))
+        path = folder / f"captions-{key}.json"
+        write_text(path, pairs_json(pairs))
         captions, words = {"key": key, **entry_of(path)}, {}
-        path, numbers = folder / f"owners-{key}.npy", numbered(pairs)
-        write_whole(path, lambda file: np.save(file, numbers))
+        path = folder / f"owners-{key}.npy"
+        with whole_file(path) as file:
+            np.save(file, numbered(pairs))
         owners = entry_of(path)
     manifest = {
         "format": "mmret store",

@@ -26,6 +26,8 @@ from mmret_lib.encoders.text import (
     _read_tokenizer,
 )
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import write_json
+from mmret_lib.files.whole import whole_folder
 
 # The colours that CLIP was trained with; a checkpoint may bring others in preprocessor_config.json.
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -143,14 +145,14 @@ class ClipEncoder(DualEncoder):
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a folder that both `load` and transformers' CLIPModel read."""
-        with files.whole_folder(Path(folder)) as out:
+        with whole_folder(Path(folder)) as out:
             self._clip[0].save_pretrained(out)
             self.text.tokenizer.save_pretrained(out)
             colours = {
                 "image_mean": self.image.mean.flatten().tolist(),
                 "image_std": self.image.std.flatten().tolist(),
             }
-            files.write_json(out / "preprocessor_config.json", colours)
+            write_json(out / "preprocessor_config.json", colours)
 
 
 def _colours(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

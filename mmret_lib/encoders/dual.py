@@ -21,6 +21,8 @@ from mmret_lib.encoders import weights as files
 from mmret_lib.encoders.image import ImageEncoder, MiniResNet
 from mmret_lib.encoders.text import TextEncoder, train_wordpiece
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import read_json, write_json
+from mmret_lib.files.whole import put_back, whole_folder
 
 __all__ = ["DualEncoder", "ImageEncoder", "MiniResNet", "TextEncoder", "train_wordpiece"]
 
@@ -192,11 +194,11 @@ class DualEncoder(nn.Module):
         Raises:
             DataError: the folder holds other things, which replacing it would delete.
         """
-        with files.whole_folder(Path(folder), {"model.safetensors", "model.json", "text"}) as out:
+        with whole_folder(Path(folder), {"model.safetensors", "model.json", "text"}) as out:
             files.write_safetensors(out / "model.safetensors", self)
             self.text.backbone.config.save_pretrained(out / "text")
             self.text.tokenizer.save_pretrained(out / "text")
-            files.write_json(out / "model.json", self._settings())
+            write_json(out / "model.json", self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -227,11 +229,12 @@ class DualEncoder(nn.Module):
         """
         # Absolute, because a relative name such as "model/text" could also be one on the hub.
         folder = Path(folder).absolute()
+        put_back(folder)
         if not folder.is_dir():
             raise MissingFile(f"There is no model folder {folder}. Train a model first.")
         for path in folder.rglob("*"):
             files.refuse_pickle(path)
-        settings = files.read_json(folder / "model.json", "mmret model", MODEL_VERSION, SETTINGS)
+        settings = read_json(folder / "model.json", "mmret model", MODEL_VERSION, SETTINGS)
         if not (folder / "text").is_dir():
             raise MissingFile(f"{folder} lacks the folder text. Save the model again.")
         dim = settings["dim"]

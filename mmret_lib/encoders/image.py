@@ -12,6 +12,8 @@ from torchvision.models.resnet import BasicBlock
 from mmret_lib.encoders import weights as files
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import shipped
+from mmret_lib.files.records import write_json
+from mmret_lib.files.whole import whole_folder
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -150,7 +152,7 @@ class ImageEncoder(nn.Module):
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write the backbone (no projection) so that `weights=folder` reads it back."""
-        with files.whole_folder(Path(folder)) as out:
+        with whole_folder(Path(folder)) as out:
             files.write_safetensors(out / "model.safetensors", self.backbone)
             facts = {"backbone": self.backbone_name, "features": self.features}
-            files.write_json(out / "config.json", {**facts, "image_size": self.image_size})
+            write_json(out / "config.json", {**facts, "image_size": self.image_size})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmret_lib.encoders.clip import ClipEncoder
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.whole import put_back
 
 
 def load_model(folder: str | os.PathLike[str]) -> DualEncoder:
@@ -21,6 +22,7 @@ def load_model(folder: str | os.PathLike[str]) -> DualEncoder:
         DataError: another version, damaged or foreign files, or a pickle among them.
     """
     folder = Path(folder).absolute()
+    put_back(folder)
     if (folder / "config.json").is_file() and not (folder / "model.json").exists():
         return ClipEncoder.load(folder)
     return DualEncoder.load(folder)

@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from mmret_lib.encoders import weights as files
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import shipped
+from mmret_lib.files.whole import whole_folder
 
 POOLINGS = ("first", "mean")
 LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -154,7 +155,7 @@ class TextEncoder(nn.Module):
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write backbone and vocabulary (no projection) as a folder that transformers reads too."""
-        with files.whole_folder(Path(folder)) as out:
+        with whole_folder(Path(folder)) as out:
             files.write_safetensors(out / "model.safetensors", self.backbone)
             self.backbone.config.save_pretrained(out)
             self.tokenizer.save_pretrained(out)

@@ -4,13 +4,8 @@ Only safetensors files are ever opened. A PyTorch checkpoint (.pt, .pth, .bin) i
 one runs whatever code its author put inside, so such files are refused, never tried.
 """
 
-import json
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
@@ -167,114 +162,3 @@ def write_safetensors(path: Path, module: nn.Module) -> None:
     # safetensors stores rows as they lie, so a channels-last tensor is laid out plainly first
     state = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
     save_file(state, path, metadata={"format": "pt"})  # transformers refuses a file without it
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path, kind: str, version: int, entries: dict[str, Any]) -> dict[str, Any]:
-    """The JSON object in `path`, checked to be a `kind` of this `version` with these `entries`.
-
-    Args:
-        entries: name -> type of every other entry, or a dict of the same make for an object.
-
-    Raises:
-        MissingFile: there is no such file.
-        DataError: not JSON, of another kind or version, or an entry missing, unknown or wrong.
-    """
-    if not path.is_file():
-        raise MissingFile(
-            f"{path} is missing: {path.parent} is no saved {kind}, or was not written to the end."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # covers bytes that are not UTF-8
-        raise DataError(f"{path} is not JSON ({error}). Save or fetch it again.") from error
-    if not isinstance(content, dict) or content.get("format") != kind:
-        raise DataError(f'{path} does not describe a saved {kind} ("format" says otherwise).')
-    if content.get("version") != version:
-        raise DataError(
-            f"{path} is of version {content.get('version')!r}, this mmret reads version {version}. "
-            "Use the mmret that wrote it, or train again."
-        )
-    _check_entries(path, content, {"format": str, "version": int, **entries}, "")
-    return content
-
-
-def _check_entries(path: Path, content: Any, entries: dict[str, Any], where: str) -> None:
-    if not isinstance(content, dict) or content.keys() != entries.keys():
-        names = content.keys() if isinstance(content, dict) else set()
-        odd = sorted(names ^ entries.keys())
-        raise DataError(
-            f"{path}: {', '.join(where + name for name in odd)} missing or unknown. "
-            "Save the model again with this mmret."
-        )
-    for name, kind in entries.items():
-        value = content[name]
-        if isinstance(kind, dict):
-            _check_entries(path, value, kind, f"{where}{name}.")
-        elif type(value) is not kind or (kind is int and value < 1):
-            raise DataError(f"{path}: {where}{name} cannot be {value!r}. Save the model again.")
-
-
-def refuse_strangers(folder: Path, holds: set[str]) -> None:
-    """Raise DataError if `folder` holds more than `holds`, which replacing it would delete."""
-    if folder.exists():
-        strangers = sorted({p.name for p in folder.iterdir()} - holds) if folder.is_dir() else ["?"]
-        if strangers:
-            raise DataError(
-                f"{folder} exists and is not only a saved model (it holds {strangers[0]}). "
-                "Saving would delete that; give a folder of its own."
-            )
-
-
-@contextmanager
-def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
-    """Write a folder so that nothing half-written carries its final name.
-
-    Yields a sibling folder to write into. When the block ends it takes the place of `folder`; when
-    the block fails it is removed, and what stood at `folder` before stays as it was.
-
-    Args:
-        folder: the final name; folders above it are made.
-        holds: the names that a folder of this kind holds. Without them, the new files move in one
-            by one, each whole, beside whatever else `folder` holds.
-
-    Raises:
-        DataError: `folder` exists and holds more than `holds`, so that replacing it would delete
-            somebody's files.
-    """
-    if holds is not None:
-        refuse_strangers(folder, holds)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    try:
-        yield fresh
-        for path in fresh.rglob("*"):
-            if path.is_file():  # else a power cut may leave final names on empty files
-                with path.open("rb+") as file:
-                    os.fsync(file.fileno())
-        if holds is not None:
-            _take_the_place(fresh, folder)
-        else:
-            folder.mkdir(exist_ok=True)
-            for path in fresh.iterdir():
-                os.replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _take_the_place(fresh: Path, folder: Path) -> None:
-    old = fresh.with_suffix(".old")
-    if folder.exists():
-        os.replace(folder, old)
-    try:
-        os.replace(fresh, folder)
-    except OSError:
-        if old.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

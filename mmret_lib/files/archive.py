@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
+from mmret_lib.files.disk import BLOCK
 from mmret_lib.files.errors import DataError, short, visible
-from mmret_lib.files.whole import BLOCK
 
 MAX_BYTES = 100 * 2**30  # of all files together; the largest archive of the course holds 19 GiB
 MAX_MEMBERS = 1_000_000

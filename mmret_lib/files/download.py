@@ -5,7 +5,6 @@ killed process) costs nothing: the next call asks for the rest. Only when size a
 right does it take its name, in one step.
 """
 
-import os
 import re
 import time
 import urllib.error
@@ -16,17 +15,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.files.records import read_note, write_json
 from mmret_lib.files.remote import Remote, WrongBytes, remember, verify
 from mmret_lib.files.web import LONGEST_WAIT, Fault, network, opener, retry_after, validator_of
-from mmret_lib.files.whole import (
-    alone,
-    disk_errors,
-    ensure_room,
-    read_note,
-    sync_folder,
-    write_note,
-)
+from mmret_lib.files.whole import move_into_place
 
 PIECE = 2**16  # bytes read from the network at a time
 PROGRESS = 2**20  # a try that got this many bytes further does not count as a failed one
@@ -169,10 +163,7 @@ class _Fetch:
         except WrongBytes:
             self.discard_part()
             raise
-        with self.part.open("rb+") as file:  # else a power cut may leave the name on an empty file
-            os.fsync(file.fileno())
-        os.replace(self.part, self.target)
-        sync_folder(self.folder)
+        move_into_place(self.part, self.target)
         self.origin.unlink(missing_ok=True)
         remember(self.remote, self.target)
 
@@ -249,7 +240,7 @@ class _Fetch:
         if position == 0:
             self.part.write_bytes(b"")  # first: an old part must never meet a new validator
             facts = {"url": url, "validator": validator_of(response.headers), "total": total}
-            write_note(self.origin, facts)
+            write_json(self.origin, facts)
         elif read_note(self.origin).get("url") != url:
             self.origin.unlink(missing_ok=True)  # of two servers: no one's validator holds
         self.bar.total = end

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmret_lib.files.disk import checksum_of
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.whole import checksum_of, read_note, write_note
+from mmret_lib.files.records import read_note, write_json
 
 
 @dataclass(frozen=True)
@@ -67,4 +68,4 @@ def _facts(remote: Remote, path: Path) -> dict[str, Any]:
 
 def remember(remote: Remote, path: Path) -> None:
     if remote.checksum:
-        write_note(_note(path), _facts(remote, path))
+        write_json(_note(path), _facts(remote, path))

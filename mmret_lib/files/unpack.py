@@ -15,17 +15,16 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from mmret_lib.files.archive import FETCH_AGAIN, Archive, Member, damage_of, open_archive
-from mmret_lib.files.errors import DataError, MissingFile
-from mmret_lib.files.whole import (
+from mmret_lib.files.disk import (
     BLOCK,
     alone,
     checksum_of,
     disk_errors,
     ensure_room,
-    read_note,
     sync_folder,
-    write_note,
 )
+from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import read_note, write_json
 
 
 def unpack(
@@ -90,7 +89,7 @@ class _Staged:
         if note.get("listing") != self.listing:
             shutil.rmtree(self.stage, ignore_errors=True)
             self.stage.mkdir()
-            write_note(self.note, {"listing": self.listing, "whole": False})
+            write_json(self.note, {"listing": self.listing, "whole": False})
             note = {}
         # A run that was killed while it moved things out has left fewer of them here.
         if not note.get("whole") or not all(
@@ -99,7 +98,7 @@ class _Staged:
             self.fill(source, progress)
             if hasattr(os, "sync"):
                 os.sync()  # once, for all files: a power cut must not leave final names on nothing
-            write_note(self.note, {"listing": self.listing, "whole": True})
+            write_json(self.note, {"listing": self.listing, "whole": True})
         for top in self.tops:
             if os.path.lexists(self.stage / top):
                 self.move(self.stage / top, self.folder / top)

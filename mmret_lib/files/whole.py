@@ -1,120 +1,258 @@
-"""What fetching and unpacking both ask of a disk: room, one writer at a time, steps that are whole.
+"""Write files and folders that are either complete or as they were before.
 
-Each error says what was being done, where, and what would help.
+A file or folder is written under a hidden name beside the final one, forced onto the disk, and
+then renamed in a single step:
+
+    .NAME.TOKEN.part    being written, or left by a process that died
+    .NAME.TOKEN.old     the folder NAME while its replacement takes its name
+
+A folder replaces another by exchanging the two names, one step on Linux and macOS. Windows and some
+network disks cannot do that: there the old folder is renamed first, and if the process dies before
+the new one has its name, `put_back` gives the old one its name again. Every reader of such folders
+calls it first.
 """
 
-import hashlib
-import json
+import ctypes
 import os
+import re
+import secrets
 import shutil
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
-
+from mmret_lib.files.disk import mark_unused, mark_used, sync_folder
 from mmret_lib.files.errors import DataError
 
-BLOCK = 2**20  # bytes read from the disk at a time
-ROOM_TO_SPARE = 64 * 2**20  # bytes that stay free: a full disk takes other programs down too
-WORTH_A_BAR = 2**28  # bytes from which on reading a file through takes long enough to show
+MANY_FILES = 100  # from here on it is faster to force everything onto the disk at once
 
 
 @contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """Hold the lock file `lock`, waiting for a process that holds it; a dead one holds nothing."""
-    holder = FileLock(lock)
-    try:
-        holder.acquire(timeout=0)
-    except Timeout:
-        # Like a bar of tqdm, this is for someone who sits there, not for outputs that are stored.
-        if not os.environ.get("TQDM_DISABLE"):
-            print(f"waiting for another process that works on {lock.parent} …", flush=True)
-        holder.acquire()
-    try:
-        yield
-    finally:
-        holder.release()
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that gets its name only when it is complete.
+
+    Args:
+        path: the final name; missing folders above it are made, a file of that name is replaced. A
+            device or a pipe, such as /dev/stdout, is written to directly.
+
+    Yields:
+        The file to write into, open for bytes.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    with _draft(path, Path.touch) as draft:
+        with draft.open("wb") as file:
+            yield file
+        move_into_place(draft, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `whole_file` does."""
+    with whole_file(path) as file:
+        file.write(text.encode())
+
+
+def move_into_place(part: Path, path: Path) -> None:
+    """Force a finished file onto the disk, then give it its final name."""
+    _force_to_disk(part)
+    os.replace(part, path)
+    sync_folder(path.parent)
 
 
 @contextmanager
-def disk_errors(path: Path, task: str) -> Iterator[None]:
-    """Turn what the system says of a disk (no rights, no room, a fault) into a DataError."""
-    try:
-        yield
-    except DataError:  # some are OSErrors as well
-        raise
-    except OSError as error:
-        where = error.filename or path
-        raise DataError(
-            f"{where}: {error.strerror or error} while {task}. Check the disk and the rights of "
-            "the folder, or choose another folder, and try again"
-        ) from error
+def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
+    """Write a folder that gets its name only when it is complete.
+
+    When the block ends, the new folder takes the place of `folder`. When it fails, or the process
+    is killed at any moment, what stood at `folder` before is still there.
+
+    Args:
+        folder: the final name; missing folders above it are made.
+        holds: the names that a folder of this kind may hold. Without them, whatever else lies in
+            `folder` is kept beside the new files.
+
+    Yields:
+        The folder to write into.
+
+    Raises:
+        DataError: `folder` holds other things than `holds`, which replacing it would delete.
+    """
+    folder = Path(os.path.realpath(folder))
+    put_back(folder)
+    if holds is not None:
+        refuse_strangers(folder, holds)
+    elif folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file; give a folder.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    with _draft(folder, Path.mkdir) as draft:
+        yield draft
+        mode = draft.stat().st_mode & 0o666
+        files = [path for path in draft.rglob("*") if path.is_file()]
+        for path in files:
+            path.chmod(mode)  # some libraries write files that only their owner can read
+        if len(files) > MANY_FILES and hasattr(os, "sync"):
+            os.sync()
+        else:
+            for path in files:
+                _force_to_disk(path)
+        if holds is None and folder.exists():
+            _keep_others(folder, draft)
+        _replace_folder(draft, folder)
+        sync_folder(folder.parent)
+    _remove_leftovers(folder)
 
 
-def ensure_room(folder: Path, needed: int, task: str) -> None:
-    """Raise DataError unless `needed` more bytes fit on the disk that holds `folder`."""
-    free = shutil.disk_usage(folder).free - ROOM_TO_SPARE
-    if 0 < needed > free:
-        raise DataError(
-            f"{task} takes {needed:,} bytes more on the disk that holds {folder}, where "
-            f"{max(free, 0):,} bytes are free to use. Make room there, or choose a folder on "
-            "another disk"
-        )
+def refuse_strangers(folder: Path, holds: set[str]) -> None:
+    """Raise DataError if `folder` holds more than `holds`, which replacing it would delete."""
+    if folder.exists():
+        strangers = sorted({p.name for p in folder.iterdir()} - holds) if folder.is_dir() else ["?"]
+        if strangers:
+            raise DataError(
+                f"{folder} exists and is not only a saved model (it holds {strangers[0]}). "
+                "Saving would delete that; give a folder of its own."
+            )
 
 
-def checksum_of(path: Path, kind: str, *, progress: bool) -> str:
-    """The checksum of a file in hexadecimal digits; `kind` is "sha256", "md5" or "crc32"."""
-    running = None if kind == "crc32" else hashlib.new(kind)
-    crc, size = 0, path.stat().st_size
-    with (
-        path.open("rb") as file,
-        tqdm(
-            desc=f"checking {path.name}",
-            total=size,
-            unit="B",
-            unit_scale=True,
-            unit_divisor=1024,
-            disable=not progress or size < WORTH_A_BAR,
-            leave=False,
-        ) as bar,
-    ):
-        while block := file.read(BLOCK):
-            if running is None:
-                crc = zlib.crc32(block, crc)
-            else:
-                running.update(block)
-            bar.update(len(block))
-    return f"{crc:08x}" if running is None else running.hexdigest()
+def put_back(folder: Path) -> None:
+    """Give `folder` its name back if a process died while it replaced the folder.
 
+    Call this before reading a folder that `whole_folder` writes.
 
-def write_note(path: Path, content: dict[str, Any]) -> None:
-    """Keep a few facts in a small json file, which is never seen half-written."""
-    fresh = path.with_name(f"{path.name}.new")
-    with fresh.open("w", encoding="utf-8") as file:
-        json.dump(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-
-
-def read_note(path: Path) -> dict[str, Any]:
-    """What `write_note` kept; nothing where there is no such file, or somebody spoiled it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in `folder` outlive a power cut, where the system can do that."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+    Raises:
+        DataError: the old folder is there, but the system refuses to rename it.
+    """
+    folder = Path(os.path.realpath(folder))
+    if folder.exists():
+        return
+    # The writer may be alive after all: it then finds the name taken again and renames once more.
+    for old in sorted(_siblings(folder, "old"), key=lambda path: path.stat().st_mtime)[-1:]:
         try:
-            os.fsync(handle)
-        finally:
+            os.replace(old, folder)
+        except OSError as error:
+            if old.exists() and not folder.exists():
+                raise DataError(
+                    f"Replacing {folder} was interrupted: what stood there is now {old}, and "
+                    f"cannot be renamed ({error.strerror}). Rename it back."
+                ) from None
+
+
+def put_back_all(parent: Path) -> None:
+    """Call `put_back` for every folder in `parent`."""
+    if parent.is_dir():
+        for name in os.listdir(parent):
+            if match := re.fullmatch(r"\.(.+)\.[0-9a-f]+\.old", name):
+                put_back(parent / match[1])
+
+
+def _replace_folder(draft: Path, folder: Path) -> None:
+    """Give `draft` the name `folder`; what had that name before is deleted."""
+    if folder.exists() and _exchange(draft, folder):
+        return
+    try:
+        while True:
+            try:
+                os.replace(draft, folder)
+                return
+            except OSError:
+                if not folder.is_dir():
+                    raise
+            os.replace(folder, _sibling(folder, "old"))
+    except BaseException:  # Ctrl-C among them
+        put_back(folder)
+        raise
+
+
+def _exchange(draft: Path, folder: Path) -> bool:
+    """Exchange the names of two folders in one step; False where that is not possible."""
+    first, second = os.fsencode(draft), os.fsencode(folder)
+    try:
+        if sys.platform == "linux":
+            here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE: see renameat2(2)
+            return bool(ctypes.CDLL(None).renameat2(here, first, here, second, exchange) == 0)
+        if sys.platform == "darwin":
+            return bool(ctypes.CDLL(None).renamex_np(first, second, 2) == 0)  # RENAME_SWAP
+    except AttributeError:  # an older C library
+        pass
+    return False
+
+
+@contextmanager
+def _draft(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A hidden file or folder beside `path`; whatever has its name in the end is deleted."""
+    while True:
+        draft = _sibling(path, "part")
+        make(draft)
+        try:
+            handle = mark_used(draft)
+            break
+        except FileNotFoundError:  # unmarked, another process took it for a leftover
+            continue
+    try:
+        yield draft
+    finally:
+        _delete(draft)
+        if handle is not None:
             os.close(handle)
+
+
+def _keep_others(folder: Path, draft: Path) -> None:
+    """Put what lies in `folder` and is not in `draft` into `draft` as well."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # a disk without hard links, or Windows
+            shutil.copy2(source, target, follow_symlinks=False)
+
+    for path in folder.iterdir():
+        target = draft / path.name
+        if target.exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, target, symlinks=True, copy_function=link)
+        else:
+            link(str(path), str(target))
+
+
+def _force_to_disk(path: Path) -> None:
+    with path.open("rb+") as file:  # else a power cut may leave the final name on an empty file
+        os.fsync(file.fileno())
+
+
+def _sibling(path: Path, suffix: str) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{suffix}")
+
+
+def _siblings(path: Path, suffix: str) -> list[Path]:
+    if not path.parent.is_dir():
+        return []
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+\.{suffix}")
+    return [path.parent / name for name in os.listdir(path.parent) if pattern.fullmatch(name)]
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what processes that died while they wrote `path` left beside it."""
+    for part in _siblings(path, "part"):
+        handle = mark_unused(part)
+        if handle is not None:
+            _delete(part)
+            os.close(handle)
+    if path.exists():
+        for old in _siblings(path, "old"):
+            _delete(old)
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):  # Windows keeps what another process has open; the next write gets it
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

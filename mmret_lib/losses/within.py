@@ -51,7 +51,9 @@ class WithinBranches(nn.Module):
         self.loss, self.images, self.captions = loss, images, captions
         self.augment = AUGMENTATIONS[augment]
         self.store = store
-        self.words = torch.from_numpy(store.token_ids(model.text).astype("int64"))  # (M, L), -1 after
+        self.words = torch.from_numpy(
+            store.token_ids(model.text).astype("int64")
+        )  # (M, L), -1 after
         owner = torch.from_numpy(store.owner.copy())  # (M,)
         self.many = torch.bincount(owner)  # (N,) captions of each image
         self.first = self.many.cumsum(0) - self.many  # (N,)

@@ -1,7 +1,5 @@
 """The next state of an index folder: written beside the present one, then exchanged for it."""
 
-import hashlib
-import json
 import os
 import re
 import secrets
@@ -13,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mmret_lib.data.store_captions import pairs_json
-from mmret_lib.data.store_files import entry_of
-from mmret_lib.files.whole import sync_folder, write_note
+from mmret_lib.files.records import entry_of, write_manifest
+from mmret_lib.files.whole import move_into_place
 from mmret_lib.search.collection import Collection
 from mmret_lib.search.faiss_index import FaissIndex
 
@@ -60,11 +58,8 @@ class Draft:
             files[name] = self.manifest["files"][name]
         self._write(collection, set(same))
         for part in sorted(self.folder.glob(f"*-{self.key}.*.part")):
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
-            os.replace(part, part.with_suffix(""))
+            move_into_place(part, part.with_suffix(""))
             files[part.name.partition("-")[0]] = entry_of(part.with_suffix(""))
-        sync_folder(self.folder)
         manifest = {
             "format": "mmret search index",
             "version": VERSION,
@@ -83,8 +78,7 @@ class Draft:
             },
             "files": files,
         }
-        write_note(self.folder / "manifest.json", {**manifest, "sha256": digest_of(manifest)})
-        sync_folder(self.folder)
+        write_manifest(self.folder / "manifest.json", manifest)
         named = {entry["name"] for entry in files.values()}
         for name in os.listdir(self.folder):
             if name not in named and re.search(r"-[0-9a-f]{8}\.", name):
@@ -110,7 +104,3 @@ class Draft:
             images = [path.absolute() for path in collection.pairs.images]
             text = pairs_json(replace(collection.pairs, images=images))
             self._path("pairs", "json").write_text(text, encoding="utf-8")
-
-
-def digest_of(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

@@ -26,11 +26,11 @@ import numpy as np
 import torch
 
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store_files import damage_of
+from mmret_lib.files.disk import alone, disk_errors
 from mmret_lib.files.errors import DataError, MissingFile, visible
-from mmret_lib.files.whole import alone, disk_errors, read_note, write_note
+from mmret_lib.files.records import damage_of, read_manifest, read_note, write_json
 from mmret_lib.search.collection import Collection
-from mmret_lib.search.draft import VERSION, Draft, digest_of
+from mmret_lib.search.draft import VERSION, Draft
 from mmret_lib.search.faiss_index import FAISS_KINDS, FaissIndex
 from mmret_lib.search.milvus_index import MilvusIndex
 from mmret_lib.search.vectors import Vectors
@@ -38,6 +38,7 @@ from mmret_lib.search.vectors import Vectors
 LITE = "milvus.db"
 OURS = re.compile(
     r"(manifest|milvus)\.json(\.new)?|\.lock|milvus\.db"
+    r"|\.(manifest|milvus)\.json\.[0-9a-f]+\.part"
     r"|(image_|text_)?(emb|ids|index|pairs)-[0-9a-f]{8}\.(npy|json|faiss)(\.part)?"
 )
 
@@ -90,21 +91,14 @@ class IndexFolder:
         """
         path = self.folder / "manifest.json"
         try:
-            manifest = json.loads(path.read_bytes())
+            return read_manifest(path, "mmret search index", VERSION)
         except FileNotFoundError:
             raise MissingFile(
                 f"{path} is missing: there is no finished search index in {self.folder}. "
                 f"{self._remedy()}"
             ) from None
-        except (ValueError, RecursionError) as error:
-            raise self.broken(f"manifest.json is not json ({error})") from None
-        if not isinstance(manifest, dict) or manifest.get("format") != "mmret search index":
-            raise self.broken("manifest.json is not that of a search index")
-        if manifest.get("version") != VERSION:
-            raise self.broken(f"it is of version {manifest.get('version')!r}, not {VERSION}")
-        if manifest.pop("sha256", None) != digest_of(manifest):
-            raise self.broken("manifest.json is not as it was written")
-        return manifest
+        except DataError as error:
+            raise self.broken(str(error)) from None
 
     def load(
         self, manifest: dict[str, Any], token: str | None, *, changing: bool = False
@@ -196,7 +190,7 @@ class IndexFolder:
         name = read_note(note).get("name")
         if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{12}", name):
             name = secrets.token_hex(6)
-            write_note(note, {"name": name})
+            write_json(note, {"name": name})
         return {"uri": uri or "", "name": name, "key": key}
 
     def mapped(self, manifest: dict[str, Any], collection: Collection) -> Collection:

@@ -20,8 +20,8 @@ import numpy as np
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.disk import ensure_room
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.whole import ensure_room
 from mmret_lib.search.collection import Collection, grown, in_memory, indexed, made, reduced
 from mmret_lib.search.draft import Draft
 from mmret_lib.search.embed import fingerprint

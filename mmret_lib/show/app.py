@@ -24,10 +24,10 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import pack
-from mmret_lib.data.store_files import write_whole
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import cache_folder
+from mmret_lib.files.whole import put_back, put_back_all, whole_file
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.explorer import SearchExplorer
 from mmret_lib.show.push import NegativeWeights
@@ -80,7 +80,8 @@ class Indexes(Mapping[str, SearchIndex]):
             index = self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
             if kept:
                 emb = {"image": index.image_emb.numpy(), "text": index.text_emb.numpy()}
-                write_whole(kept, lambda file: np.savez(file, **emb))
+                with whole_file(kept) as file:
+                    np.savez(file, **emb)
         return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -135,6 +136,8 @@ def page() -> VBox:
 def find_runs(folder: str | Path = "runs") -> list[Path]:
     """The finished runs in a folder, in `mmret demo`'s folders too; SimCLR's first."""
     folder = Path(folder)
+    for parent in [folder, *folder.glob("*/runs")]:
+        put_back_all(parent)
     found = [
         path.parent for path in [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
     ]
@@ -156,6 +159,7 @@ def quick_runs(
     folder = Path(folder) if folder else cache_folder() / "quick"
     runs = {name: folder / name for name in ("simclr", "max_triplet")}
     for name, run in runs.items():
+        put_back(run)
         if not (run / "run.json").exists():
             pairs = load_pairs("scenes", split="train", size=size)
             model, loss = build_model(name, pairs, seed=config.seed), build_loss(name)

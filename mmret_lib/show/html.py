@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.whole import write_text
 from mmret_lib.search.hits import Hit
 from mmret_lib.search.index import Picture, open_picture
 from mmret_lib.search.right_answers import Verdict
@@ -92,14 +93,8 @@ def write_page(
     if os.path.isdir(path):
         raise DataError(f"{path} is a folder; name a file, such as {path / 'page.html'}")
     page = _page(query, hits, title)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            fresh.write_text(page, encoding="utf-8")
-            os.replace(fresh, path)
-        finally:
-            fresh.unlink(missing_ok=True)
+        write_text(path, page)
     except OSError as error:
         raise DataError(
             f"{path} cannot be written ({error.strerror}); choose another place for the page"

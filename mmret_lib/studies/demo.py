@@ -13,6 +13,8 @@ from mmret_lib.data.store import Store, pack
 from mmret_lib.data.world.captions import Claim
 from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.records import write_json
+from mmret_lib.files.whole import whole_file, write_text
 from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.metrics.ceiling import best_possible
 from mmret_lib.metrics.report import Report
@@ -85,12 +87,13 @@ def run_demo(
         "training_seconds",
         [histories[n].training_seconds if n in histories else float("nan") for n in frame.index],
     )
-    frame.round(3).to_csv(out / "results.csv")
+    write_text(out / "results.csv", frame.round(3).to_csv())
     record = {"made_by": made_by(), "results": json.loads(frame.round(3).to_json(orient="index"))}
-    (out / "results.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_json(out / "results.json", record)
     print("\n" + results_text(frame) + "\n")
     for name, figure in draw_figures(models, histories, test, best_possible(val.pairs)).items():
-        figure.savefig(out / f"{name}.png", dpi=110)
+        with whole_file(out / f"{name}.png") as file:
+            figure.savefig(file, format="png", dpi=110)
         print(f"wrote {out / f'{name}.png'}")
     here = sys.argv[0] if Path(sys.argv[0]).name == "mmret" else "mmret"
     print(f'\nSearch it: {here} search {out / "runs" / "simclr"} "{next(iter(SLIDE_QUERIES))}"')

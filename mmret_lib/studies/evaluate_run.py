@@ -12,10 +12,10 @@ from torch import Tensor
 from mmret_lib.data.judgements import Judgements, read_judgements, scene_truth
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
-from mmret_lib.data.store_files import write_whole
 from mmret_lib.encoders.dual import DualEncoder
-from mmret_lib.encoders.weights import write_json
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.records import write_json
+from mmret_lib.files.whole import write_text
 from mmret_lib.metrics.ceiling import best_possible
 from mmret_lib.metrics.failures import query_table
 from mmret_lib.metrics.intervals import compare, compare_text, interval_text
@@ -85,7 +85,6 @@ def evaluate_run(
         _write_queries(table, *embeddings, pairs, sources[0] if sources else None)
         print(f"wrote {table}, the worst failures first")
     if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(json_file, figures)
         print(f"wrote {json_file}")
     return figures
@@ -115,6 +114,4 @@ def _write_queries(
         captions=[visible(caption) for caption in pairs.captions],
         judgements=judgements,
     )
-    lines = queries.sort_values("lead").to_csv(index=False, lineterminator="\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda file: file.write(lines.encode()))
+    write_text(path, queries.sort_values("lead").to_csv(index=False, lineterminator="\n"))

@@ -10,8 +10,6 @@ data/results/README.md explains the columns.
 
 import csv
 import io
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -23,6 +21,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.records import write_json
+from mmret_lib.files.whole import write_text
 from mmret_lib.studies.studies import BASE, STUDIES, WORLD, Study, Trial
 from mmret_lib.training.config import TrainConfig
 
@@ -205,7 +205,7 @@ class Table:
             "date": date.today().isoformat(),
             "made_by": made_by(),
         }
-        write_whole(self.path.with_suffix(".json"), json.dumps(origin, indent=2) + "\n")
+        write_json(self.path.with_suffix(".json"), origin)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -222,14 +222,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> No
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        write_whole(path, text.getvalue())
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Under its name the file is the old one or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+        write_text(path, text.getvalue())
 
 
 def _add_epochs(path: Path, training: str, epochs: list[dict[str, Any]]) -> None:

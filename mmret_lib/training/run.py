@@ -17,8 +17,10 @@ import pandas as pd
 
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.load import load_model
-from mmret_lib.encoders.weights import read_json, refuse_pickle, whole_folder, write_json
+from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import MissingFile
+from mmret_lib.files.records import read_json, write_json
+from mmret_lib.files.whole import put_back, whole_folder
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.trainer import History
 
@@ -101,6 +103,7 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         DataError: of another version, damaged, or holding a pickle.
     """
     folder = Path(folder)
+    put_back(folder)
     if not folder.is_dir():
         raise MissingFile(f"There is no run folder {folder}. Train one: mmret train --out {folder}")
     for path in folder.rglob("*"):

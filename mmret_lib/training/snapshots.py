@@ -8,9 +8,6 @@ snapshot is written under another name and renamed when it is whole, an older on
 after that, and one that cannot be read is passed over for the one before it.
 """
 
-import hashlib
-import json
-import os
 import re
 import shutil
 import warnings
@@ -21,7 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mmret_lib.files.disk import checksum_of
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.records import read_manifest, write_manifest
+from mmret_lib.files.whole import put_back_all, whole_folder
 
 VERSION = 1
 KEPT = 2  # the newest, and one to fall back on
@@ -43,30 +43,22 @@ class Snapshots:
         Raises:
             OSError: the disk is full or may not be written to. The snapshots before stay.
         """
+        record = {"format": "mmret snapshot", "version": VERSION, "step": step, **facts}
         target = self.folder / f"step-{step:08d}"
-        draft = target.with_suffix(".part")
-        shutil.rmtree(draft, ignore_errors=True)
         try:
-            draft.mkdir(parents=True)
-            path = draft / "tensors.safetensors"
-            # Copies: safetensors takes no two names for one memory, and rows only as they lie.
-            plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-            save_file(plain, path)
-            record = {"format": "mmret snapshot", "version": VERSION, "step": step, **facts}
-            record["sha256"] = _sha256(path)
-            text = json.dumps({**record, "checksum": _digest(record)})
-            (draft / "snapshot.json").write_text(text, encoding="utf-8")
-            for part in (path, draft / "snapshot.json"):
-                with part.open("rb+") as file:
-                    os.fsync(file.fileno())
-            shutil.rmtree(target, ignore_errors=True)  # the same step, from before a resume
-            os.replace(draft, target)
+            with whole_folder(target, {"tensors.safetensors", "snapshot.json"}) as draft:
+                path = draft / "tensors.safetensors"
+                # Copies: safetensors takes no two names for one memory, and rows only as they lie.
+                plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+                save_file(plain, path)
+                record["sha256"] = checksum_of(path, "sha256", progress=False)
+                write_manifest(draft / "snapshot.json", record, "checksum")
         except SafetensorError as error:  # its way of saying that the disk is full
             raise OSError(str(error)) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        for old in [*self._all()[KEPT:], *self.folder.glob("step-*.part")]:  # of killed processes
-            shutil.rmtree(old, ignore_errors=True)
+        kept = {path.name for path in self._all()[:KEPT]}
+        for path in self.folder.iterdir():  # older ones, and what killed processes left
+            if "step-" in path.name and path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
 
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest snapshot that is whole, as (tensors, facts); None where there is none.
@@ -96,6 +88,7 @@ class Snapshots:
         """The snapshots' folders, the newest first."""
         if not self.folder.is_dir():
             return []
+        put_back_all(self.folder)
         found = [p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name)]
         return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
 
@@ -105,23 +98,8 @@ class Snapshots:
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    record = json.loads((folder / "snapshot.json").read_text(encoding="utf-8"))
-    if not isinstance(record, dict) or record.get("format") != "mmret snapshot":
-        raise ValueError("snapshot.json is not that of a snapshot")
-    if record["version"] != VERSION:
-        raise ValueError(f"it is of version {record['version']!r}, not {VERSION}")
-    if record.pop("checksum") != _digest(record):
-        raise ValueError("snapshot.json is not as it was written")
+    record = read_manifest(folder / "snapshot.json", "mmret snapshot", VERSION, "checksum")
     path = folder / "tensors.safetensors"
-    if _sha256(path) != record["sha256"]:
+    if checksum_of(path, "sha256", progress=False) != record["sha256"]:
         raise ValueError("tensors.safetensors is not as it was written")
     return load_file(path), record
-
-
-def _digest(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from file_server import FileServer, gibberish, other, silence, status, trick
 
-from mmret_lib.files import download, web
-from mmret_lib.files import whole as disk
+from mmret_lib.files import disk, download, web
 from mmret_lib.files.download import fetch
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.remote import Remote

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmret_lib.files import archive as reading
-from mmret_lib.files import whole as disk
+from mmret_lib.files import disk
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.unpack import unpack
 

@@ -19,8 +19,9 @@ from mmret_lib import cli
 from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import write_manifest
 from mmret_lib.search import BACKENDS, SearchIndex
-from mmret_lib.search.draft import Draft, digest_of
+from mmret_lib.search.draft import Draft
 from mmret_lib.training import History, TrainConfig, save_run
 
 pytest.importorskip("faiss")
@@ -402,12 +403,12 @@ def test_counts_are_compared_even_where_all_checksums_agree(folder, model):
     manifest = json.loads(path.read_text())
     manifest.pop("sha256")
     manifest["sides"]["text"]["rows"] -= 1
-    path.write_text(json.dumps({**manifest, "sha256": digest_of(manifest)}))
+    write_manifest(path, manifest)
     with pytest.raises(DataError, match="200 texts, not 199"):
         SearchIndex.open(folder, model)
     if manifest["backend"] in ("flat", "hnsw", "ivf"):
         manifest["sides"]["text"] |= {"rows": 200, "next_id": 7}
-        path.write_text(json.dumps({**manifest, "sha256": digest_of(manifest)}))
+        write_manifest(path, manifest)
         with pytest.raises(DataError, match=r"text_index-\w+\.faiss holds \d+ vectors"):
             SearchIndex.open(folder, model)
 

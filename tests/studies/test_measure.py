@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import statistics
 from pathlib import Path
 from typing import Any
@@ -115,17 +116,16 @@ def test_a_full_disk_leaves_the_old_file_whole(
 ) -> None:
     run(["wrong"], tmp_path, studies=small_studies(), say=lambda _: None)
     before = (tmp_path / "wrong.csv").read_bytes()
-    write = Path.write_text
 
-    def half(path: Path, text: str, **options: Any) -> int:
-        write(path, text[: len(text) // 2], **options)
+    def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         run(out=tmp_path, studies=small_studies(), say=lambda _: None)
     assert (tmp_path / "wrong.csv").read_bytes() == before
-    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.undo()
+    monkeypatch.setattr(experiments, "measure", fake)
     run(out=tmp_path, studies=small_studies(), say=lambda _: None)
     assert len(rows_of(tmp_path / "temperature.csv")) == 4
 

@@ -8,10 +8,7 @@ and read back by the reader of COCO.
 
 import hashlib
 import json
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -36,8 +33,10 @@ from mmret_lib.data.world.captions import (
     make_claim,
     put_into_words,
 )
+from mmret_lib.files.disk import alone
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import cache_folder
+from mmret_lib.files.whole import put_back, whole_folder
 
 T = TypeVar("T")
 
@@ -222,20 +221,22 @@ def load_scenes(
     name = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
     folder = Path(root).expanduser() if root else cache_folder() / "scenes"
     folder /= f"{split}-{name}"
+    put_back(folder)
     if not folder.is_dir():
-        write_world(folder, world, split, progress=progress)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder.parent / f".{folder.name}.lock", delete=True):
+            if not folder.is_dir():  # another process may have made the same world
+                write_world(folder, world, split, progress=progress)
     return read_coco(folder, split, name="scenes", keep_info=True)
 
 
 def write_world(folder: Path, world: World, split: str, *, progress: bool = True) -> None:
     """Write `folder/<split>/*.png` and `folder/annotations/captions_<split>.json`.
 
-    Everything is made under a temporary name first, so an interrupt leaves no half of a world.
+    The folder gets its name only when all of it is written.
     """
     scenes, keys = make_scenes(world, split)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder, {split, "annotations"}) as draft:
         (draft / split).mkdir()
         (draft / "annotations").mkdir()
         bar = tqdm(scenes, f"drawing {split}", unit="scene", disable=not progress, leave=False)
@@ -245,13 +246,6 @@ def write_world(folder: Path, world: World, split: str, *, progress: bool = True
         path = draft / "annotations" / f"captions_{split}.json"
         record = _coco_record(world, scenes, make_captions(world, split, scenes))
         path.write_text(json.dumps(record), encoding="utf-8")
-        try:
-            os.rename(draft, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process made the same world first: use that
-                raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _coco_record(

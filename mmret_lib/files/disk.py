@@ -1,0 +1,169 @@
+"""Locks, free space, checksums and error messages for everything that writes to a disk."""
+
+import errno
+import hashlib
+import os
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from mmret_lib.files.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]  # a module, or none
+
+BLOCK = 2**20  # bytes read from the disk at a time
+ROOM_TO_SPARE = 64 * 2**20  # bytes that stay free: a full disk takes other programs down too
+WORTH_A_BAR = 2**28  # bytes; reading a larger file takes long enough to show a progress bar
+
+
+@contextmanager
+def alone(lock: Path, *, delete: bool = False) -> Iterator[None]:
+    """Hold the lock file `lock`; wait while another process holds it.
+
+    The system releases the lock of a process that dies.
+
+    Args:
+        lock: made if it does not exist.
+        delete: whether to delete the file in the end, where waiting processes will find the work
+            done and need the lock no more.
+    """
+    holder = FileLock(lock)
+    try:
+        holder.acquire(timeout=0)
+    except Timeout:
+        # Not in notebooks whose output is stored: they switch tqdm off, and this with it.
+        if not os.environ.get("TQDM_DISABLE"):
+            print(f"waiting for another process that works on {lock.parent} …", flush=True)
+        holder.acquire()
+    try:
+        yield
+    finally:
+        holder.release()
+        if delete:
+            with suppress(OSError):
+                lock.unlink()
+
+
+def mark_used(path: Path, *, shared: bool = False) -> int | None:
+    """Mark a file or folder as used by this process until the returned handle is closed.
+
+    The mark is an advisory lock of the system's: nothing is written, and it ends with the process.
+
+    Args:
+        path: an existing file or folder.
+        shared: whether others may use it at the same time.
+
+    Returns:
+        The handle to give to `os.close`, or None where the system has no such locks (Windows, some
+        network disks).
+
+    Raises:
+        FileNotFoundError: `path` is not there, or was deleted before it could be marked.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except OSError:
+        os.close(handle)
+        return None
+    except BaseException:
+        os.close(handle)
+        raise
+    if not _is_still(path, handle):
+        os.close(handle)
+        raise FileNotFoundError(errno.ENOENT, "deleted by another process", str(path))
+    return handle
+
+
+def mark_unused(path: Path) -> int | None:
+    """As `mark_used`, but only where no process uses `path`; None where one does or may do so."""
+    if fcntl is None:
+        return None
+    handle = None
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_still(path, handle):
+            return handle
+    if handle is not None:
+        os.close(handle)
+    return None
+
+
+def _is_still(path: Path, handle: int) -> bool:
+    """Whether an open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def disk_errors(path: Path, task: str) -> Iterator[None]:
+    """Turn the system's errors (no rights, a full disk, a fault) into a DataError with a remedy."""
+    try:
+        yield
+    except DataError:  # some are OSErrors as well
+        raise
+    except OSError as error:
+        where = error.filename or path
+        raise DataError(
+            f"{where}: {error.strerror or error} while {task}. Check the disk and the rights of "
+            "the folder, or choose another folder, and try again"
+        ) from error
+
+
+def ensure_room(folder: Path, needed: int, task: str) -> None:
+    """Raise DataError unless `needed` more bytes fit on the disk that holds `folder`."""
+    free = shutil.disk_usage(folder).free - ROOM_TO_SPARE
+    if 0 < needed > free:
+        raise DataError(
+            f"{task} takes {needed:,} bytes more on the disk that holds {folder}, where "
+            f"{max(free, 0):,} bytes are free to use. Make room there, or choose a folder on "
+            "another disk"
+        )
+
+
+def checksum_of(path: Path, kind: str, *, progress: bool) -> str:
+    """Return the checksum of a file in hexadecimal; `kind` is "sha256", "md5" or "crc32"."""
+    running = None if kind == "crc32" else hashlib.new(kind)
+    crc, size = 0, path.stat().st_size
+    with (
+        path.open("rb") as file,
+        tqdm(
+            desc=f"checking {path.name}",
+            total=size,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            disable=not progress or size < WORTH_A_BAR,
+            leave=False,
+        ) as bar,
+    ):
+        while block := file.read(BLOCK):
+            if running is None:
+                crc = zlib.crc32(block, crc)
+            else:
+                running.update(block)
+            bar.update(len(block))
+    return f"{crc:08x}" if running is None else running.hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names in `folder` to the disk, so that a power cut does not lose them."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
