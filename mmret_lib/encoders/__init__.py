@@ -8,7 +8,8 @@
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.image import ImageEncoder, MiniResNet
 from mmret_lib.encoders.load import load_model
-from mmret_lib.encoders.text import TextEncoder, train_wordpiece
+from mmret_lib.encoders.text import TextEncoder
+from mmret_lib.encoders.wordpiece import train_wordpiece
 
 __all__ = [
     "DualEncoder",

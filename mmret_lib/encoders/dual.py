@@ -1,6 +1,6 @@
-"""Image and text into one space: an image becomes 128 numbers, a caption becomes 128 numbers.
+"""The course's model: an image branch and a text branch that embed into one space.
 
-Each branch is a backbone (a ResNet; a BERT) that describes what it is given, and one linear
+Each branch is a backbone (a ResNet; a BERT) that turns its input into features, and one linear
 projection into the space that both share. The losses compare the two sides there, by cosine.
 Nothing is normalised here: the losses and the metrics do it where their formulas say so.
 """
@@ -12,23 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from mmret_lib import __version__
 from mmret_lib.data.store import Store
-from mmret_lib.encoders import weights as files
-from mmret_lib.encoders.image import ImageEncoder, MiniResNet
-from mmret_lib.encoders.text import TextEncoder, train_wordpiece
+from mmret_lib.encoders.image import ImageEncoder
+from mmret_lib.encoders.text import TextEncoder
+from mmret_lib.encoders.weights import (
+    load_state,
+    read_safetensors,
+    refuse_pickle,
+    write_safetensors,
+)
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.records import read_json, write_json
 from mmret_lib.files.whole import put_back, whole_folder
 
-__all__ = ["DualEncoder", "ImageEncoder", "MiniResNet", "TextEncoder", "train_wordpiece"]
-
-PARTS = ("all", "projections", "image", "text")
+TRAINABLE_PARTS = ("all", "projections", "image", "text")
 MODEL_VERSION = 1
-SETTINGS = {  # what model.json holds, and of which kind each entry is
+FILES = {"model.safetensors", "model.json", "text"}
+SETTINGS = {  # the entries of model.json, and the type of each
     "written_by": str,
     "dim": int,
     "standardise": bool,
@@ -62,11 +67,11 @@ class DualEncoder(nn.Module):
                 f"the branches' embeddings differ in length: image {self.dim}, "
                 f"text {text.projection.out_features}"
             )
-        self.image_norm, self.text_norm = self._norm(), self._norm()
-        self.trains = "all"
-
-    def _norm(self) -> nn.Module:
-        return nn.BatchNorm1d(self.dim, affine=False) if self.standardise else nn.Identity()
+        self.image_norm, self.text_norm = (
+            nn.BatchNorm1d(self.dim, affine=False) if standardise else nn.Identity()
+            for _ in range(2)
+        )
+        self.trained_part = "all"
 
     @classmethod
     def from_names(
@@ -89,41 +94,56 @@ class DualEncoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """The device that the model is on."""
         return self.image.mean.device
 
     def forward(self, images: Tensor, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """For training: a batch of pairs -> (image_emb, text_emb), both (B, dim), not normalised.
+        """Embed a batch of pairs for training: two (B, dim), not normalised.
 
         Args:
             images: (B, 3, H, W), uint8 or float in [0, 1], on the model's device.
             tokens: what `text.tokenize` gives for the B captions, on the model's device.
+
+        Returns:
+            image_emb and text_emb; row b of both is one pair.
         """
         return self.standardised(self.image(images), self.text(**tokens))
 
     def standardised(self, image_emb: Tensor, text_emb: Tensor) -> tuple[Tensor, Tensor]:
-        """What ends each branch, (B, dim) of the whole batch each; row b of both is one pair."""
+        """Apply the BatchNorms of `standardise` to the whole batch, (B, dim) each; or nothing."""
         return self.image_norm(image_emb), self.text_norm(text_emb)
 
-    def encode_images(self, images: Tensor | np.ndarray | Store, batch_size: int = 256) -> Tensor:
-        """For search: (N, 3, H, W) uint8 (or float in [0, 1]) -> (N, dim) on the model's device.
+    def encode_images(
+        self, images: Tensor | npt.NDArray[np.uint8] | Store, batch_size: int = 256
+    ) -> Tensor:
+        """Embed images for search: without gradients, in eval mode whatever mode the model is in.
 
-        Without gradients and in eval mode, whatever mode the model is in.
+        Args:
+            images: (N, 3, H, W), uint8 or float in [0, 1].
+            batch_size: images that go through the model at a time.
+
+        Returns:
+            (N, dim), float32 on the model's device, not normalised.
         """
         parts = []
-        with _at_rest(self):
+        with _eval_mode(self):
             for start in range(0, len(images), batch_size):
                 part = torch.as_tensor(images[start : start + batch_size])
                 parts.append(self.image_norm(self.image(part.to(self.device))))
         return torch.cat(parts).float()
 
     def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
-        """For search: N texts -> (N, dim), as `encode_images` does."""
+        """Embed N texts for search: (N, dim), as `encode_images` does.
+
+        Raises:
+            TypeError: not a list of at least one string.
+        """
         if isinstance(texts, str) or not len(texts):
             raise TypeError("encode_texts takes a list of at least one string")
         # Texts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         embeddings = torch.empty(len(texts), self.dim, device=self.device)
-        with _at_rest(self):
+        with _eval_mode(self):
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 tokens = self.text.tokenize([texts[row] for row in rows])
@@ -132,32 +152,34 @@ class DualEncoder(nn.Module):
         return embeddings
 
     def train_only(self, part: str) -> None:
-        """Train "all", only the two "projections", only the "image" or only the "text" branch.
+        """Choose what trains, and freeze the rest.
 
-        What is frozen gets no gradient and stays in eval mode through every later `.train()`:
-        else its BatchNorm statistics and its dropout would move on. The standardisation at the end
-        of a branch is never frozen: it learns nothing, it measures the embeddings as they are.
+        A frozen part gets no gradient and stays in eval mode through every later `.train()`: else
+        its BatchNorm statistics would change and its dropout would go on. The BatchNorms of
+        `standardise` are never frozen: they have no weights, they only measure the embeddings.
+
+        Args:
+            part: "all", the two "projections", the "image" branch or the "text" branch.
 
         Raises:
             DataError: no such part.
         """
-        if part not in PARTS:
-            raise DataError(f"Cannot train only {part!r}: choose {', '.join(PARTS)}.")
-        self.trains = part
+        if part not in TRAINABLE_PARTS:
+            raise DataError(f"Cannot train only {part!r}: choose {', '.join(TRAINABLE_PARTS)}.")
+        self.trained_part = part
         for module, trained in self._parts():
             module.requires_grad_(trained)
         self.train(self.training)
 
-    def _parts(self) -> list[tuple[nn.Module, bool]]:
-        """The four parts, each with whether `train_only` lets it train."""
-        branches: list[tuple[str, Any]] = [("image", self.image), ("text", self.text)]
-        parts: list[tuple[nn.Module, bool]] = []
+    def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
+        """Yield backbones and projections, each with whether it trains."""
+        branches: tuple[tuple[str, Any], ...] = (("image", self.image), ("text", self.text))
         for name, branch in branches:
-            parts.append((branch.backbone, self.trains in ("all", name)))
-            parts.append((branch.projection, self.trains in ("all", name, "projections")))
-        return parts
+            yield branch.backbone, self.trained_part in ("all", name)
+            yield branch.projection, self.trained_part in ("all", name, "projections")
 
     def train(self, mode: bool = True) -> "DualEncoder":
+        """Set training mode as for any module, but leave what is frozen in eval mode."""
         super().train(mode)
         for module, trained in self._parts():
             if not trained:
@@ -167,10 +189,18 @@ class DualEncoder(nn.Module):
     def parameter_groups(
         self, backbone_lr: float, projection_lr: float, weight_decay: float
     ) -> list[dict[str, Any]]:
-        """What trains, grouped for an optimiser: backbones and projections at their own rates.
+        """Group what trains for an optimiser, backbones and projections at their own rates.
 
         Norms and biases, the parameters with one dimension, get no weight decay: pulling them to
         zero limits what a layer can express and prevents no overfitting.
+
+        Args:
+            backbone_lr: learning rate of the two backbones.
+            projection_lr: learning rate of the two projections.
+            weight_decay: of matrices and kernels.
+
+        Returns:
+            One dict a group, with "name", "params", "lr" and "weight_decay".
         """
         groups = []
         for part, lr in (("backbone", backbone_lr), ("projection", projection_lr)):
@@ -192,13 +222,21 @@ class DualEncoder(nn.Module):
         the text backbone's sizes. The folder has its name only once all of it is written.
 
         Raises:
-            DataError: the folder holds other things, which replacing it would delete.
+            DataError: the folder holds other things, which replacing it would delete; or a branch
+                is of a class that `load` does not know.
         """
-        with whole_folder(Path(folder), {"model.safetensors", "model.json", "text"}) as out:
-            files.write_safetensors(out / "model.safetensors", self)
-            self.text.backbone.config.save_pretrained(out / "text")
-            self.text.tokenizer.save_pretrained(out / "text")
-            write_json(out / "model.json", self._settings())
+        for branch, kind in ((self.image, ImageEncoder), (self.text, TextEncoder)):
+            if type(branch) is not kind:
+                raise DataError(
+                    f"{folder}: a {type(branch).__name__} cannot be saved as part of a "
+                    f"DualEncoder: load would make it a plain {kind.__name__}. Save a whole CLIP "
+                    "as a ClipEncoder, and a class of your own by its state_dict."
+                )
+        with whole_folder(Path(folder), FILES) as draft:
+            write_safetensors(draft / "model.safetensors", self)
+            self.text.backbone.config.save_pretrained(draft / "text")
+            self.text.tokenizer.save_pretrained(draft / "text")
+            write_json(draft / "model.json", self._settings())
 
     def _settings(self) -> dict[str, Any]:
         return {
@@ -221,7 +259,9 @@ class DualEncoder(nn.Module):
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "DualEncoder":
-        """Read what `save` wrote, in eval mode on the CPU; never asks the network.
+        """Open what `save` wrote, in eval mode on the CPU; never asks the network.
+
+        `load_model` opens this or a CLIP, whichever the folder holds.
 
         Raises:
             MissingFile: the folder or one of its files is not there.
@@ -233,24 +273,24 @@ class DualEncoder(nn.Module):
         if not folder.is_dir():
             raise MissingFile(f"There is no model folder {folder}. Train a model first.")
         for path in folder.rglob("*"):
-            files.refuse_pickle(path)
+            refuse_pickle(path)
         settings = read_json(folder / "model.json", "mmret model", MODEL_VERSION, SETTINGS)
         if not (folder / "text").is_dir():
             raise MissingFile(f"{folder} lacks the folder text. Save the model again.")
         dim = settings["dim"]
         image = ImageEncoder(weights=None, dim=dim, **settings["image"])
-        name = settings["text"].pop("backbone")
+        backbone_name = settings["text"].pop("backbone")
         text = TextEncoder(folder / "text", weights=None, dim=dim, **settings["text"])
-        text.backbone_name = name
+        text.backbone_name = backbone_name
         model = cls(image, text, settings["standardise"])
         weights = folder / "model.safetensors"
-        files.load_state(model, files.read_safetensors(weights), weights)
+        load_state(model, read_safetensors(weights), weights)
         return model.eval()
 
 
 @contextmanager
-def _at_rest(model: DualEncoder) -> Iterator[None]:
-    """Eval mode and no gradients inside, the former mode again after."""
+def _eval_mode(model: DualEncoder) -> Iterator[None]:
+    """Switch to eval mode without gradients inside the block, then back to the former mode."""
     training = model.training
     model.eval()
     try:

@@ -9,7 +9,12 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from mmret_lib.encoders import weights as files
+from mmret_lib.encoders.weights import (
+    hub_files,
+    load_state,
+    read_safetensors,
+    write_safetensors,
+)
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import shipped
 from mmret_lib.files.records import write_json
@@ -21,10 +26,13 @@ RESNETS = ("resnet18", "resnet34", "resnet50")
 
 
 class MiniResNet(nn.Module):
-    """A ResNet for 64-pixel images: (B, 3, H, W) -> (B, 8 * width).
+    """A small ResNet for 64-pixel images: (B, 3, H, W) -> (B, 8 * width).
 
     The stem, the max-pooling and the four stages of He et al. 2016 (arXiv 1512.03385), with one
     basic block a stage and a 3 x 3 stem, since what an image of 64 pixels shows is small.
+
+    Args:
+        width: channels of the first stage; each further stage has twice as many.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -49,6 +57,7 @@ class MiniResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) float, colours normalised -> (B, 8 * width)."""
         maps = F.relu(self.bn1(self.conv1(images)))  # (B, width, H/2, W/2)
         # Four times less work for the stages: the difference between minutes and a lesson on a CPU.
         maps = F.max_pool2d(maps, kernel_size=3, stride=2, padding=1)  # (B, width, H/4, W/4)
@@ -107,9 +116,8 @@ class ImageEncoder(nn.Module):
     def _load_backbone(self, weights: str | os.PathLike[str] | None) -> None:
         if weights is None:
             return
-        if weights in ("mini", "imagenet") and (weights == "mini") != (
-            self.backbone_name == "mini"
-        ):
+        own = "mini" if self.backbone_name == "mini" else "imagenet"
+        if weights in ("mini", "imagenet") and weights != own:
             raise DataError(
                 f"There are no {weights!r} weights for the image backbone {self.backbone_name!r}: "
                 "mini goes with mini, imagenet with the ResNets (--image-weights)."
@@ -120,20 +128,20 @@ class ImageEncoder(nn.Module):
             # timm's copies of torchvision's own weights, under torchvision's own names
             repo = f"timm/{self.backbone_name}.tv_in1k"
             without = "train without them: --image-weights none"
-            path = files.hub_files(repo, ("model.safetensors",), (), without)
+            path = hub_files(repo, ("model.safetensors",), (), without)
         else:
             path = Path(weights).expanduser()
         if path.is_dir():
             path = path / "model.safetensors"
-        state = files.read_safetensors(path)
+        state = read_safetensors(path)
         if self.backbone_name != "mini":
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        files.load_state(self.backbone, state, path)
+        load_state(self.backbone, state, path)
 
-    def describe(self, images: Tensor) -> Tensor:
-        """What the projection is given: (B, 3, H, W) uint8, or float in [0, 1] -> (B, features).
+    def extract_features(self, images: Tensor) -> Tensor:
+        """Run the backbone alone: (B, 3, H, W) uint8, or float in [0, 1] -> (B, features).
 
-        Colours are normalised in here with ImageNet's mean and deviation, on the images' device.
+        The colours are normalised first, with ImageNet's mean and deviation.
 
         Raises:
             ValueError: not (B, 3, H, W), or whole numbers other than uint8.
@@ -147,12 +155,12 @@ class ImageEncoder(nn.Module):
         return self.backbone((pixels - full * self.mean) / (full * self.std))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W), as `describe` takes them -> (B, dim), not normalised."""
-        return self.projection(self.describe(images))
+        """Embed images (B, 3, H, W), uint8 or float in [0, 1] -> (B, dim), not normalised."""
+        return self.projection(self.extract_features(images))
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
-        """Write the backbone (no projection) so that `weights=folder` reads it back."""
-        with whole_folder(Path(folder)) as out:
-            files.write_safetensors(out / "model.safetensors", self.backbone)
+        """Write the backbone, but no projection, so that `weights=folder` reads it back."""
+        with whole_folder(Path(folder)) as draft:
+            write_safetensors(draft / "model.safetensors", self.backbone)
             facts = {"backbone": self.backbone_name, "features": self.features}
-            write_json(out / "config.json", {**facts, "image_size": self.image_size})
+            write_json(draft / "config.json", {**facts, "image_size": self.image_size})

@@ -108,7 +108,7 @@ def pretrain_image(
         rows, order = order[:batch_size], order[batch_size:]
         batch = shift_and_flip(images[rows].to(device), generator)
         counts, sizes, places = (label[rows].to(device) for label in labels)
-        count_logits, size_logits, place_logits = namer(encoder.describe(batch))
+        count_logits, size_logits, place_logits = namer(encoder.extract_features(batch))
         there = sizes >= 0
         loss = (
             F.cross_entropy(count_logits.flatten(0, 1), counts.flatten(), reduction="sum")
@@ -128,7 +128,7 @@ def _naming_figures(encoder: ImageEncoder, namer: SceneNamer, device: str) -> di
     encoder.eval()
     images, made = draw_scenes(2000, "heldout", encoder.image_size)
     counts, sizes, places = scene_labels(made)
-    outputs = [namer(encoder.describe(part.to(device))) for part in images.split(250)]
+    outputs = [namer(encoder.extract_features(part.to(device))) for part in images.split(250)]
     count_logits, size_logits, place_logits = (
         torch.cat(part).cpu() for part in zip(*outputs, strict=True)
     )

@@ -11,10 +11,11 @@ from transformers import CLIPConfig, CLIPModel
 from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
-from mmret_lib.encoders import DualEncoder, load_model, train_wordpiece
+from mmret_lib.encoders import DualEncoder, ImageEncoder, load_model, train_wordpiece
 from mmret_lib.encoders.clip import ClipEncoder
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
+from mmret_lib.search.embed import fingerprint
 from mmret_lib.training import TrainConfig, Trainer, load_run, save_run, validate
 
 CAPTIONS = ["A red bus on the street.", "Two zebras", "A baby elephant plays in the water."]
@@ -138,7 +139,10 @@ def test_a_tokenizer_without_clips_end_token_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_models_pickles_and_empty_folders_are_refused(tmp_path: Path, folder: Path) -> None:
-    with pytest.raises(MissingFile, match=r"model\.safetensors"):
+    with pytest.raises(MissingFile, match=r"lacks config\.json"):
+        ClipEncoder.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    with pytest.raises(MissingFile, match=r"lacks model\.safetensors"):
         ClipEncoder.load(tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
     with pytest.raises(DataError, match="pickle"):
@@ -152,6 +156,9 @@ def test_other_models_pickles_and_empty_folders_are_refused(tmp_path: Path, fold
     damaged = write_clip(tmp_path / "damaged")
     whole = (damaged / "model.safetensors").read_bytes()
     (damaged / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"model\.safetensors cannot be read .* cut short"):
+        ClipEncoder.load(damaged)
+    (damaged / "config.json").write_text("{")
     with pytest.raises(DataError, match="cannot be used as a CLIP"):
         ClipEncoder.load(damaged)
 
@@ -162,4 +169,37 @@ def test_colours_come_from_the_checkpoint_where_it_says_them(tmp_path: Path) -> 
     model = ClipEncoder.load(place)
     assert model.image.mean.flatten().tolist() == [0.5, 0.25, 0.5]
     model.save(tmp_path / "saved")
-    assert ClipEncoder.load(tmp_path / "saved").image.mean.flatten().tolist() == [0.5, 0.25, 0.5]
+    again = ClipEncoder.load(tmp_path / "saved")
+    assert again.image.mean.flatten().tolist() == [0.5, 0.25, 0.5]
+    # An index made with other colours must not be taken for one of this model.
+    again.image.mean.mul_(2)
+    assert fingerprint(again) != fingerprint(model)
+    (place / "preprocessor_config.json").write_text('{"image_mean": 0.5}')
+    with pytest.raises(DataError, match=r"preprocessor_config\.json cannot be read"):
+        ClipEncoder.load(place)
+
+
+def test_saving_replaces_a_clip_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    model = ClipEncoder.load(folder)
+    model.save(tmp_path / "clip")
+    model.save(tmp_path / "clip")
+    own = DualEncoder.from_names(image_weights=None, text_weights=None, captions=CAPTIONS)
+    own.save(tmp_path / "own")
+    with pytest.raises(DataError, match=r"holds model\.json"):
+        model.save(tmp_path / "own")
+    with pytest.raises(DataError, match=r"holds config\.json"):
+        own.save(tmp_path / "clip")
+    assert isinstance(load_model(tmp_path / "clip"), ClipEncoder)
+    assert not isinstance(load_model(tmp_path / "own"), ClipEncoder)
+
+
+def test_a_branch_that_could_not_be_opened_again_is_refused(folder: Path, tmp_path: Path) -> None:
+    """It was saved without a word, and `load` gave an error, or a plain branch in its place."""
+    clip = ClipEncoder.load(folder)
+    for image, text, name in (
+        (clip.image, clip.text, "ClipImage"),
+        (ImageEncoder(weights=None, dim=8), clip.text, "ClipText"),
+    ):
+        with pytest.raises(DataError, match=f"a {name} cannot be saved as part of a DualEncoder"):
+            DualEncoder(image, text).save(tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()

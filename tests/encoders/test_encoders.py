@@ -21,13 +21,18 @@ from tokenizers.models import WordPiece
 from torch import nn
 from transformers import (
     AutoModel,
+    AutoModelForMaskedLM,
     AutoTokenizer,
     BertConfig,
     BertForMaskedLM,
     BertTokenizer,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    FunnelConfig,
     GPT2Config,
+    LayoutLMConfig,
+    RobertaConfig,
+    SqueezeBertConfig,
     T5Config,
 )
 
@@ -76,6 +81,17 @@ def mini(**settings) -> DualEncoder:
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "a", "baby", "elephant", "plays", "in", "the", "water", ".", "two", "zebra"]
 WORDS += ["##s"]
+
+
+SMALL = {
+    "vocab_size": 400,
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 66,
+}
+GROUPS = ("q", "k", "v", "post_attention", "intermediate", "output")
 
 
 def tiny_sizes(vocab_size: int = len(WORDS)) -> dict:
@@ -190,7 +206,9 @@ def test_pixels_are_normalised_inside_whatever_their_type():
         expected = encoder.projection(encoder.backbone(normalised))
         torch.testing.assert_close(encoder(images), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(encoder(images / 255), expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(encoder(images), encoder.projection(encoder.describe(images)))
+        torch.testing.assert_close(
+            encoder(images), encoder.projection(encoder.extract_features(images))
+        )
 
 
 def test_memory_format_changes_speed_only():
@@ -236,7 +254,7 @@ def test_image_backbone_survives_saving_beside_other_files(tmp_path):
     for weights in (folder, str(folder), folder / "model.safetensors"):
         read = ImageEncoder(weights=weights).eval()
         with torch.no_grad():
-            assert torch.equal(read.describe(photos()), saved.describe(photos()))
+            assert torch.equal(read.extract_features(photos()), saved.extract_features(photos()))
     assert (folder / "README.md").read_text() == "how these weights were made"
     assert json.loads((folder / "config.json").read_text())["features"] == 256
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
@@ -259,13 +277,13 @@ def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(hub, timm_re
     with torch.no_grad():
         maps = timm_resnet18.forward_features((images - encoder.mean) / encoder.std)
         expected = timm_resnet18.forward_head(maps, pre_logits=True)
-        torch.testing.assert_close(encoder.describe(images), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(encoder.extract_features(images), expected, rtol=1e-4, atol=1e-5)
     assert "GET timm/resnet18.tv_in1k/model.safetensors" in hub.requests
 
     hub.stop()
     again = ImageEncoder("resnet18", "imagenet").eval()
     with torch.no_grad():
-        assert torch.equal(again.describe(images), encoder.describe(images))
+        assert torch.equal(again.extract_features(images), encoder.extract_features(images))
 
 
 def test_weights_placed_by_hand_come_first(hub, timm_resnet18, tmp_path):
@@ -327,14 +345,14 @@ def test_text_backbone_comes_from_the_hub_under_both_names(hub, tiny, name):
     local = TextEncoder(tiny / "distilbert", "pretrained").eval()
     tokens = local.tokenize(CAPTIONS)
     with torch.no_grad():
-        assert torch.equal(encoder.describe(**tokens), local.describe(**tokens))
+        assert torch.equal(encoder.extract_features(**tokens), local.extract_features(**tokens))
     assert encoder.backbone_name == name
     assert f"HEAD {name}/vocab.txt" in hub.requests
 
     hub.stop()  # the cache also knows which files the model does not have
     again = TextEncoder(name, "pretrained").eval()
     with torch.no_grad():
-        assert torch.equal(again.describe(**tokens), encoder.describe(**tokens))
+        assert torch.equal(again.extract_features(**tokens), encoder.extract_features(**tokens))
 
 
 def test_random_weights_fetch_no_weights(hub):
@@ -452,8 +470,12 @@ def test_shipped_mini_backbones_are_read_from_their_place(tmp_path, monkeypatch)
     assert torch.equal(read.text.tokenize(CAPTIONS)["input_ids"], tokens["input_ids"])
     read.eval()
     with torch.no_grad():
-        assert torch.equal(read.image.describe(photos()), made.image.describe(photos()))
-        assert torch.equal(read.text.describe(**tokens), made.text.describe(**tokens))
+        assert torch.equal(
+            read.image.extract_features(photos()), made.image.extract_features(photos())
+        )
+        assert torch.equal(
+            read.text.extract_features(**tokens), made.text.extract_features(**tokens)
+        )
 
 
 # -------------------------------------------------------------------------------- texts
@@ -541,13 +563,13 @@ def test_pooling_is_what_it_says():
     tokens = encoder.tokenize(["zebra", "a baby elephant"])
     with torch.no_grad():
         states = encoder.backbone(**tokens).last_hidden_state
-        assert torch.equal(encoder.describe(**tokens), states[:, 0])
+        assert torch.equal(encoder.extract_features(**tokens), states[:, 0])
         encoder.pooling = "mean"
         by_hand = [
             row[: int(mask.sum())].mean(0)
             for row, mask in zip(states, tokens["attention_mask"], strict=True)
         ]
-        torch.testing.assert_close(encoder.describe(**tokens), torch.stack(by_hand))
+        torch.testing.assert_close(encoder.extract_features(**tokens), torch.stack(by_hand))
 
 
 @pytest.mark.parametrize("name", ["distilbert", "bert"])
@@ -559,7 +581,7 @@ def test_pretrained_text_equals_transformers_own(tiny, name):
     assert torch.equal(ours["input_ids"], tokens["input_ids"])
     with torch.no_grad():
         expected = theirs(**tokens).last_hidden_state[:, 0]
-        torch.testing.assert_close(encoder.describe(**ours), expected)
+        torch.testing.assert_close(encoder.extract_features(**ours), expected)
     assert not any("pooler" in n for n, _ in encoder.named_parameters())
     assert encoder.backbone.training is False
     encoder.train()
@@ -636,14 +658,16 @@ def test_damaged_text_folders(tiny_copy, tmp_path):
     spoil(weights, "truncated")
     refused("cut short")
     save_file({"something": torch.zeros(2)}, weights, metadata={"format": "pt"})
-    refused("does not hold this backbone's weights")
+    refused("does not hold this model's weights")
     weights.write_bytes(good_weights)
     sizes = json.loads(good_config)
     config.write_text(json.dumps({**sizes, "dim": 32}))
     refused("cannot be used as a text backbone")
     config.write_text(json.dumps({**sizes, "vocab_size": 8}))
     weights.unlink()
-    with pytest.raises(DataError, match="vocabulary has 16 entries, the backbone rows for 8"):
+    with pytest.raises(
+        DataError, match="vocabulary has 16 entries, but the backbone has vectors for 8"
+    ):
         TextEncoder(tiny_copy, None)
     refused("lacks model.safetensors", MissingFile)
     torch.save({"a": Trap(tmp_path / "sprung")}, tiny_copy / "pytorch_model.bin")
@@ -669,6 +693,30 @@ def test_models_that_are_no_bert_are_refused(tiny_copy, config):
     config.save_pretrained(tiny_copy)
     with pytest.raises(DataError, match="no encoder of the BERT family"):
         TextEncoder(tiny_copy, None)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SqueezeBertConfig(**SMALL, embedding_size=16, **{f"{name}_groups": 1 for name in GROUPS}),
+        LayoutLMConfig(**SMALL),
+        RobertaConfig(**SMALL, pad_token_id=0),
+        FunnelConfig(vocab_size=400, block_sizes=[1], d_model=16, n_head=2, d_head=8, d_inner=32),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_kinds_of_bert_train_and_open_again(tmp_path, config):
+    """The first two always call their pooler, the last has no limit to the number of tokens."""
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path / "source")
+    train_wordpiece(CAPTIONS, size=400).save_pretrained(tmp_path / "source")
+    text = TextEncoder(tmp_path / "source", "pretrained")
+    text(**text.tokenize(CAPTIONS)).sum().backward()
+    grads = {n: p.grad is not None for n, p in text.named_parameters()}
+    assert grads["projection.weight"] and not any("pooler" in name for name in grads)
+    model = DualEncoder(ImageEncoder(weights=None), text).eval()
+    model.save(tmp_path / "model")
+    read = DualEncoder.load(tmp_path / "model")
+    assert torch.equal(read.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS))
 
 
 def test_code_that_comes_with_a_model_is_never_run(tiny_copy, tmp_path):
@@ -776,11 +824,15 @@ def test_what_is_frozen_does_not_move(part, trained, standardise):
 def test_frozen_dropout_is_off():
     model = mini().train()
     tokens = model.text.tokenize(CAPTIONS[:4])
-    assert not torch.equal(model.text.describe(**tokens), model.text.describe(**tokens))
+    assert not torch.equal(
+        model.text.extract_features(**tokens), model.text.extract_features(**tokens)
+    )
     model.train_only("projections")
-    assert torch.equal(model.text.describe(**tokens), model.text.describe(**tokens))
+    assert torch.equal(model.text.extract_features(**tokens), model.text.extract_features(**tokens))
     model.train_only("all")
-    assert not torch.equal(model.text.describe(**tokens), model.text.describe(**tokens))
+    assert not torch.equal(
+        model.text.extract_features(**tokens), model.text.extract_features(**tokens)
+    )
     with pytest.raises(DataError, match="choose all, projections, image, text"):
         model.train_only("images")
 
