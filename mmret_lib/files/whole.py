@@ -132,16 +132,17 @@ def put_back(folder: Path) -> None:
     folder = Path(os.path.realpath(folder))
     if folder.exists():
         return
-    # The writer may be alive after all: it then finds the name taken again and renames once more.
-    for old in sorted(_siblings(folder, "old"), key=lambda path: path.stat().st_mtime)[-1:]:
-        try:
-            os.replace(old, folder)
-        except OSError as error:
-            if old.exists() and not folder.exists():
-                raise DataError(
-                    f"Replacing {folder} was interrupted: what stood there is now {old}, and "
-                    f"cannot be renamed ({error.strerror}). Rename it back."
-                ) from None
+    try:
+        old = max(_siblings(folder, "old"), key=os.path.getmtime, default=None)
+        if old is not None:
+            os.replace(old, folder)  # a writer that is alive after all renames it once more
+    except OSError as error:
+        left = _siblings(folder, "old")
+        if left and not folder.exists():
+            raise DataError(
+                f"Replacing {folder} was interrupted: what stood there is now {left[0]}, and "
+                f"cannot be renamed ({error.strerror}). Rename it back."
+            ) from None
 
 
 def put_back_all(parent: Path) -> None:
@@ -245,8 +246,9 @@ def _remove_leftovers(path: Path) -> None:
         if handle is not None:
             _delete(part)
             os.close(handle)
+    old_folders = _siblings(path, "old")  # listed first: they are needed until `path` is there
     if path.exists():
-        for old in _siblings(path, "old"):
+        for old in old_folders:
             _delete(old)
 
 
