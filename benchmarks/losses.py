@@ -29,7 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmret_lib.losses import BarlowTwins, MaxTriplet, SimCLR, SumTriplet
-from mmret_lib.losses.base import unit_length
+from mmret_lib.losses.base import similarities
+from mmret_lib.losses.negatives import find_negatives
 
 DIM = 128
 LARGE = 4096  # from here on memory is measured, beyond it only two rounds and few peers
@@ -55,8 +56,15 @@ def products(image_emb: Tensor, text_emb: Tensor) -> Tensor:
 
 
 def plain_simclr() -> Loss:
+    """From the whole matrix, as the library does it for small batches."""
     loss = SimCLR()
-    return lambda a, b: loss.whole(unit_length(a), unit_length(b), [])
+
+    def call(a: Tensor, b: Tensor) -> Tensor:
+        similarity = similarities(a, b)
+        negatives = find_negatives(similarity, [])
+        return loss.direction(similarity, negatives) + loss.direction(similarity.T, negatives)
+
+    return call
 
 
 def masked_simclr() -> Loss:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.augment import crop_and_flip
@@ -26,6 +27,7 @@ from mmret_lib.losses import SimCLR
 from mmret_lib.losses.within import WithinBranches
 from mmret_lib.metrics import evaluate
 from mmret_lib.training import TrainConfig, Trainer, build_model, made_by, validate
+from mmret_lib.training.second_views import SecondViews
 
 RESULTS = Path(__file__).parent / "results" / "within.csv"
 SEEDS = (0, 1, 2)
@@ -65,7 +67,9 @@ def main() -> None:
             if (arm, seed) in done:
                 continue
             model = build_model("simclr", train.pairs, seed=seed)
-            loss = WithinBranches(SimCLR(), model, train, **weights) if weights else SimCLR()
+            loss: nn.Module = SimCLR()
+            if weights:
+                loss = WithinBranches(loss, SecondViews(model, train), **weights)
             epochs = 12 if "twice" in arm else 6
             config = TrainConfig(epochs=epochs, batch_size=32, seed=seed)
             history = Trainer(model, loss, train, config, progress=False).fit()

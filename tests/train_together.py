@@ -16,13 +16,17 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.losses import LOSSES
+from mmret_lib.losses.within import WithinBranches
 from mmret_lib.training import TrainConfig, Trainer, validate
+from mmret_lib.training.second_views import SecondViews
 
 BASE = {"epochs": 1, "batch_size": 16, "device": "cpu", "clip": 0.0, "validate": False}
 CASES: dict[str, tuple[str, dict]] = {
     **{name: (name, {}) for name in LOSSES},
     "in pieces": ("simclr", {"chunk_size": 2, "train": "projections"}),
     "crops": ("simclr", {"augment": "crop"}),
+    "within": ("simclr", {"within": True}),
+    "within, in pieces": ("simclr", {"within": True, "chunk_size": 2, "train": "projections"}),
 }
 STEPS = 2
 
@@ -31,7 +35,9 @@ class Lost(Exception):
     """The session ends here."""
 
 
-def trainer(world, name: str, changes: dict, folder: Path | None = None) -> Trainer:
+def trainer(
+    world, name: str, changes: dict, folder: Path | None = None, within: bool = False
+) -> Trainer:
     """In float64, so that what differs is not rounding; without dropout, which each draws anew."""
     torch.manual_seed(0)
     model = DualEncoder.from_names(
@@ -44,13 +50,17 @@ def trainer(world, name: str, changes: dict, folder: Path | None = None) -> Trai
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     settings = {"all_negatives_steps": 1} if name == "max_triplet" else {}
-    loss = LOSSES[name](learnable=True, **settings).double()
+    loss: nn.Module = LOSSES[name](learnable=True, **settings).double()
+    if within:
+        loss = WithinBranches(loss, SecondViews(model, world))
     config = TrainConfig(**{**BASE, **changes})
     return Trainer(model, loss, world, config, validation=world, folder=folder, progress=False)
 
 
 def run(world, name: str, changes: dict) -> dict:
-    one = trainer(world, name, changes)
+    within = changes.get("within", False)
+    changes = {name: value for name, value in changes.items() if name != "within"}
+    one = trainer(world, name, changes, within=within)
     losses, gradients = [], []
     step = one._train_step
 

@@ -1,7 +1,32 @@
-"""The losses, and the one idea in which they differ: how a loss weighs its negatives."""
+"""The losses, and the one idea in which they differ: how a loss weighs its negatives.
 
-from mmret_lib.losses.base import PairLoss, negative_weights
-from mmret_lib.losses.losses import LOSSES, BarlowTwins, MaxTriplet, SimCLR, SumTriplet
+Every loss wants a pair's similarity s_bb above the similarities s_bk to the other pairs of the
+batch. How hard each negative k is pushed away from query b, the gradient of the loss by s_bk, sets
+them apart; `negative_weights` returns it for a batch:
+
+    SumTriplet   every negative that comes within the margin, all alike      triplet.py
+    MaxTriplet   the hardest negative alone                                  triplet.py
+    SimCLR       all, as a softmax over s_bk / temperature                   simclr.py
+    BarlowTwins  has no negatives; it still pushes image b from image k,     barlow.py
+                 as hard as their texts resemble each other
+
+All are called alike, on a CPU or a GPU, inside autocast or not (`PairLoss.forward`). Batches of
+more than 256 pairs are computed in `tiles`. How to add a loss: `base`. Terms within a branch:
+`within`.
+"""
+
+from mmret_lib.losses.barlow import BarlowTwins
+from mmret_lib.losses.base import PairLoss
+from mmret_lib.losses.negatives import negative_weights
+from mmret_lib.losses.simclr import SimCLR
+from mmret_lib.losses.triplet import MaxTriplet, SumTriplet
+
+LOSSES: dict[str, type[PairLoss]] = {
+    "sum_triplet": SumTriplet,
+    "max_triplet": MaxTriplet,
+    "simclr": SimCLR,
+    "barlow_twins": BarlowTwins,
+}
 
 __all__ = [
     "LOSSES",

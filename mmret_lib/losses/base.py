@@ -1,12 +1,30 @@
-"""What every loss shares: which pairs are negatives, and how it is asked how hard it pushes them.
+"""What all losses share: how they are called, the checks of a batch, and one number to learn.
 
-A batch is B pairs: row b of `image_emb` and row b of `text_emb` belong together, every other
-combination is a negative. Unless two pairs show the same image or carry the same caption: to push
-those apart would be to learn something false, so they are neither positives nor negatives.
+A new loss is one file and one entry in `LOSSES` (in `__init__.py`). The file holds a class with a
+`forward`, and a `direction` for the losses that go by similarities:
+
+    class SquaredHinges(PairLoss):
+        def __init__(self, margin: float = 0.2, mask_duplicates: bool = True) -> None:
+            super().__init__(mask_duplicates)
+            self.margin = checked_number("margin", margin, smallest=1e-6)
+
+        def forward(self, image_emb, text_emb, *, image_ids=None, caption_ids=None):
+            image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+            similarity = similarities(image_emb, text_emb)  # (B, B)
+            negatives = find_negatives(similarity, ids)  # (B, B)
+            return self.direction(similarity, negatives) + self.direction(similarity.T, negatives)
+
+        def direction(self, similarity, negatives):
+            hinges = (self.margin - similarity.diagonal()[:, None] + similarity).relu()
+            return (hinges.square() * negatives).sum(dim=1).mean()
+
+`negative_weights` then works by itself: it differentiates `direction`. A loss that does not go by
+similarities, or whose derivatives can underflow, replaces `pushes`.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from numbers import Real
@@ -19,61 +37,22 @@ from torch import Tensor, nn
 
 Ids = Sequence[Any] | np.ndarray | Tensor
 
-# Up to so many pairs all similarities are computed at once, which is as fast there as tiles are.
-WHOLE = 256
-
 
 class PairLoss(nn.Module):
-    """What all four share: how they are called, and the one number that each may learn.
+    """Base of the losses on pairs of images and texts.
 
-    A subclass says what one direction costs, `direction`, and right below it how hard that pushes
-    each negative, `push`. A loss that does not go by similarities replaces `total` and `pushes`;
-    one that can do without the whole matrix says how in `in_tiles`, the same value by another way.
+    Args:
+        mask_duplicates: pairs that share an image id or a caption id are not negatives.
     """
 
-    number: str  # the name of the loss's one number
-    smallest: float  # the least that it may be
+    number: str  # the name of the number that the loss may learn
     bounds: tuple[float, float]  # between which it stays while it is learned
-    needs_negatives = False  # whether a batch without any has no value
+    needs_negatives = False  # whether a batch in which no pair has a negative is an error
+    unbounded: nn.Parameter | None
 
-    def __init__(self, value: Any, learnable: bool, mask_duplicates: bool) -> None:
+    def __init__(self, mask_duplicates: bool = True) -> None:
         super().__init__()
-        if not isinstance(value, Real) or not self.smallest <= float(value) < math.inf:
-            raise ValueError(
-                f"{self.number} must be a finite number of at least {self.smallest:g}, "
-                f"not {value!r}"
-            )
-        self.fixed = float(value)
-        self.learnable = learnable
         self.mask_duplicates = mask_duplicates
-        self.register_parameter("unbounded", None)
-        if learnable:
-            low, high = self.bounds
-            if not low < self.fixed < high:
-                raise ValueError(
-                    f"a learnable {self.number} must start between {low:g} and {high:g}, "
-                    f"not at {value!r}"
-                )
-            share = math.log(self.fixed / low) / math.log(high / low)  # in (0, 1)
-            self.unbounded = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
-
-    def current(self) -> float | Tensor:
-        """The loss's number: a float, or while learned a scalar that carries its gradient."""
-        if self.unbounded is None:
-            return self.fixed
-        # A clamped logarithm, as in CLIP, gets no gradient once it has left its bounds; this
-        # never leaves them, and in between moves much like a logarithm.
-        low, high = self.bounds
-        return low * (high / low) ** self.unbounded.sigmoid()
-
-    def read(self) -> float:
-        """The loss's number as it is now."""
-        with torch.no_grad():
-            return float(self.current())
-
-    def extra_repr(self) -> str:
-        text = f"{self.number}={self.read():.4g}, learnable={self.learnable}"
-        return f"{text}, mask_duplicates={self.mask_duplicates}"
 
     def forward(
         self,
@@ -83,137 +62,187 @@ class PairLoss(nn.Module):
         image_ids: Ids | None = None,
         caption_ids: Ids | None = None,
     ) -> Tensor:
-        """The batch's loss, a scalar; shapes, units and errors as `losses` says of all."""
-        batch = checked_batch(
-            image_emb, text_emb, image_ids, caption_ids, self.mask_duplicates, self.needs_negatives
-        )
-        with torch.autocast(image_emb.device.type, enabled=False):
-            return self.total(*batch)
+        """Return the loss of a batch of B pairs.
 
-    def total(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
-        """The loss of a batch as `checked_batch` returns it: a scalar."""
-        way = self.whole if len(image_emb) <= WHOLE else self.in_tiles
-        return way(unit_length(image_emb), unit_length(text_emb), ids)
+        Args:
+            image_emb: (B, D), as the encoder gives them (not normalised).
+            text_emb: (B, D); row b of it and row b of `image_emb` are a positive pair.
+            image_ids: B ids; pairs that show the same image are not negatives of each other.
+            caption_ids: B ids; the same for pairs with the same caption.
 
-    def whole(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
-        """Both directions from the whole matrix of similarities; rows of length 1 (B, D)."""
-        similarity = image_emb @ text_emb.T  # (images, texts)
-        negatives = find_negatives(similarity, ids)
-        return self.direction(similarity, negatives) + self.direction(similarity.T, negatives)
+        Returns:
+            A scalar: both directions (images ask for texts, texts for images) added, the mean over
+            the B pairs. Half-precision input is computed in float32, float64 stays float64.
 
-    def in_tiles(self, image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]) -> Tensor:
-        """What `whole` returns, in memory that grows with B alone."""
-        return self.whole(image_emb, text_emb, ids)
-
-    def pushes(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
-        """(2, B, B): how hard each query pushes each negative, in proportion within a row."""
-        similarity = similarities(image_emb, text_emb)  # (images, texts)
-        both = [self.push(similarity, negatives), self.push(similarity.T, negatives)]
-        return torch.stack(both).to(similarity.dtype)
+        Raises:
+            ValueError: B < 2, shapes that differ or are not (B, D), numbers that are not floating
+                point or not finite, a wrong number of ids.
+            TypeError: an embedding that is not a tensor.
+        """
+        raise NotImplementedError
 
     def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
-        """What the queries, one per row of `similarity` (B, B), cost on average: a scalar."""
+        """Return what the queries in the rows cost on average: the loss in one direction.
+
+        Args:
+            similarity: (B, B), s_bk of query b and answer k; the diagonal holds the positives.
+            negatives: (B, B), True where answer k is a negative of query b.
+        """
         raise NotImplementedError
 
-    def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
-        """(B, B), in proportion to the derivative of `direction` by the negatives' s_bk."""
-        raise NotImplementedError
+    def pushes(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
+        """Return the gradient on each negative, where it pushes away: (2, B, B), not below 0.
 
+        [0] images ask, [1] texts ask. Only the proportions within a row count.
+        """
+        similarity = similarities(image_emb, text_emb).detach()  # (B, B): images in rows
+        both = []
+        for rows, mask in ((similarity, negatives), (similarity.T, negatives.T)):
+            with torch.enable_grad():
+                rows = rows.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(self.direction(rows, mask), rows)  # (B, B)
+            both.append(gradient.relu().masked_fill(~mask, 0))
+        return torch.stack(both)
 
-@torch.no_grad()
-def negative_weights(
-    loss: PairLoss,
-    image_emb: Tensor,
-    text_emb: Tensor,
-    *,
-    image_ids: Ids | None = None,
-    caption_ids: Ids | None = None,
-) -> Tensor:
-    """How hard `loss` pushes each negative of a batch: (2, B, B), detached.
+    def checked(
+        self,
+        image_emb: Tensor,
+        text_emb: Tensor,
+        image_ids: Ids | None,
+        caption_ids: Ids | None,
+        needs_negatives: bool | None = None,
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Check a batch as `forward` is given it.
 
-    [0, b, k]: image b asks, the share of its push that text k gets. [1, b, k]: text b asks, image
-    k's share. (BarlowTwins: [0] images pushed from images, [1] texts from texts; its `pushes` says
-    why.) A row sums to 1 where any negative is pushed and is all zero where none is; the diagonal
-    and what the loss masks are zero. A MaxTriplet answers for its next call, and does not count
-    this one. Raises what calling the loss raises, save that a batch without negatives gives zeros,
-    and TypeError for a loss that is no PairLoss.
-    """
-    if not isinstance(loss, PairLoss):
-        raise TypeError(
-            "negative_weights needs a loss of mmret_lib.losses (or another PairLoss), "
-            f"not {type(loss).__name__}"
+        Args:
+            image_emb, text_emb, image_ids, caption_ids: as in `forward`.
+            needs_negatives: in place of the loss's own `needs_negatives`.
+
+        Returns:
+            Both embeddings (B, D) in float32 or float64, and the ids to mask by, (B,) each.
+
+        Raises:
+            ValueError, TypeError: what `forward` raises; also ValueError where no pair has a
+                negative and the loss needs one.
+        """
+        check_shapes(image_emb, text_emb)
+        given = (("image_ids", image_ids), ("caption_ids", caption_ids))
+        ids = [
+            numbered(name, values, len(image_emb), image_emb.device)
+            for name, values in given
+            if values is not None
+        ]
+        if not self.mask_duplicates:
+            ids = []
+        # One question, because each answer makes the processor wait for the device.
+        sound = torch.isfinite(image_emb).all() & torch.isfinite(text_emb).all()
+        if self.needs_negatives if needs_negatives is None else needs_negatives:
+            # Only one id that all pairs share rules out all negatives: where image ids and caption
+            # ids both differ somewhere, some two pairs differ in both.
+            for numbers in ids:
+                sound = sound & (numbers != numbers[0]).any()
+        if not sound:
+            check_finite("image_emb", image_emb)
+            check_finite("text_emb", text_emb)
+            raise ValueError(
+                f"none of the {len(image_emb)} pairs has a negative: all are duplicates by "
+                "image_ids or caption_ids, and without the positive in the denominator nothing is "
+                "left to sum"
+            )
+        dtype = torch.promote_types(image_emb.dtype, text_emb.dtype)
+        dtype = torch.promote_types(dtype, torch.float32)
+        return image_emb.to(dtype), text_emb.to(dtype), ids
+
+    # The number that a loss may learn: a margin, a temperature, a lambda --------------------------
+
+    def set_number(
+        self,
+        name: str,
+        value: Any,
+        learnable: bool,
+        *,
+        smallest: float,
+        bounds: tuple[float, float],
+    ) -> None:
+        """Give the loss its number, as a constant or as the parameter `unbounded`.
+
+        Raises:
+            ValueError: not a finite number of at least `smallest`; to be learned, but not strictly
+                between `bounds`.
+        """
+        self.number, self.bounds, self.learnable = name, bounds, learnable
+        self.fixed = checked_number(name, value, smallest)
+        self.register_parameter("unbounded", None)
+        if learnable:
+            low, high = bounds
+            if not low < self.fixed < high:
+                raise ValueError(
+                    f"a learnable {name} must start between {low:g} and {high:g}, not at {value!r}"
+                )
+            share = math.log(self.fixed / low) / math.log(high / low)  # in (0, 1)
+            self.unbounded = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
+
+    def current(self) -> float | Tensor:
+        """Return the loss's number: a float, or while learned a scalar that carries a gradient."""
+        if self.unbounded is None:
+            return self.fixed
+        # A clamped logarithm, as in CLIP, gets no gradient once it has left its bounds; this
+        # never leaves them, and in between moves much like a logarithm.
+        low, high = self.bounds
+        return low * (high / low) ** self.unbounded.sigmoid()
+
+    def read(self) -> float:
+        """Return the loss's number as it is now, as a float."""
+        with torch.no_grad():
+            return float(self.current())
+
+    def extra_repr(self) -> str:
+        """Return the arguments of the constructor, with the numbers as they are now."""
+        values = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+        return ", ".join(
+            f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in values.items()
         )
-    image_emb, text_emb, ids = checked_batch(
-        image_emb, text_emb, image_ids, caption_ids, loss.mask_duplicates
-    )
-    with torch.autocast(image_emb.device.type, enabled=False):
-        push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids))  # (2, B, B)
-    total = push.sum(dim=2, keepdim=True)  # (2, B, 1)
-    return push / total.where(total > 0, 1)
+
+
+def checked_number(name: str, value: Any, smallest: float) -> float:
+    """Return a setting as a float.
+
+    Raises:
+        ValueError: it is not a finite number of at least `smallest`.
+    """
+    if not isinstance(value, Real) or not smallest <= float(value) < math.inf:
+        raise ValueError(f"{name} must be a finite number of at least {smallest:g}, not {value!r}")
+    return float(value)
 
 
 def unit_length(emb: Tensor) -> Tensor:
-    """Rows (B, D) scaled to length 1; a row of zeros stays zeros and its gradient moderate.
-
-    Dividing by the largest entry first keeps the squares of huge and tiny rows in range. It also
-    leaves rows with length 1 at least, so that `eps` can be large: with the usual 1e-12 a row of
-    zeros would receive a gradient 1e12 times too long.
-    """
+    """Scale the rows of (B, D) to length 1; a row of zeros stays zeros, its gradient moderate."""
+    # Dividing by the largest entry first keeps the squares of huge and tiny rows in range. It also
+    # leaves rows with length 1 at least, so that `eps` can be large: with the usual 1e-12 a row of
+    # zeros would receive a gradient 1e12 times too long.
     largest = emb.abs().amax(dim=1, keepdim=True)  # (B, 1)
     return F.normalize(emb / largest.where(largest > 1e-12, 1.0), dim=1, eps=0.5)
 
 
 def similarities(image_emb: Tensor, text_emb: Tensor) -> Tensor:
-    """Cosines (B, B): row b is image b against every text, the diagonal holds the positives."""
-    return unit_length(image_emb) @ unit_length(text_emb).T
+    """Return all cosines (B, B): images in rows, texts in columns, positives on the diagonal."""
+    return product(unit_length(image_emb), unit_length(text_emb).T)
 
 
-def checked_batch(
-    image_emb: Tensor,
-    text_emb: Tensor,
-    image_ids: Ids | None = None,
-    caption_ids: Ids | None = None,
-    mask_duplicates: bool = True,
-    needs_negatives: bool = False,
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Both branches (B, D), checked and at least float32, and the ids that count, (B,) each.
-
-    Raises what `check_shapes` and `checked_ids` raise, and ValueError for embeddings that are
-    not finite and, with `needs_negatives`, for a batch in which no pair has any.
-    """
-    check_shapes(image_emb, text_emb)
-    given = (("image_ids", image_ids), ("caption_ids", caption_ids))
-    ids = [
-        checked_ids(name, one, len(image_emb), image_emb.device)
-        for name, one in given
-        if one is not None
-    ]
-    if not mask_duplicates:
-        ids = []
-    # One question, because each answer makes the processor wait for the device.
-    sound = torch.isfinite(image_emb).all() & torch.isfinite(text_emb).all()
-    if needs_negatives:
-        # Only one id that all pairs share rules out all: where image ids and caption ids both
-        # differ somewhere, some two pairs differ in both.
-        for one in ids:
-            sound = sound & (one != one[0]).any()
-    if not sound:
-        check_finite("image_emb", image_emb)
-        check_finite("text_emb", text_emb)
-        raise ValueError(
-            f"none of the {len(image_emb)} pairs has a negative: all are duplicates by image_ids "
-            "or caption_ids, and without the positive in the denominator nothing is left to sum"
-        )
-    dtype = torch.promote_types(image_emb.dtype, text_emb.dtype)
-    dtype = torch.promote_types(dtype, torch.float32)
-    return image_emb.to(dtype), text_emb.to(dtype), ids
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Return the matrix product in the precision of its factors, also inside of autocast."""
+    with torch.autocast(left.device.type, enabled=False):
+        return left @ right
 
 
 def check_shapes(image_emb: Tensor, text_emb: Tensor) -> None:
     """Refuse what can be told wrong without reading a value, so without waiting for the device.
 
-    Raises TypeError for what is not a tensor; ValueError for shapes other than twice the same
-    (B, D) with B >= 2 and D >= 1, for numbers that are not floating point, for two devices.
+    Raises:
+        TypeError: an embedding that is not a tensor.
+        ValueError: shapes other than twice the same (B, D) with B >= 2 and D >= 1, numbers that
+            are not floating point, two devices.
     """
     for name, emb in (("image_emb", image_emb), ("text_emb", text_emb)):
         if not isinstance(emb, Tensor):
@@ -250,22 +279,13 @@ def check_finite(name: str, emb: Tensor) -> None:
         )
 
 
-def find_negatives(rows: Tensor, ids: Sequence[Tensor]) -> Tensor:
-    """The mask (B, B), symmetric: True at [b, k] where pair k is a negative of pair b.
+def numbered(name: str, ids: Ids, batch_size: int, device: torch.device) -> Tensor:
+    """Turn ids into numbers (B,) on `device` that are equal where the ids are.
 
-    rows: anything with one row per pair. ids: (B,) each; pairs that agree in one are duplicates.
-    """
-    negatives = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)  # (B, B)
-    for one in ids:
-        negatives = negatives & (one[:, None] != one[None, :])
-    return negatives
+    Ids may be numbers, strings (a caption is its own id) or a tensor of shape (B,).
 
-
-def checked_ids(name: str, ids: Ids, batch_size: int, device: torch.device) -> Tensor:
-    """(B,) on `device`: numbers that are equal where the ids are.
-
-    Ids are compared as they are, by equality: numbers, strings (a caption is its own id), or a
-    tensor of shape (B,). Raises ValueError where there is not exactly one id per pair.
+    Raises:
+        ValueError: not exactly one id per pair.
     """
     if isinstance(ids, str):
         raise ValueError(f"{name} must hold one id per pair, not be one string: {ids!r}")
@@ -277,7 +297,7 @@ def checked_ids(name: str, ids: Ids, batch_size: int, device: torch.device) -> T
         )
     if not isinstance(ids, Tensor):
         # Tensors hash by identity, so a list of 0-d tensors would never show a duplicate.
-        keys = [one.item() if isinstance(one, Tensor) else one for one in ids]
+        keys = [key.item() if isinstance(key, Tensor) else key for key in ids]
         number_of: dict[Any, int] = {}
         ids = torch.tensor([number_of.setdefault(key, len(number_of)) for key in keys])  # (B,)
     return ids.to(device, non_blocking=True)  # a blocking copy would wait for the whole queue

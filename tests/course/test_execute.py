@@ -131,7 +131,7 @@ def test_the_address_stands_in_pyproject_alone(tool: ModuleType) -> None:
 
 def test_show_source_names_the_file_and_shows_what_runs() -> None:
     shown = show_source(SimCLR.direction).data
-    assert shown.startswith("`mmret_lib/losses.py`, from line ")
+    assert shown.startswith("`mmret_lib/losses/simclr.py`, from line ")
     assert "```python\ndef direction(" in shown
     with pytest.raises(TypeError):
         show_source(3)

@@ -1,7 +1,6 @@
-"""The tiled losses against the plain definition, whose whole matrix they replace for large batches.
+"""The losses in tiles against the whole matrix, which they replace for large batches.
 
-`whole` and `in_tiles` of one loss are two ways to one value; tiles of a few rows make small batches
-cross their borders in every way.
+Tiles of a few rows make small batches cross their borders in every way.
 """
 
 import math
@@ -14,47 +13,39 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_batches import LONELY, WITH_NEGATIVES, Operations, pairs, seeds
 from torch import Tensor
 from torch.func import functional_call
 
-from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet, tiles
-from mmret_lib.losses import base as negatives
-from mmret_lib.losses.base import PairLoss, checked_batch, unit_length
+from mmret_lib.losses import MaxTriplet, PairLoss, SimCLR, SumTriplet, tiles
+from mmret_lib.losses.reductions import Hardest
 
-ClipForm = partial(SimCLR, positive_in_denominator=True)
-EVERY: list[Callable] = [SumTriplet, MaxTriplet, SimCLR, ClipForm]
 EARLY = partial(MaxTriplet, all_negatives_steps=1)
 quick = settings(max_examples=60, deadline=None)
-seeds = st.integers(0, 2**31)
-
-
-def pairs(batch: int, dim: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shared, image_own, text_own = torch.randn(3, batch, dim, generator=generator).double()
-    return shared + image_own, shared + text_own
 
 
 @contextmanager
-def tiles_of(side: int) -> Iterator[None]:
-    """Every batch in tiles, of so many rows and columns on every device."""
+def tiles_of(side: int, whole: int = 0) -> Iterator[None]:
+    """Every batch above `whole` in tiles, of so many rows and columns on every device."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(negatives, "WHOLE", 0)
+        patch.setattr(tiles, "WHOLE", whole)
         patch.setattr(tiles, "SIDE", dict.fromkeys(tiles.SIDE, side))
         yield
 
 
-def value_and_gradients(way: str, loss: PairLoss, batch: tuple, ids: dict) -> list[Tensor]:
-    """The value by `whole` or `in_tiles`, and its gradients by both branches and the parameters."""
+def value_and_gradients(loss: PairLoss, batch: tuple, ids: dict) -> list[Tensor]:
+    """The value, and its gradients by both branches and the parameters."""
+    if isinstance(loss, MaxTriplet):
+        loss.training_calls.zero_()
     leaves = [emb.clone().requires_grad_() for emb in batch]
-    image_emb, text_emb, kept = checked_batch(*leaves, **ids, mask_duplicates=loss.mask_duplicates)
-    value = getattr(loss, way)(unit_length(image_emb), unit_length(text_emb), kept)
+    value = loss(*leaves, **ids)
     return [value.detach(), *torch.autograd.grad(value, [*leaves, *loss.parameters()])]
 
 
 def assert_alike(loss: PairLoss, batch: tuple, ids: dict, side: int, tolerance: float) -> None:
     with tiles_of(side):
-        tiled = value_and_gradients("in_tiles", loss, batch, ids)
-    for mine, plain in zip(tiled, value_and_gradients("whole", loss, batch, ids), strict=True):
+        tiled = value_and_gradients(loss, batch, ids)
+    for mine, plain in zip(tiled, value_and_gradients(loss, batch, ids), strict=True):
         # Gradients are compared in their own size, which a low temperature makes large.
         scale = max(1.0, plain.abs().max().item())
         assert mine.dtype == plain.dtype and mine.shape == plain.shape
@@ -76,7 +67,7 @@ numbers = st.sampled_from([1e-6, 1e-3, 0.01, 0.017, 0.07, 0.2, 0.5, 3.0, 1e5])
     mask=st.booleans(),
     data=st.data(),
 )
-@pytest.mark.parametrize("make", [*EVERY, EARLY])
+@pytest.mark.parametrize("make", [*WITH_NEGATIVES, EARLY])
 def test_equals_the_definition(
     make: Callable, seed, batch, dim, side, number, learnable, mask, data
 ) -> None:
@@ -97,7 +88,7 @@ def test_equals_the_definition(
 
 @quick
 @given(seed=seeds, batch=st.integers(2, 40), side=st.integers(3, 41), few=st.integers(2, 60))
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 def test_equals_the_definition_in_float32(make, seed, batch, side, few) -> None:
     image_emb, text_emb = (emb.float() for emb in pairs(batch, 8, seed))
     image_ids = torch.randint(few, (batch,), generator=torch.Generator().manual_seed(seed))
@@ -123,7 +114,8 @@ def test_the_hardest_share_across_tiles(device: str) -> None:
     image_emb = torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, 1], [-1, -1, -1, -1], [1, 1, -1, 1]])
     text_emb = image_emb.to(device).clone().requires_grad_()
     with tiles_of(1):
-        best = tiles.hardest(image_emb.to(device) / 2, text_emb / 2)
+        images = image_emb.to(device) / 2
+        (best,) = tiles.reduce(images, text_emb / 2, (), Hardest(images))
         best[0, 0].backward()
     assert best[0].tolist() == [0.5, 0.5, -0.5, 0.5]
     # Texts 1 and 3 tie for image 0, two tiles apart: each is pushed half as hard.
@@ -134,7 +126,7 @@ def test_the_hardest_share_across_tiles(device: str) -> None:
 # Gradients -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [*EVERY, EARLY])
+@pytest.mark.parametrize("make", [*WITH_NEGATIVES, EARLY])
 @pytest.mark.parametrize("ids", [{}, {"image_ids": [7, 7, 8, 9], "caption_ids": list("abac")}])
 @pytest.mark.parametrize("number", [0.02, 0.3])
 @pytest.mark.parametrize("learnable", [False, True])
@@ -154,7 +146,7 @@ def test_gradcheck(make: Callable, ids: dict, number: float, learnable: bool) ->
         assert torch.autograd.gradcheck(value, inputs)
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 def test_a_second_derivative_is_refused(make: Callable) -> None:
     image_emb, text_emb = (emb.requires_grad_() for emb in pairs(4, 3))
     with tiles_of(2):
@@ -164,7 +156,7 @@ def test_a_second_derivative_is_refused(make: Callable) -> None:
         grad.sum().backward()
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 def test_backward_twice_one_branch_frozen_and_functional(make: Callable) -> None:
     image_emb, text_emb = pairs(7, 3)
     leaf = image_emb.clone().requires_grad_()
@@ -177,15 +169,14 @@ def test_backward_twice_one_branch_frozen_and_functional(make: Callable) -> None
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 @pytest.mark.parametrize("number", [0.01, 0.3])
 def test_zero_rows_and_lonely_queries(make: Callable, number: float, device: str) -> None:
     image_emb, text_emb = (emb.float().to(device) for emb in pairs(3, 4))
     image_emb[1] = 0
     leaves = [image_emb.requires_grad_(), torch.zeros_like(text_emb).requires_grad_()]
-    ids = {"image_ids": [7, 7, 8], "caption_ids": ["a dog", "a cat", "a dog"]}  # 0 has no negative
     with tiles_of(2), torch.autograd.detect_anomaly():
-        make(number)(*leaves, **ids).backward()
+        make(number)(*leaves, **LONELY).backward()
     for leaf in leaves:
         assert leaf.grad is not None and leaf.grad.isfinite().all() and leaf.grad.abs().max() < 1e3
 
@@ -193,7 +184,7 @@ def test_zero_rows_and_lonely_queries(make: Callable, number: float, device: str
 # The rest of what a loss promises --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_float32_inside_autocast_also_backwards(make: Callable, dtype, device: str) -> None:
     leaves = [emb.float().to(device).requires_grad_() for emb in pairs(8, 16)]
@@ -211,20 +202,21 @@ def test_float32_inside_autocast_also_backwards(make: Callable, dtype, device: s
 
 def test_a_large_batch_takes_the_tiles_and_a_small_one_the_whole(monkeypatch) -> None:
     calls = []
-    monkeypatch.setattr(SimCLR, "in_tiles", lambda self, a, b, ids: calls.append(len(a)) or a.sum())
-    for batch in (2, negatives.WHOLE, negatives.WHOLE + 1):
+    monkeypatch.setattr(tiles, "simclr", lambda emb, *rest: calls.append(len(emb)) or emb.sum())
+    for batch in (2, tiles.WHOLE, tiles.WHOLE + 1):
         SimCLR()(*pairs(batch, 2))
-    assert calls == [negatives.WHOLE + 1]
+    assert calls == [tiles.WHOLE + 1]
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", WITH_NEGATIVES)
 def test_a_large_batch_equals_the_definition(make: Callable) -> None:
     """At the tiles' real size, with a border inside and duplicates."""
     batch = tuple(emb.float() for emb in pairs(1100, 16))
     ids: dict[str, Any] = {"image_ids": torch.arange(1100) % 1000, "caption_ids": range(1100)}
-    loss = make(0.2)
-    tiled = value_and_gradients("in_tiles", loss, batch, ids)
-    for mine, plain in zip(tiled, value_and_gradients("whole", loss, batch, ids), strict=True):
+    tiled = value_and_gradients(make(0.2), batch, ids)
+    with tiles_of(1, whole=1100):
+        whole = value_and_gradients(make(0.2), batch, ids)
+    for mine, plain in zip(tiled, whole, strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-5, atol=1e-6)
 
 
@@ -241,23 +233,10 @@ def test_ids_of_any_kind_become_consecutive_numbers() -> None:
 
 def test_neither_memory_by_the_square_nor_more_than_one_wait() -> None:
     """No tensor of more than two tiles, whatever the batch; the device is asked one question."""
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):
-        entries = 0
-        waits = 0
-
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            result = func(*args, **(kwargs or {}))
-            self.waits += "_local_scalar_dense" in str(func) or "nonzero" in str(func)
-            if isinstance(result, Tensor):
-                self.entries = max(self.entries, result.numel())
-            return result
-
     leaves = [emb.float().requires_grad_() for emb in pairs(600, 4)]
-    for make in (*EVERY, EARLY):
-        with tiles_of(50), Largest() as largest:
+    for make in (*WITH_NEGATIVES, EARLY):
+        with tiles_of(50), Operations() as operations:
             loss = make(0.3, learnable=True)
             loss(*leaves, image_ids=range(600), caption_ids=range(600)).backward()
-        assert 50 * 50 <= largest.entries <= 50 * 50 * 2
-        assert largest.waits == 1
+        assert 50 * 50 <= operations.largest <= 50 * 50 * 2
+        assert operations.waits == 1

@@ -2,35 +2,26 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from loss_batches import EVERY, IDS, LONELY, WITH_NEGATIVES, ClipForm, pairs, quick, seeds
 from torch import Tensor
 
-from mmret_lib.losses import BarlowTwins, MaxTriplet, SimCLR, SumTriplet, negative_weights
+from mmret_lib.losses import (
+    BarlowTwins,
+    MaxTriplet,
+    PairLoss,
+    SimCLR,
+    SumTriplet,
+    negative_weights,
+)
+from mmret_lib.losses.base import checked_number, similarities
+from mmret_lib.losses.negatives import find_negatives
 
-ClipForm = partial(SimCLR, positive_in_denominator=True)
-EVERY: list[Callable] = [SumTriplet, MaxTriplet, SimCLR, ClipForm, BarlowTwins]
-WITH_NEGATIVES = EVERY[:4]
-quick = settings(max_examples=25, deadline=None)
-seeds = st.integers(0, 2**31)
-
-# Pairs 0 and 1 show one image, pairs 0 and 2 carry one caption, pair 4 is like no other.
-IDS: dict[str, Any] = {
-    "image_ids": [7, 7, 8, 9, 5],
-    "caption_ids": ["a dog", "a cat", "a dog", "a bus", "a hat"],
-}
-SAME = [(0, 1), (1, 0), (0, 2), (2, 0)]
-
-
-def pairs(batch: int = 5, dim: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    shared, image_own, text_own = torch.randn(3, batch, dim, generator=generator).double()
-    return 3 * (shared + image_own) + 0.5, shared + text_own
+SAME = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 4), (4, 1)]  # the duplicates by IDS
 
 
 def cosines(image_emb: Tensor, text_emb: Tensor) -> Tensor:
@@ -176,8 +167,8 @@ def test_satisfied_queries_push_nothing() -> None:
 def test_a_query_without_negatives_pushes_nothing() -> None:
     image_emb, text_emb = pairs(3, 4)
     for make in WITH_NEGATIVES:
-        ids: dict[str, Any] = {"image_ids": [1, 1, 2], "caption_ids": ["a", "b", "a"]}
-        weights = negative_weights(make(margin_or_temperature(make)), image_emb, text_emb, **ids)
+        loss = make(margin_or_temperature(make))
+        weights = negative_weights(loss, image_emb, text_emb, **LONELY)
         assert weights[0].tolist() == weights[1].tolist() == [[0, 0, 0], [0, 0, 1], [0, 1, 0]]
         assert not negative_weights(make(), image_emb, text_emb, image_ids=[1, 1, 1]).any()
 
@@ -204,6 +195,57 @@ def test_max_triplet_answers_for_its_next_call_and_does_not_count() -> None:
         assert torch.equal(negative_weights(early, *pairs()), as_sum)
     early(*pairs())
     assert torch.equal(negative_weights(early, *pairs()), as_max)
+
+
+# A loss that says nothing of its weights ---------------------------------------------------------
+
+
+class SquaredHinges(PairLoss):
+    """The example of base.py."""
+
+    def __init__(self, margin: float = 0.2, mask_duplicates: bool = True) -> None:
+        super().__init__(mask_duplicates)
+        self.margin = checked_number("margin", margin, smallest=1e-6)
+
+    def forward(self, image_emb, text_emb, *, image_ids=None, caption_ids=None) -> Tensor:
+        image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+        similarity = similarities(image_emb, text_emb)
+        negatives = find_negatives(similarity, ids)
+        return self.direction(similarity, negatives) + self.direction(similarity.T, negatives)
+
+    def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
+        hinges = (self.margin - similarity.diagonal()[:, None] + similarity).relu()
+        return (hinges.square() * negatives).sum(dim=1).mean()
+
+
+def test_a_new_loss_needs_a_forward_and_a_direction_alone() -> None:
+    image_emb, text_emb = pairs(6, 4)
+    loss = SquaredHinges(0.5)
+    assert loss(image_emb, text_emb) > 0
+    similarity = cosines(image_emb, text_emb)
+    negatives = ~torch.eye(6, dtype=torch.bool)
+    for weights, rows in zip(
+        negative_weights(loss, image_emb, text_emb), (similarity, similarity.T), strict=True
+    ):
+        hinges = (0.5 - rows.diagonal()[:, None] + rows).clamp(min=0) * negatives
+        sums = hinges.sum(dim=1, keepdim=True)
+        torch.testing.assert_close(weights, hinges / torch.where(sums > 0, sums, 1))
+    assert repr(loss) == "SquaredHinges(margin=0.5, mask_duplicates=True)"
+    assert not negative_weights(loss, image_emb, text_emb, image_ids=[1] * 6).any()
+    with torch.no_grad():
+        leaf = image_emb.clone().requires_grad_()
+        assert not negative_weights(loss, leaf, text_emb).requires_grad and leaf.grad is None
+
+
+@pytest.mark.parametrize("make", [SimCLR, ClipForm])
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_a_closed_form_is_the_gradient(make: Callable, temperature: float) -> None:
+    loss, (image_emb, text_emb) = make(temperature), pairs(7, 4)
+    negatives = ~torch.eye(7, dtype=torch.bool)
+    closed = loss.pushes(image_emb, text_emb, negatives)
+    gradient = PairLoss.pushes(loss, image_emb, text_emb, negatives)
+    gradient = gradient / gradient.sum(dim=2, keepdim=True)
+    torch.testing.assert_close(closed, gradient, rtol=1e-12, atol=1e-12)
 
 
 # Barlow Twins ----------------------------------------------------------------------------------

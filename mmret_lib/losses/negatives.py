@@ -1,0 +1,70 @@
+"""Which pairs of a batch are negatives, and how a loss weighs them.
+
+A batch is B pairs: image b and text b belong together, every other combination is a negative.
+Unless two pairs show the same image or carry the same caption: to push those apart would teach
+something false, so they are neither positives nor negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmret_lib.losses.base import Ids, PairLoss
+
+
+def find_negatives(rows: Tensor, ids: Sequence[Tensor]) -> Tensor:
+    """Return the mask (B, B), symmetric: True at [b, k] where pair k is a negative of pair b.
+
+    Args:
+        rows: any tensor with one row per pair.
+        ids: (B,) each; pairs that agree in one of them are duplicates.
+    """
+    negatives = ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)  # (B, B)
+    for numbers in ids:
+        negatives = negatives & (numbers[:, None] != numbers[None, :])
+    return negatives
+
+
+@torch.no_grad()
+def negative_weights(
+    loss: PairLoss,
+    image_emb: Tensor,
+    text_emb: Tensor,
+    *,
+    image_ids: Ids | None = None,
+    caption_ids: Ids | None = None,
+) -> Tensor:
+    """Return how hard a loss pushes each negative of a batch, as shares of each query's push.
+
+    A query pushes a negative as hard as the loss rises with their similarity: the push is the
+    gradient of the loss by s_bk (where it is above 0).
+
+    Args:
+        loss: a loss of this package, or another `PairLoss`.
+        image_emb, text_emb, image_ids, caption_ids: a batch, as the loss is called with it.
+
+    Returns:
+        (2, B, B), without gradient. [0, b, k]: image b asks, the share of its push that text k
+        gets. [1, b, k]: text b asks, image k's share. (For BarlowTwins [0] holds images pushed
+        from images, [1] texts from texts; see `BarlowTwins.pushes`.) A row sums to 1 where any
+        negative is pushed and is all zero where none is; the diagonal and what the loss masks are
+        zero. A MaxTriplet answers for its next call, and does not count this one.
+
+    Raises:
+        TypeError: the loss is not a `PairLoss`.
+        ValueError: what calling the loss raises, save that a batch without negatives gives zeros.
+    """
+    if not isinstance(loss, PairLoss):
+        raise TypeError(
+            "negative_weights needs a loss of mmret_lib.losses (or another PairLoss), "
+            f"not {type(loss).__name__}"
+        )
+    image_emb, text_emb, ids = loss.checked(
+        image_emb, text_emb, image_ids, caption_ids, needs_negatives=False
+    )
+    push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids))  # (2, B, B)
+    total = push.sum(dim=2, keepdim=True)  # (2, B, 1)
+    return push / total.where(total > 0, 1)
