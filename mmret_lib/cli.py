@@ -388,25 +388,11 @@ def explore(
         port: of the page; the next free one where it is in use.
         browser: open it.
     """
-    from mmret_lib.show.app import find_runs, quick_runs, serve, voila
-    from mmret_lib.training.run import load_run
+    from mmret_lib.show.app import choose_runs, serve
 
-    voila()  # where it is missing, say so before anything is trained
-    found = list(runs) or find_runs()
-    if not found and (data or "scenes") == "scenes":
-        print(
-            "there is no finished run under runs/ (mmret demo trains the four losses); two small "
-            "models are shown instead, trained in about a minute the first time"
-        )
-        found = quick_runs()
-    if not found:
-        raise DataError(f"no run under runs/ to show {data} with; train one: mmret train")
-    chosen = {run: load_run(run)[1].data for run in found}
-    trained = next(iter(chosen.values()))
-    if not runs:
-        chosen = {run: own for run, own in chosen.items() if own["name"] == trained["name"]}
+    chosen, trained = choose_runs(runs, data)
     name, root, split = _where(trained, data, root, split)
-    serve(list(chosen), data=name, root=root, split=split, host=host, port=port, browser=browser)
+    serve(chosen, data=name, root=root, split=split, host=host, port=port, browser=browser)
 
 
 @app.command

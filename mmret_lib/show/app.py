@@ -1,8 +1,8 @@
-"""The explorer as a web page of its own: `mmret app` has Voila serve `app.ipynb`, which is `page`.
+"""The explorer as a web page: `mmret app` has Voila serve app.ipynb, a notebook that calls `page`.
 
-Whoever can reach the page can search with it, start Python processes on this machine by opening it,
-and do no more than that: Voila runs nothing that a browser sends. So it listens to this machine
-alone unless it is told another address.
+Whoever can reach the page can search with it, and each visit starts a Python process on this
+machine; nothing else is possible, as Voila runs no code that a browser sends. It listens to this
+machine alone unless it is given another address.
 """
 
 import ipaddress
@@ -38,18 +38,18 @@ from mmret_lib.training.trainer import Trainer
 
 SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
 BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
-PORTS = 20  # that are tried, one after the other
+PORTS = 20  # ports that are tried, one after the other
 
-# Trained where there is no run to show: as lesson 00 does it, half a minute each on two cores.
+# The training of models to begin with, as in lesson 00: half a minute each on two cores.
 QUICK = TrainConfig(epochs=4, batch_size=64, augment="none", validate=False)
 
-# The page brings everything along: it may load nothing from elsewhere, nor send anything there.
+# The page holds all it needs: it may load nothing from elsewhere, and send nothing there.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:; "
     "object-src 'none'; form-action 'self'"
 )
 
-# What of JupyterLab's extensions the page needs; the reader's own have no business here.
+# The JupyterLab extensions that the page needs; those the reader has installed stay out.
 EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
     "@voila-dashboards/widgets-manager7",
@@ -58,9 +58,14 @@ EXTENSIONS = [
 
 
 class Indexes(Mapping[str, SearchIndex]):
-    """Name of a loss -> the collection as its run sees it, embedded when it is first asked for.
+    """Name of a loss -> the collection embedded by its model, done when it is first asked for.
 
-    Every visitor has a process of their own. What one has embedded lies in `folder` for the others.
+    Each visitor has a Python process of their own; embeddings are shared through a folder.
+
+    Args:
+        runs: name of a loss -> run folder.
+        pairs: the collection.
+        folder: where the processes keep embeddings for each other; None keeps none.
     """
 
     def __init__(self, runs: Mapping[str, str], pairs: Pairs, folder: Path | None = None) -> None:
@@ -92,7 +97,7 @@ class Indexes(Mapping[str, SearchIndex]):
 
 
 def page() -> VBox:
-    """All that the page shows, as `serve` said in the environment."""
+    """All that the page shows, for the settings that `serve` left in the environment."""
     settings = json.loads(os.environ[SETTING])
     pairs = load_pairs(
         settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
@@ -100,16 +105,18 @@ def page() -> VBox:
     indexes = Indexes(settings["runs"], pairs, Path(settings["folder"]))
     drawn = pairs.name == "scenes"
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
-    model = indexes[next(iter(indexes))].model
-    # Scenes that resemble each other: among unlike ones a trained model leaves little to push.
-    batch = pairs.subset(range(min(BATCH, len(pairs))))
+    index = indexes[next(iter(indexes))]
     if drawn:
+        # Scenes that resemble each other: among unlike ones a trained model leaves little to push.
         batch = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
+    else:  # the index has left out pictures that cannot be read
+        batch = index.pairs.subset(range(min(BATCH, len(index.pairs))))
     captions = [batch.captions_of(place)[0] for place in range(len(batch))]
-    pixels = [read_pixels(image, model.image.image_size) for image in batch.images]
+    side = index.model.image.image_size
+    pixels = torch.stack([torch.as_tensor(read_pixels(image, side)) for image in batch.images])
     weights = NegativeWeights(
-        model.encode_images(torch.stack([torch.as_tensor(one) for one in pixels])),
-        model.encode_texts(captions),
+        index.model.encode_images(pixels),
+        index.model.encode_texts(captions),
         captions,
         batch.images,
     )
@@ -134,14 +141,47 @@ def page() -> VBox:
 
 
 def find_runs(folder: str | Path = "runs") -> list[Path]:
-    """The finished runs in a folder, in `mmret demo`'s folders too; SimCLR's first."""
+    """The finished runs in a folder, and in the `mmret demo` folders in it; SimCLR's first."""
     folder = Path(folder)
     for parent in [folder, *folder.glob("*/runs")]:
         put_back_all(parent)
-    found = [
-        path.parent for path in [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
-    ]
-    return sorted(found, key=lambda run: ("simclr" not in run.name, run.name))
+    records = [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
+    runs = [record.parent for record in records]
+    return sorted(runs, key=lambda run: ("simclr" not in run.name, run.name))
+
+
+def choose_runs(
+    runs: Sequence[Path] = (), data: str | None = None
+) -> tuple[list[Path], dict[str, Any]]:
+    """The runs that the page offers.
+
+    Args:
+        runs: run folders; none means all under runs/ that were trained on the same data as the
+            first, or, where there is none, two small models, trained now (`quick_runs`).
+        data: the data set to search.
+
+    Returns:
+        The run folders, and what the first was trained on: name, root, split.
+
+    Raises:
+        DataError: Voila is missing, or there is no run for a data set that is not built in.
+        MissingFile, DataError: a run that cannot be read.
+    """
+    import_voila()  # where it is missing, say so before anything is trained
+    chosen = list(runs) or find_runs()
+    if not chosen and data not in (None, "scenes"):
+        raise DataError(f"no run under runs/ to show {data} with; train one: mmret train")
+    if not chosen:
+        print(
+            "there is no finished run under runs/ (mmret demo trains the four losses); two small "
+            "models are shown instead, trained in about a minute the first time"
+        )
+        chosen = quick_runs()
+    trained = {run: load_run(run)[1].data for run in chosen}
+    first = trained[chosen[0]]
+    if not runs:
+        chosen = [run for run in chosen if trained[run]["name"] == first["name"]]
+    return chosen, first
 
 
 def quick_runs(
@@ -178,11 +218,11 @@ def quick_runs(
     return list(runs.values())
 
 
-def voila() -> Any:
-    """What serves the page.
+def import_voila() -> Any:
+    """Voila's application class, which serves the page.
 
     Raises:
-        DataError: it is not installed, or ipywidgets is older than 8, whose widgets it shows.
+        DataError: Voila is not installed, or ipywidgets is older than 8, whose widgets it shows.
     """
     try:
         from voila.app import Voila
@@ -216,12 +256,11 @@ def serve(
         browser: whether to open the page.
 
     Raises:
-        DataError: Voila or ipywidgets 8 is not installed, or the host or its ports are not to be
-            had.
+        DataError: Voila or ipywidgets 8 is not installed, or no port can be listened at.
         MissingFile, DataError: runs or data that cannot be read.
     """
-    server = voila()
-    # What can fail should fail here, in one line, and what takes long be done before anyone waits.
+    server = import_voila()
+    # Before the page is opened: what can fail, for an error of one line, and what takes long.
     named: dict[str, str] = {}
     pairs = load_pairs(data, root=root, split=split)
     for run in runs:
@@ -270,7 +309,7 @@ def serve(
 
 
 def _free_port(host: str, port: int) -> int:
-    """The first port from there on that can be listened at."""
+    """The first port, from `port` on, that can be listened at."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     problem = "a port is a number from 1 to 65535"
     for candidate in range(max(1, port), min(port + PORTS, 65536)):

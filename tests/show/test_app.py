@@ -1,6 +1,7 @@
 """`mmret app` up to the point where the page is served; tests/test_browser.py goes on."""
 
 import json
+import shutil
 import socket
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
 from mmret_lib.files.errors import DataError
 from mmret_lib.show import app
-from mmret_lib.show.app import QUICK, find_runs, quick_runs, serve
+from mmret_lib.show.app import QUICK, choose_runs, find_runs, quick_runs, serve
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,16 @@ def runs(tmp_path_factory) -> list[Path]:
 def widgets_8(monkeypatch):
     """These tests hold with Colab's ipywidgets 7, too, since in them nothing is shown."""
     monkeypatch.setattr(ipywidgets, "__version__", "8.1")
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    """40 pictures, where nobody asks for another number, instead of a thousand."""
+    monkeypatch.setattr(
+        app,
+        "load_pairs",
+        lambda name, **options: load_pairs(name, **{"size": 40, **options}),
+    )
 
 
 @pytest.fixture
@@ -43,7 +54,9 @@ def launched(monkeypatch):
     monkeypatch.setenv(app.SETTING, "")
     monkeypatch.setenv("JUPYTER_PATH", "")
     monkeypatch.setattr(
-        app.voila(), "launch_instance", lambda argv, **options: started.append((argv, options))
+        app.import_voila(),
+        "launch_instance",
+        lambda argv, **options: started.append((argv, options)),
     )
     return started
 
@@ -54,6 +67,18 @@ def test_quick_runs_are_trained_once(runs, monkeypatch):
     assert [record["loss"] for record in records] == ["simclr", "max_triplet"]
     monkeypatch.setattr(app, "Trainer", lambda *_: pytest.fail("trained again"))
     assert quick_runs(runs[0].parent) == runs
+
+
+def test_of_the_runs_that_are_there_those_of_one_data_set_are_offered(tmp_path, monkeypatch, runs):
+    monkeypatch.chdir(tmp_path)
+    for name, run in (("own", runs[1]), ("photos", runs[0])):
+        shutil.copytree(run, tmp_path / "runs" / name)
+    file = tmp_path / "runs" / "photos" / "run.json"
+    file.write_text(file.read_text().replace('"scenes"', '"coco"'))
+    chosen, first = choose_runs()
+    assert chosen == [Path("runs/own")] and first["name"] == "scenes"
+    both = [Path("runs/photos"), Path("runs/own")]
+    assert choose_runs(both)[0] == both, "those that were asked for are all offered"
 
 
 def test_finished_runs_are_found_simclr_first(tmp_path):
@@ -138,7 +163,8 @@ def test_the_next_free_port_is_taken_and_told(runs, launched, capsys):
 
 
 @pytest.mark.parametrize(
-    "host, port, word", [("127.0.0.1", 70_000, "65535"), ("no.such.host.invalid", 8866, "no.such")]
+    ("host", "port", "word"),
+    [("127.0.0.1", 70_000, "65535"), ("no.such.host.invalid", 8866, "no.such")],
 )
 def test_a_place_that_cannot_be_listened_at_is_told(runs, launched, host, port, word):
     with pytest.raises(DataError, match=r"choose others with --host and --port") as error:
@@ -159,7 +185,7 @@ def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
         monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
         pages.append(app.page())
 
-    monkeypatch.setattr(app.voila(), "launch_instance", visit)
+    monkeypatch.setattr(app.import_voila(), "launch_instance", visit)
     serve(runs, data="scenes", root=None, split="test", browser=False)
     heading, explorer, weights_heading, weights = pages[0].children
     assert "find the picture" in heading.value and "24 pairs" in weights_heading.value
@@ -177,3 +203,16 @@ def test_what_one_visitor_embedded_serves_the_next(runs, tmp_path, monkeypatch):
     second = app.Indexes(named, pairs, tmp_path)["max_triplet"]
     assert second.by_text("zebra", k=20) == first.by_text("zebra", k=20)
     assert second.by_image(pairs.images[3]) == first.by_image(pairs.images[3])
+
+
+def test_a_photo_that_cannot_be_read_is_left_out_of_the_page(runs, tmp_path, monkeypatch):
+    pairs = load_pairs("scenes", split="test", size=100, progress=False)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    photos = replace(pairs, name="photos", images=[broken, *pairs.images[1:]])
+    monkeypatch.setattr(app, "load_pairs", lambda *_, **__: photos)
+    settings = {"data": "photos", "root": "", "split": "test", "folder": str(tmp_path)}
+    monkeypatch.setenv(app.SETTING, json.dumps({**settings, "runs": {"simclr": str(runs[0])}}))
+    explorer, weights = app.page().children[1::2]
+    assert "99 pictures" in explorer.results.value
+    assert weights.captions[0] == pairs.captions_of(1)[0]
