@@ -205,6 +205,7 @@ def test_what_one_visitor_embedded_serves_the_next(runs, tmp_path, monkeypatch):
     assert second.by_image(pairs.images[3]) == first.by_image(pairs.images[3])
 
 
+@pytest.mark.filterwarnings("ignore:1 of 100 images could not be read")
 def test_a_photo_that_cannot_be_read_is_left_out_of_the_page(runs, tmp_path, monkeypatch):
     pairs = load_pairs("scenes", split="test", size=100, progress=False)
     broken = tmp_path / "broken.jpg"
