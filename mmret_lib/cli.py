@@ -429,9 +429,9 @@ def experiments(
         out: folder for the tables; its README.md explains them.
         jobs: trainings at a time; as many as the machine has cores is fastest.
     """
-    from mmret_lib.studies.measure import run
+    from mmret_lib.studies.measure import measure_studies
 
-    run(studies, out, jobs=jobs)
+    measure_studies(studies, out, jobs=jobs)
 
 
 def _none(value: str) -> str | None:

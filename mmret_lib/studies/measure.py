@@ -1,16 +1,15 @@
-"""Measuring the studies behind the lessons: each training once, each row kept at once.
+"""Measure the studies behind the lessons, and keep each row as soon as it is measured.
 
     mmret experiments                  all studies, into data/results
     mmret experiments losses barlow    these two
 
-The studies themselves are data, in studies.py. What several of them share is trained once. A row
-is in its file, whole, as soon as it is measured, and the same command goes on from what is there.
-data/results/README.md explains the columns.
+What several studies share is trained once. Started again, the same command goes on from what is
+there. data/results/README.md explains the columns.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from datetime import date
@@ -23,11 +22,11 @@ from filelock import FileLock, Timeout
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
+from mmret_lib.show.tables import DIRECTIONS, MEASURES
 from mmret_lib.studies.studies import BASE, STUDIES, WORLD, Study, Trial
 from mmret_lib.training.config import TrainConfig
 
-MEASURES = ["r1", "r5", "r10", "mean_rank", "median_rank"]
-FIGURES = [f"{way}_{measure}" for way in ("i2t", "t2i") for measure in MEASURES]
+FIGURES = [f"{direction}_{measure}" for direction in DIRECTIONS for measure in MEASURES]
 LAST = ["seed", "seconds", "last_loss", *FIGURES, "images", "captions", "training"]
 
 
@@ -65,25 +64,24 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     }
 
 
-def run(
+def measure_studies(
     names: Iterable[str] = (),
     out: str | Path = "data/results",
     *,
     jobs: int = 1,
     studies: dict[str, Study] = STUDIES,
-    say: Callable[[str], object] = print,
 ) -> None:
-    """Measure what is not measured yet, in the order of the studies, and write it into ``out``.
+    """Measure what is not measured yet, in the order of the studies, and write it into a folder.
 
     Args:
         names: of studies; none means all.
+        out: the folder.
         jobs: trainings at a time, each in a process of its own with its share of the cores.
-        studies: what the names stand for.
-        say: told how far it is.
+        studies: name -> study.
 
     Raises:
-        DataError: no such study; a file that holds rows of other settings than its study has
-            now; a folder into which another process measures.
+        DataError: no such study; a file with rows of other settings than its study has now; a
+            folder into which another process is measuring.
     """
     chosen = list(dict.fromkeys(names)) or list(studies)
     if unknown := [name for name in chosen if name not in studies]:
@@ -95,53 +93,48 @@ def run(
     lock = out / ".lock"
     try:
         with FileLock(lock, timeout=0):
-            _run(chosen, out, jobs, studies, say)
+            tables = {name: StudyTable(out, name, study, jobs) for name, study in studies.items()}
+            known = {row["training"]: row for table in tables.values() for row in table.rows}
+            _measure_missing([tables[name] for name in chosen], known, out, jobs)
     except Timeout:
         raise DataError(f"another process is measuring into {out}; let it end first") from None
     with suppress(OSError):
         lock.unlink()  # or it travels in the next wheel
 
 
-def _run(
-    chosen: list[str],
-    out: Path,
-    jobs: int,
-    studies: dict[str, Study],
-    say: Callable[[str], object],
+def _measure_missing(
+    tables: list["StudyTable"], known: dict[str, dict[str, Any]], out: Path, jobs: int
 ) -> None:
-    tables = {name: Table(out, name, study) for name, study in studies.items()}
-    known = {row["training"]: row for table in tables.values() for row in table.rows}
-    wanted: dict[str, tuple[Trial, int]] = {}
-    for name in chosen:
-        for seed in studies[name].seeds:
-            for trial in studies[name].trials.values():
-                wanted.setdefault(trial.training(seed), (trial, seed))
-    for training in wanted.keys() & known.keys():  # perhaps by another study
-        for name in chosen:
-            tables[name].add(known[training], f"{jobs} at a time")
-    for name in chosen:
-        if tables[name].rows and not tables[name].path.with_suffix(".json").exists():
-            tables[name].write_origin(f"{jobs} at a time")
-    left = {training: what for training, what in wanted.items() if training not in known}
-    say(f"{len(wanted)} trainings, {len(wanted) - len(left)} of them measured before")
-    for number, (training, result) in enumerate(_measured(left, jobs), start=1):
-        trial, seed = left[training]
+    wanted = {
+        training: (trial, seed)
+        for table in tables
+        for training, (_, trial, seed) in table.trainings.items()
+    }
+    for table in tables:
+        for training in wanted.keys() & known.keys():  # perhaps measured for another study
+            table.add(known[training])
+        if table.rows and not table.path.with_suffix(".json").exists():
+            table.write_origin()
+    missing = {training: what for training, what in wanted.items() if training not in known}
+    print(f"{len(wanted)} trainings, {len(wanted) - len(missing)} of them measured before")
+    for number, (training, result) in enumerate(_measured(missing, jobs), start=1):
+        trial, seed = missing[training]
         row = {**result, "training": training, "seed": seed}
         _add_epochs(out / "epochs.csv", training, row.pop("epochs"))
-        for name in chosen:
-            tables[name].add(row, f"{jobs} at a time")
-        say(
-            f"{number}/{len(left)} {trial.loss}, seed {seed}: {row['seconds']} s, R@1 "
+        for table in tables:
+            table.add(row)
+        print(
+            f"{number}/{len(missing)} {trial.loss}, seed {seed}: {row['seconds']} s, R@1 "
             f"{row['i2t_r1']} image→text, {row['t2i_r1']} text→image"
         )
 
 
 def _measured(
-    left: dict[str, tuple[Trial, int]], jobs: int
+    missing: dict[str, tuple[Trial, int]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each training with what it gave, as soon as it did; here, or in so many processes."""
+    """Each training with its result, as soon as there is one, from `jobs` processes."""
     if jobs == 1:
-        for training, what in left.items():
+        for training, what in missing.items():
             yield training, measure(*what)
         return
     import torch
@@ -152,63 +145,73 @@ def _measured(
         jobs, get_context("spawn"), initializer=torch.set_num_threads, initargs=share
     )
     try:
-        waiting = {pool.submit(measure, *what): training for training, what in left.items()}
+        waiting = {pool.submit(measure, *what): training for training, what in missing.items()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:
         pool.shutdown(cancel_futures=True)  # when stopped, wait for none that has not begun
 
 
-class Table:
-    """A study's file: read at once, and with every new row written again as a whole."""
+class StudyTable:
+    """The CSV file of a study, written again as a whole with every new row.
 
-    def __init__(self, folder: Path, name: str, study: Study) -> None:
-        self.path, self.name, self.study = folder / f"{name}.csv", name, study
-        self.places = {
-            trial.training(seed): (label, trial)
+    Args:
+        folder: where the file is or will be.
+        name: of the study.
+        study: which trainings belong in it.
+        jobs: trainings at a time, for the record of how it was measured.
+
+    Raises:
+        DataError: the file holds rows of other settings than the study has now.
+    """
+
+    def __init__(self, folder: Path, name: str, study: Study, jobs: int) -> None:
+        self.path, self.name, self.study, self.jobs = folder / f"{name}.csv", name, study, jobs
+        self.trainings = {
+            trial.training(seed): (label, trial, seed)
             for seed in study.seeds
             for label, trial in study.trials.items()
         }
-        self.rows = read_rows(self.path)
-        odd = [row for row in self.rows if row.get("training") not in self.places]
+        self.rows = _read_rows(self.path)
+        odd = [row for row in self.rows if row.get("training") not in self.trainings]
         if odd:
             raise DataError(
                 f"{self.path}: the row of trial {odd[0].get('trial')!r}, seed {odd[0].get('seed')},"
                 " was measured with other settings than the study has now; move the file away"
             )
 
-    def add(self, row: dict[str, Any], how: str) -> None:
-        """Write the row, if it belongs here and is new, with what tells its trial apart."""
+    def add(self, row: dict[str, Any]) -> None:
+        """Write a measured row, if it belongs here and is new, with its trial's settings."""
         training = row["training"]
-        if training not in self.places or training in {r["training"] for r in self.rows}:
+        if training not in self.trainings or training in {r["training"] for r in self.rows}:
             return
-        label, trial = self.places[training]
+        label, trial, _ = self.trainings[training]
         columns, varying = trial.columns(), self.study.varying()
-        new = {"study": self.name, "trial": label}
-        new |= {name: columns.get(name, "") for name in varying}
-        self.rows.append(new | {name: row[name] for name in LAST})
-        order = list(self.places)
+        settings = {name: columns.get(name, "") for name in varying}
+        figures = {name: row[name] for name in LAST}
+        self.rows.append({"study": self.name, "trial": label, **settings, **figures})
+        order = list(self.trainings)
         self.rows.sort(key=lambda r: order.index(r["training"]))
-        write_rows(self.path, self.rows, ["study", "trial", *varying, *LAST])
-        self.write_origin(how)
+        _write_rows(self.path, self.rows, ["study", "trial", *varying, *LAST])
+        self.write_origin()
 
-    def write_origin(self, how: str) -> None:
-        """Beside the table: question, command, versions, machine and date."""
+    def write_origin(self) -> None:
+        """Write beside the table how it was measured: question, command, versions, date."""
         from mmret_lib.training.recipes import made_by
 
         origin = {
             "question": self.study.question,
             "command": f"mmret experiments {self.name}",
-            "how": how,
+            "how": f"{self.jobs} at a time",
             "common": {**WORLD, **BASE},
-            "rows": f"{len(self.rows)} of {len(self.places)}",
+            "rows": f"{len(self.rows)} of {len(self.trainings)}",
             "date": date.today().isoformat(),
             "made_by": made_by(),
         }
         write_json(self.path.with_suffix(".json"), origin)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file, as text; none where there is no file."""
     if not path.exists():
         return []
@@ -216,8 +219,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    """The file as a whole, or not at all."""
+def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
     with io.StringIO(newline="") as text:
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
@@ -227,6 +229,6 @@ def write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> No
 
 def _add_epochs(path: Path, training: str, epochs: list[dict[str, Any]]) -> None:
     """The mean loss of each epoch, in one file for all trainings."""
-    others = [row for row in read_rows(path) if row["training"] != training]
+    others = [row for row in _read_rows(path) if row["training"] != training]
     rows = [*others, *({"training": training, **row} for row in epochs)]
-    write_rows(path, rows, ["training", "epoch", "loss"])
+    _write_rows(path, rows, ["training", "epoch", "loss"])

@@ -1,7 +1,7 @@
 """The studies behind the lessons, as data: which question, which trials, which seeds.
 
 A trial is a loss and what differs from the common set-up (BASE, WORLD); a training is a trial with
-a seed. `mmret experiments` (experiments.py) measures them, data/results keeps what it measured.
+a seed. `measure` trains and tests them (`mmret experiments`), data/results keeps the figures.
 """
 
 import hashlib
@@ -21,9 +21,13 @@ SEEDS = (0, 1, 2)
 class Trial:
     """A loss, and what differs from the common set-up.
 
-    `loss_settings` go to `recipes.build_loss`, `model_settings` to `recipes.build_model`, `config`
-    to `TrainConfig`; `data` holds `size`, `test_size` and knobs of the built-in world for training
-    (`wrong_captions`), which is tested without them.
+    Attributes:
+        loss: its name.
+        loss_settings: for `build_loss`.
+        model_settings: for `build_model`.
+        config: for `TrainConfig`.
+        data: `size`, `test_size`, and settings of the built-in world for training alone, such as
+            `wrong_captions`.
     """
 
     loss: str = "simclr"
@@ -33,7 +37,7 @@ class Trial:
     data: dict[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """All that decides a training but the seed, the defaults filled in."""
+        """All that decides a training except the seed, with the defaults filled in."""
         from mmret_lib.training.recipes import DEFAULTS, STANDARDISED
 
         config = {**BASE, **self.config}
@@ -46,12 +50,12 @@ class Trial:
         }
 
     def training(self, seed: int) -> str:
-        """The name of the training: the same for the same settings, in whichever study."""
+        """The name of the training: a hash of its settings, so the same in every study."""
         text = json.dumps({**self.settings(), "seed": seed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def columns(self) -> dict[str, Any]:
-        """The settings as a row shows them; what a loss does not have is left out."""
+        """The settings as columns of a row; what a loss does not have is left out."""
         usual = {key: value for key, value in vars(TrainConfig()).items() if key != "seed"}
         parts = self.settings()
         flat = {**parts["loss"], **parts["model"], **usual, **parts["config"], **parts["data"]}
@@ -61,20 +65,22 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and name -> trial; every trial is trained from each of the seeds."""
+    """A question and its trials by name; every trial is trained once from each of the seeds."""
 
     question: str
     trials: dict[str, Trial]
     seeds: tuple[int, ...] = SEEDS
 
     def varying(self) -> list[str]:
-        """The settings in which its trials differ: the columns that tell them apart."""
+        """The names of the settings in which the trials differ."""
         rows = [trial.columns() for trial in self.trials.values()]
         names = dict.fromkeys(name for row in rows for name in row)
         return [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
 
 
-def barlow(standardise: bool = True, config: dict | None = None, **settings: Any) -> Trial:
+def _barlow(
+    standardise: bool = True, config: dict[str, Any] | None = None, **settings: Any
+) -> Trial:
     dim = {"dim": settings.pop("dim")} if "dim" in settings else {}
     return Trial("barlow_twins", settings, {"standardise": standardise, **dim}, config or {})
 
@@ -98,44 +104,44 @@ STUDIES: dict[str, Study] = {
         "Why does plain Barlow Twins rank so badly: its lambda, the missing standardisation? All "
         "trained for 24 epochs.",
         {
-            "plain": barlow(standardise=False, config=LONG, lambda_=0.0051),
-            "lambda": barlow(standardise=False, config=LONG, lambda_=0.05),
-            "standardised": barlow(config=LONG, lambda_=0.0051),
-            "both": barlow(config=LONG, lambda_=0.05),
-            "both, lambda 0.02": barlow(config=LONG),
+            "plain": _barlow(standardise=False, config=LONG, lambda_=0.0051),
+            "lambda": _barlow(standardise=False, config=LONG, lambda_=0.05),
+            "standardised": _barlow(config=LONG, lambda_=0.0051),
+            "both": _barlow(config=LONG, lambda_=0.05),
+            "both, lambda 0.02": _barlow(config=LONG),
             "simclr": Trial(config=LONG),
         },
     ),
     "barlow_short": Study(
         "The same in 6 epochs, with the lambda that suits the large world.",
         {
-            "plain": barlow(standardise=False, lambda_=0.0051),
-            "lambda": barlow(standardise=False, lambda_=0.02),
-            "standardised": barlow(lambda_=0.0051),
-            "both": barlow(lambda_=0.02),
+            "plain": _barlow(standardise=False, lambda_=0.0051),
+            "lambda": _barlow(standardise=False, lambda_=0.02),
+            "standardised": _barlow(lambda_=0.0051),
+            "both": _barlow(lambda_=0.02),
             "simclr": Trial(),
         },
     ),
     "barlow_long": Study(
         "Is it a matter of patience? The plain loss, the mended one and SimCLR in 72 epochs.",
         {
-            "plain": barlow(standardise=False, config=LONGER, lambda_=0.0051),
-            "both, lambda 0.02": barlow(config=LONGER),
+            "plain": _barlow(standardise=False, config=LONGER, lambda_=0.0051),
+            "both, lambda 0.02": _barlow(config=LONGER),
             "simclr": Trial(config=LONGER),
         },
     ),
     "barlow_search": Study(
         "What else could help Barlow Twins? One seed each, to see where to look.",
         {
-            "the default": barlow(),
-            **{f"lambda {value}": barlow(lambda_=value) for value in (0.01, 0.05)},
-            **{f"dim {dim}": barlow(dim=dim) for dim in (64, 256)},
-            **{f"batch {size}": barlow(config={"batch_size": size}) for size in (32, 128)},
-            "rates doubled": barlow(config={"backbone_lr": 2e-3, "projection_lr": 4e-3}),
-            "long, lambda 0.05": barlow(config=LONG, lambda_=0.05),
-            "long, lambda 0.02": barlow(config=LONG),
-            "long, lambda 0.1": barlow(config=LONG, lambda_=0.1),
-            "long, dim 256": barlow(config=LONG, lambda_=0.05, dim=256),
+            "the default": _barlow(),
+            **{f"lambda {value}": _barlow(lambda_=value) for value in (0.01, 0.05)},
+            **{f"dim {dim}": _barlow(dim=dim) for dim in (64, 256)},
+            **{f"batch {size}": _barlow(config={"batch_size": size}) for size in (32, 128)},
+            "rates doubled": _barlow(config={"backbone_lr": 2e-3, "projection_lr": 4e-3}),
+            "long, lambda 0.05": _barlow(config=LONG, lambda_=0.05),
+            "long, lambda 0.02": _barlow(config=LONG),
+            "long, lambda 0.1": _barlow(config=LONG, lambda_=0.1),
+            "long, dim 256": _barlow(config=LONG, lambda_=0.05, dim=256),
         },
         seeds=(0,),
     ),

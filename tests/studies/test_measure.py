@@ -14,8 +14,8 @@ from filelock import FileLock
 
 from mmret_lib.files.errors import DataError
 from mmret_lib.show.tables import over_seeds
-from mmret_lib.studies import measure as experiments
-from mmret_lib.studies.measure import LAST, run
+from mmret_lib.studies import measure as measuring
+from mmret_lib.studies.measure import LAST, measure_studies
 from mmret_lib.studies.studies import STUDIES, Study, Trial
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
@@ -57,12 +57,12 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Faked:
     stand_in = Faked()
-    monkeypatch.setattr(experiments, "measure", stand_in)
+    monkeypatch.setattr(measuring, "measure", stand_in)
     return stand_in
 
 
 def test_what_two_studies_share_is_trained_once(tmp_path: Path, fake: Faked) -> None:
-    run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+    measure_studies(out=tmp_path, studies=small_studies())
     assert len(fake.calls) == 5  # of 2 x 2 + 2 rows
     temperature, wrong = (rows_of(tmp_path / f"{n}.csv") for n in ("temperature", "wrong"))
     assert [(row["trial"], row["seed"]) for row in temperature] == [
@@ -83,9 +83,9 @@ def test_what_two_studies_share_is_trained_once(tmp_path: Path, fake: Faked) -> 
 def test_a_study_asked_for_later_takes_over_what_another_measured(
     tmp_path: Path, fake: Faked
 ) -> None:
-    run(["temperature"], tmp_path, studies=small_studies(), say=lambda _: None)
+    measure_studies(["temperature"], tmp_path, studies=small_studies())
     assert not (tmp_path / "wrong.csv").exists()
-    run(["wrong"], tmp_path, studies=small_studies(), say=lambda _: None)
+    measure_studies(["wrong"], tmp_path, studies=small_studies())
     assert len(fake.calls) == 5 and len(rows_of(tmp_path / "wrong.csv")) == 2
 
 
@@ -94,27 +94,27 @@ def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
     first, second = Faked(stop), Faked()
-    monkeypatch.setattr(experiments, "measure", first)
+    monkeypatch.setattr(measuring, "measure", first)
     with pytest.raises(KeyboardInterrupt):
-        run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+        measure_studies(out=tmp_path, studies=small_studies())
     kept = {row["training"] for file in tmp_path.glob("*.csv") for row in rows_of(file)}
     assert len(kept) == stop
-    monkeypatch.setattr(experiments, "measure", second)
-    run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+    monkeypatch.setattr(measuring, "measure", second)
+    measure_studies(out=tmp_path, studies=small_studies())
     names = [trial.training(seed) for trial, seed in first.calls + second.calls]
     assert len(names) == len(set(names)) == 5
     assert len(rows_of(tmp_path / "temperature.csv")) == 4
     assert len(rows_of(tmp_path / "epochs.csv")) == 10
     third = Faked()
-    monkeypatch.setattr(experiments, "measure", third)
-    run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+    monkeypatch.setattr(measuring, "measure", third)
+    measure_studies(out=tmp_path, studies=small_studies())
     assert third.calls == []
 
 
 def test_a_full_disk_leaves_the_old_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Faked
 ) -> None:
-    run(["wrong"], tmp_path, studies=small_studies(), say=lambda _: None)
+    measure_studies(["wrong"], tmp_path, studies=small_studies())
     before = (tmp_path / "wrong.csv").read_bytes()
 
     def full(_: int) -> None:
@@ -122,34 +122,34 @@ def test_a_full_disk_leaves_the_old_file_whole(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+        measure_studies(out=tmp_path, studies=small_studies())
     assert (tmp_path / "wrong.csv").read_bytes() == before
     monkeypatch.undo()
-    monkeypatch.setattr(experiments, "measure", fake)
-    run(out=tmp_path, studies=small_studies(), say=lambda _: None)
+    monkeypatch.setattr(measuring, "measure", fake)
+    measure_studies(out=tmp_path, studies=small_studies())
     assert len(rows_of(tmp_path / "temperature.csv")) == 4
 
 
 def test_rows_of_other_settings_are_refused(tmp_path: Path, fake: Faked) -> None:
     studies = small_studies()
-    run(["wrong"], tmp_path, studies=studies, say=lambda _: None)
+    measure_studies(["wrong"], tmp_path, studies=studies)
     changed = Trial(config={**SHORT, "backbone_lr": 0.1}, data=SMALL)
     studies["wrong"] = Study("?", {"none": changed}, seeds=(0,))
     with pytest.raises(DataError, match=r"wrong\.csv.*'none'.*move the file away"):
-        run(["wrong"], tmp_path, studies=studies, say=lambda _: None)
+        measure_studies(["wrong"], tmp_path, studies=studies)
     assert len(fake.calls) == 2
 
 
 def test_bad_calls_are_told(tmp_path: Path, fake: Faked) -> None:
     with pytest.raises(DataError, match="no study 'margins'"):
-        run(["margins"], tmp_path)
+        measure_studies(["margins"], tmp_path)
     with pytest.raises(DataError, match="jobs is 0"):
-        run(out=tmp_path, jobs=0)
+        measure_studies(out=tmp_path, jobs=0)
     with (
         FileLock(tmp_path / ".lock"),
         pytest.raises(DataError, match="another process is measuring"),
     ):
-        run(out=tmp_path)
+        measure_studies(out=tmp_path)
     assert fake.calls == []
 
 
@@ -170,9 +170,10 @@ def test_the_seed_and_every_setting_name_another_training() -> None:
     assert said.training(0) == Trial().training(0)
 
 
+@pytest.mark.slow
 def test_a_real_study_two_at_a_time_is_the_same_as_one(tmp_path: Path) -> None:
     for jobs in (1, 2):
-        run(["wrong"], tmp_path / str(jobs), jobs=jobs, studies=small_studies())
+        measure_studies(["wrong"], tmp_path / str(jobs), jobs=jobs, studies=small_studies())
     one, two = (pd.read_csv(tmp_path / str(jobs) / "wrong.csv") for jobs in (1, 2))
     assert list(one.images) == [16, 16] and list(one.captions) == [80, 80]
     assert (one.seconds > 0).all() and one.last_loss.nunique() == 2  # the captions differed
