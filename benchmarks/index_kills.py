@@ -88,7 +88,7 @@ def answers(home: Path, folder: Path) -> tuple[int, list[str]]:
         whole &= len({hit.caption_index for hit in captions}) == 2 * len(index)
         # Ten go through the index; all of them, through the exact search.
         whole &= len(index.by_text(QUERY, k=10)) == len(index.by_image(hits[0].image, k=10)) == 10
-        for vectors in index._kept.collection.sides.values():
+        for vectors in index._collection.sides.values():
             held = vectors.index.count() if index.backend == "milvus" else len(vectors.index)
             whole &= held == len(vectors.distinct()[0])
         return len(index) if whole else -1, [hit.image.name for hit in hits]

@@ -30,7 +30,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mmret_lib.search.collection import with_index
 from mmret_lib.search.milvus_index import MilvusIndex
 from mmret_lib.search.vectors import Vectors
 from mmret_lib.training import made_by
@@ -102,10 +101,9 @@ def measure(backend: str, folder: Path) -> dict[str, Any]:
     before, began = private_mib(), time.perf_counter()
     vectors = Vectors(torch.from_numpy(emb))
     if backend != "exact":
-        database = folder / "vectors.db"
-        vectors = with_index(
-            emb, backend, "image", lambda side: MilvusIndex(str(database), None, f"bench_{side}")
-        )
+        file = str(folder / "vectors.db")
+        database = MilvusIndex(file, None, "bench_image") if backend == "milvus" else None
+        vectors = Vectors.build(vectors.emb, backend, database)
         vectors.raise_effort({"sample": sample})
     row: dict[str, Any] = {"build_s": time.perf_counter() - began}
     row["effort"] = vectors.index.effort if vectors.index else None

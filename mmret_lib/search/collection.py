@@ -1,193 +1,195 @@
-"""A collection of images and captions with what searches them: made, grown, shrunk, measured.
+"""A collection of images and captions with their embeddings and the indexes that search them.
 
-Nothing here changes a collection that is in use: each step gives a new one, and what lies on disk
-is exchanged in one move (see index_folder.py).
+A collection in use never changes: building an index, adding and removing each give a new one, so
+that a failure on the way leaves the present one as it was.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
-from mmret_lib.search.embed import embed_images, embed_texts
-from mmret_lib.search.faiss_index import FAISS_KINDS, FaissIndex, Floats, Ids
+from mmret_lib.files.errors import DataError
+from mmret_lib.search.embed import SIDES, count_rows, embed
+from mmret_lib.search.faiss_index import Floats, Ids
+from mmret_lib.search.hits import Hit, hits_of
 from mmret_lib.search.milvus_index import MilvusIndex
-from mmret_lib.search.vectors import CHUNK, Vectors, number
+from mmret_lib.search.vectors import ROWS_AT_ONCE, Vectors
 
 SAMPLE = 200  # queries of each kind that recall is measured with
 
 # Gives an array (rows, D) float32 to fill, by its name: in memory, or mapped from a file.
 NewArray = Callable[[str, tuple[int, int]], npt.NDArray[np.float32]]
-# Gives the place of one side's vectors in the database.
-NewMilvus = Callable[[str], MilvusIndex]
 
 
 @dataclass(eq=False)
 class Collection:
-    """What is searched.
+    """Pairs, their embeddings, and what searches them.
 
     Attributes:
         pairs: N images, M captions.
-        sides: "image" -> their N embeddings, "text" -> their M.
+        sides: "image" -> the N embeddings of the images, "text" -> the M of the captions.
         backend: what searches them.
         recall: direction -> recall@10 against the exact search; None where it is exact.
+        database: for Milvus, the address and names that `IndexFolder.database` gives.
     """
 
     pairs: Pairs
     sides: dict[str, Vectors]
     backend: str = "exact"
     recall: dict[str, float] | None = None
+    database: dict[str, str] | None = None
 
-    def close(self, but: "Collection | None" = None) -> None:
-        """Let go of the indexes, except those that another collection goes on using."""
-        in_use = [] if but is None else [vectors.index for vectors in but.sides.values()]
-        for vectors in self.sides.values():
-            if vectors.index is not None and not any(vectors.index is one for one in in_use):
-                vectors.index.close()
+    @classmethod
+    def embed(
+        cls, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
+    ) -> "Collection":
+        """Embed every image and every caption; the search is exact."""
+        sides = {}
+        for side in SIDES:
+            emb = new_array(f"{side}_emb", (count_rows(data, side), model.dim))
+            embed(model, data, side, emb, progress)
+            sides[side] = Vectors(torch.from_numpy(emb))
+        return cls(data.pairs, sides)
 
+    def search(self, side: str, queries: Tensor, k: int) -> list[list[Hit]]:
+        """Find the k images (side "image") or captions ("text") for each of (Q, D) unit queries."""
+        answers = self.sides[side].search(queries, k)
+        return [hits_of(self.pairs, side, scores, rows) for scores, rows in answers]
 
-def in_memory(name: str, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    return np.empty(shape, np.float32)
+    def with_backend(
+        self,
+        backend: str,
+        database: dict[str, str] | None = None,
+        connect: Callable[[str], MilvusIndex] | None = None,
+    ) -> "Collection":
+        """Return the same embeddings under a new index, with its recall measured.
 
+        Args:
+            backend: one of `BACKENDS`.
+            database: for Milvus, as in the attributes.
+            connect: for Milvus, gives the place of one side in that database.
 
-def made(model: DualEncoder, data: Store, new_array: NewArray, progress: bool) -> Collection:
-    """Every image and every caption embedded; the search is exact."""
-    image_emb = new_array("image_emb", (len(data), model.dim))
-    embed_images(model, data, image_emb, progress)
-    text_emb = new_array("text_emb", (len(data.pairs.captions), model.dim))
-    embed_texts(model, data.pairs.captions, text_emb, progress)
-    return Collection(data.pairs, {"image": _vectors(image_emb), "text": _vectors(text_emb)})
-
-
-def indexed(collection: Collection, backend: str, new_milvus: NewMilvus | None) -> Collection:
-    """The same embeddings under an index of its own making, and how well that finds them."""
-    if backend == "exact":
-        plain = {name: Vectors(vectors.emb) for name, vectors in collection.sides.items()}
-        return Collection(collection.pairs, plain)
-    built: dict[str, Vectors] = {}
-    try:
-        for name, vectors in collection.sides.items():
-            built[name] = with_index(vectors.emb.numpy(), backend, name, new_milvus)
-        return measured(Collection(collection.pairs, built, backend))
-    except BaseException:
-        for vectors in built.values():
-            if vectors.index is not None:
-                vectors.index.close()
-        raise
-
-
-def with_index(emb: Floats, backend: str, side: str, new_milvus: NewMilvus | None) -> Vectors:
-    """Vectors (N, D) numbered from 0, and an index over them."""
-    ids = number(emb)
-    vectors = Vectors(torch.from_numpy(emb), ids, None, int(ids.max()) + 1)
-    known, rows = vectors.distinct()
-    if backend in FAISS_KINDS:
-        index = FaissIndex.empty(backend, emb, rows)
-        index.add(known, emb, rows)
-        vectors.index = index
-    else:
-        assert new_milvus is not None
-        database = new_milvus(side)
-        vectors.index = database
+        Raises:
+            DataError: the backend is not installed, or the database does not answer.
+        """
+        if backend == self.backend == "exact":
+            return self
+        sides: dict[str, Vectors] = {}
+        built = Collection(self.pairs, sides, backend, database=database)
         try:
-            database.create(emb, known, rows)
+            for side in SIDES:
+                place = connect(side) if connect else None
+                sides[side] = Vectors.build(self.sides[side].emb, backend, place)
+            return built.measured()
         except BaseException:
-            database.close()
+            built.close()
             raise
-    return vectors
+
+    def measured(self) -> "Collection":
+        """Return the collection with the recall of all four directions.
+
+        The effort of its indexes is raised until the recall is high enough.
+        """
+        if self.backend == "exact":
+            return self
+        rng = np.random.default_rng(0)
+        sample = {}
+        for side in SIDES:
+            emb = self.sides[side].emb
+            sample[side] = emb[torch.from_numpy(rng.permutation(len(emb))[:SAMPLE])]
+        recall: dict[str, float] = {}
+        for side in SIDES:
+            queries = {f"{asked}→{side}": sample[asked] for asked in ("text", "image")}
+            recall |= self.sides[side].raise_effort(queries)
+        return replace(self, recall=recall)
+
+    def add(
+        self, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
+    ) -> "Collection":
+        """Return the collection with more images and captions after those that are there."""
+        before, more = self.pairs, data.pairs
+        pairs = Pairs(
+            images=before.images + more.images,
+            captions=before.captions + more.captions,
+            owner=np.concatenate([before.owner, more.owner + len(before)]),
+            image_ids=before.image_ids + more.image_ids,
+            name=before.name,
+            split=before.split,
+            skipped=before.skipped + more.skipped,
+        )
+        longer = {}
+        for side in SIDES:
+            present = self.sides[side].emb.numpy()
+            rows = len(present) + count_rows(data, side)
+            longer[side] = new_array(f"{side}_emb", (rows, model.dim))
+            _copy_rows(present, np.arange(len(present)), longer[side])
+            embed(model, data, side, longer[side][len(present) :], progress)
+        sides = {side: self.sides[side].extend(torch.from_numpy(longer[side])) for side in SIDES}
+        return Collection(pairs, sides, self.backend, database=self.database).measured()
+
+    def remove(self, images: Pairs, new_array: NewArray) -> "Collection":
+        """Return the collection without some images, which are looked up by name.
+
+        Its indexes still hold what was removed: see `forget`.
+
+        Raises:
+            DataError: nothing would be left.
+        """
+        removed = set(_names(images))
+        keep = np.array([name not in removed for name in _names(self.pairs)])
+        if not keep.any():
+            raise DataError("no image would be left; delete the index instead")
+        kept_rows = {
+            "image": np.flatnonzero(keep),
+            "text": np.flatnonzero(keep[self.pairs.owner]),
+        }
+        sides = {}
+        for side, rows in kept_rows.items():
+            present = self.sides[side]
+            emb = new_array(f"{side}_emb", (len(rows), present.emb.shape[1]))
+            _copy_rows(present.emb.numpy(), rows, emb)
+            ids = None if present.ids is None else present.ids[rows]
+            sides[side] = replace(present, emb=torch.from_numpy(emb), ids=ids)
+        return replace(self, pairs=self.pairs.subset(keep), sides=sides)
+
+    def forget(self, before: "Collection") -> None:
+        """Remove from the indexes what `before` held and this collection does not."""
+        for side in SIDES:
+            index, ids = self.sides[side].index, self.sides[side].ids
+            old_ids = before.sides[side].ids
+            if index is not None and ids is not None and old_ids is not None:
+                index.remove(np.setdiff1d(old_ids, ids))
+
+    def drop_other_databases(self) -> None:
+        """Delete what earlier states of the same folder left in the Milvus database."""
+        indexes = [vectors.index for vectors in self.sides.values()]
+        databases = [index for index in indexes if isinstance(index, MilvusIndex)]
+        if databases:
+            databases[0].drop_others({database.name for database in databases})
+
+    def close(self, except_for: "Collection | None" = None) -> None:
+        """Close the indexes, except for those that another collection goes on using."""
+        in_use = {id(vectors.index) for vectors in except_for.sides.values()} if except_for else ()
+        for vectors in self.sides.values():
+            if vectors.index is not None and id(vectors.index) not in in_use:
+                vectors.index.close()
 
 
-def measured(collection: Collection) -> Collection:
-    """With the recall of all four directions, after as much effort as that needs."""
-    rng = np.random.default_rng(0)
-    sample = {
-        name: vectors.emb[torch.from_numpy(rng.permutation(len(vectors))[:SAMPLE])]
-        for name, vectors in collection.sides.items()
-    }
-    recall: dict[str, float] = {}
-    for name, vectors in collection.sides.items():
-        queries = {f"{asked}→{name}": sample[asked] for asked in ("text", "image")}
-        recall |= vectors.raise_effort(queries)
-    return replace(collection, recall=recall)
+def _names(pairs: Pairs) -> list[tuple[Path, int | str]]:
+    return [
+        (path.absolute(), name) for path, name in zip(pairs.images, pairs.image_ids, strict=True)
+    ]
 
 
-def grown(
-    collection: Collection, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
-) -> Collection:
-    """With more images and captions after those that are there."""
-    before, more = collection.pairs, data.pairs
-    pairs = Pairs(
-        images=before.images + more.images,
-        captions=before.captions + more.captions,
-        owner=np.concatenate([before.owner, more.owner + len(before)]),
-        image_ids=before.image_ids + more.image_ids,
-        name=before.name,
-        split=before.split,
-        skipped=before.skipped + more.skipped,
-    )
-    counts = {"image": len(data), "text": len(more.captions)}
-    longer = {}
-    for name, vectors in collection.sides.items():
-        longer[name] = new_array(f"{name}_emb", (len(vectors) + counts[name], model.dim))
-        copy_rows(vectors.emb.numpy(), np.arange(len(vectors)), longer[name])
-    embed_images(model, data, longer["image"][-len(data) :], progress)
-    embed_texts(model, more.captions, longer["text"][-len(more.captions) :], progress)
-    sides = {name: _grown(vectors, longer[name]) for name, vectors in collection.sides.items()}
-    fuller = Collection(pairs, sides, collection.backend)
-    return fuller if collection.backend == "exact" else measured(fuller)
-
-
-def _grown(vectors: Vectors, emb: Floats) -> Vectors:
-    index = vectors.index
-    if index is None:
-        return _vectors(emb)
-    if isinstance(index, FaissIndex) and len(index) != vectors.next_id:
-        # An earlier call took vectors in and then failed: none of those may come to light.
-        return with_index(emb, index.kind, "", None)
-    assert vectors.ids is not None
-    ids = np.concatenate([vectors.ids, number(emb[len(vectors) :], vectors)])
-    next_id = max(vectors.next_id, int(ids.max()) + 1)
-    fuller = Vectors(torch.from_numpy(emb), ids, index, next_id)
-    known, rows = fuller.distinct()
-    new = known >= vectors.next_id
-    index.add(known[new], emb, rows[new])
-    return fuller
-
-
-def reduced(
-    collection: Collection, left: npt.NDArray[np.bool_], new_array: NewArray
-) -> tuple[Collection, dict[str, Ids]]:
-    """Without the images that are not `left` (N,), nor their captions.
-
-    Returns:
-        The collection; and by side the numbers of the vectors that an index need hold no more.
-    """
-    captions_left = left[collection.pairs.owner]  # (M,)
-    sides, gone = {}, {}
-    for (name, vectors), kept in zip(collection.sides.items(), (left, captions_left), strict=True):
-        rows = np.flatnonzero(kept)
-        emb = new_array(f"{name}_emb", (len(rows), vectors.emb.shape[1]))
-        copy_rows(vectors.emb.numpy(), rows, emb)
-        if vectors.ids is None:
-            sides[name] = _vectors(emb)
-            continue
-        ids = vectors.ids[rows]
-        gone[name] = np.setdiff1d(vectors.ids, ids)
-        sides[name] = Vectors(torch.from_numpy(emb), ids, vectors.index, vectors.next_id)
-    pairs = collection.pairs.subset(left)
-    return Collection(pairs, sides, collection.backend, collection.recall), gone
-
-
-def copy_rows(source: Floats, rows: Ids, target: Floats) -> None:
-    for start in range(0, len(rows), CHUNK):
-        some = rows[start : start + CHUNK]
-        target[start : start + len(some)] = source[some]
-
-
-def _vectors(emb: Floats) -> Vectors:
-    return Vectors(torch.from_numpy(emb))
+def _copy_rows(source: Floats, rows: Ids, target: Floats) -> None:
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        target[start : start + len(part)] = source[part]

@@ -1,105 +1,168 @@
-"""The next state of an index folder: written beside the present one, then exchanged for it."""
+"""The next state of an index folder: written beside the present one, then put in its place."""
 
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from mmret_lib.data.store_captions import pairs_json
-from mmret_lib.files.records import entry_of, write_manifest
+from mmret_lib.files.disk import ensure_room
+from mmret_lib.files.errors import DataError
+from mmret_lib.files.records import entry_of, read_note, write_json, write_manifest
 from mmret_lib.files.whole import move_into_place
 from mmret_lib.search.collection import Collection
+from mmret_lib.search.embed import SIDES
 from mmret_lib.search.faiss_index import FaissIndex
 
-VERSION = 1  # raise it with any change to what the files mean
+if TYPE_CHECKING:
+    from mmret_lib.search.folder import IndexFolder
+
+FORMAT, VERSION = "mmret search index", 1  # raise it with any change to what the files mean
 
 
 class Draft:
-    """The files of the state to come, and the state that is there; see `IndexFolder.changing`.
+    """The next state of an index folder while it is written; without a folder, only in memory.
 
     Attributes:
         key: names the new files.
-        manifest: of the present state; None where there is none that can be read.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any] | None) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, place: "IndexFolder") -> None:
+        self.place = place
         self.key = secrets.token_hex(4)
 
     def _path(self, name: str, suffix: str) -> Path:
-        return self.folder / f"{name}-{self.key}.{suffix}.part"
+        return self.place.folder / f"{name}-{self.key}.{suffix}.part"
+
+    def reserve(self, values: int) -> None:
+        """Raise DataError if the disk has no room for so many float32 values."""
+        if self.place.path is not None:
+            ensure_room(self.place.folder, 4 * values, "the search index")
 
     def array(self, name: str, shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """A float32 array to fill that lies in a file of its own, however large."""
+        """Return a float32 array to fill: a file mapped into memory where there is a folder."""
+        if self.place.path is None:
+            return np.empty(shape, np.float32)
         path = self._path(name, "npy")
         return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
 
-    def commit(
-        self, collection: Collection, facts: dict[str, Any], same: tuple[str, ...] = ()
-    ) -> dict[str, Any]:
-        """Make this the state of the folder.
+    def index(self, collection: Collection, backend: str, uri: str | None) -> Collection:
+        """Build a new index over the embeddings of a collection.
 
         Args:
-            collection: the embeddings may lie in arrays that `array` gave.
-            facts: what else the manifest is to say.
-            same: parts whose present files stay as they are.
+            collection: the embeddings.
+            backend: one of `BACKENDS`.
+            uri: of a Milvus database; None is the one that the collection is in already, or else
+                a file in the folder.
 
-        Returns:
-            The new manifest.
+        Raises:
+            DataError: the backend is not installed, or the database does not answer.
         """
-        files: dict[str, Any] = {}
-        for name in same:
-            assert self.manifest is not None
-            files[name] = self.manifest["files"][name]
-        self._write(collection, set(same))
-        for part in sorted(self.folder.glob(f"*-{self.key}.*.part")):
+        if backend != "milvus":
+            return collection.with_backend(backend)
+        folder = self.place.path
+        if folder is None:
+            raise DataError("a Milvus database needs a folder beside it; call save(folder)")
+        uri = uri or (collection.database or {"uri": ""})["uri"]
+        if uri and "://" not in uri:
+            path = Path(uri).absolute()
+            uri = str(path)
+            if path.parent == folder.absolute():
+                raise DataError(f"{uri} would lie in the index's folder; leave uri out for that")
+        # A cluster may serve many folders. The name of this one is kept in a file of its own, so
+        # that after a kill its collections there are still known.
+        note = folder / "milvus.json"
+        name = read_note(note).get("name")
+        if not isinstance(name, str) or not re.fullmatch("[0-9a-f]{12}", name):
+            name = secrets.token_hex(6)
+            write_json(note, {"name": name})
+        database = {"uri": uri, "name": name, "key": self.key}
+        return collection.with_backend("milvus", database, partial(self.place.connect, database))
+
+    def commit(self, collection: Collection, model: str, present: Collection | None = None) -> None:
+        """Make a collection the state of the folder; its embeddings then lie in the files.
+
+        Args:
+            collection: its embeddings may lie in arrays that `array` returned.
+            model: fingerprint of the model that embedded it.
+            present: the state of the folder so far; the files of all that is unchanged stay.
+        """
+        folder = self.place.path
+        if folder is None:
+            return
+        files = self._unchanged(collection, present)
+        self._write(collection, files)
+        sides = [(side, collection.sides[side]) for side in SIDES]
+        for part in sorted(folder.glob(f"*-{self.key}.*.part")):
             move_into_place(part, part.with_suffix(""))
             files[part.name.partition("-")[0]] = entry_of(part.with_suffix(""))
         manifest = {
-            "format": "mmret search index",
+            "format": FORMAT,
             "version": VERSION,
             "key": self.key,
             "backend": collection.backend,
             "recall": collection.recall,
             "dim": collection.sides["image"].emb.shape[1],
-            **facts,
+            "model": model,
+            "milvus": collection.database,
             "sides": {
-                name: {
+                side: {
                     "rows": len(vectors),
                     "next_id": vectors.next_id,
                     "effort": vectors.index.effort if vectors.index else 0,
                 }
-                for name, vectors in collection.sides.items()
+                for side, vectors in sides
             },
             "files": files,
         }
-        write_manifest(self.folder / "manifest.json", manifest)
+        write_manifest(folder / "manifest.json", manifest)
+        self.place.manifest = manifest
+        for side, vectors in sides:
+            shape = tuple(vectors.emb.shape)
+            emb = self.place.map_array(manifest, f"{side}_emb", np.float32, shape)
+            vectors.emb = torch.from_numpy(emb)
         named = {entry["name"] for entry in files.values()}
-        for name in os.listdir(self.folder):
+        for name in os.listdir(folder):
             if name not in named and re.search(r"-[0-9a-f]{8}\.", name):
-                # Windows keeps a file that some process still has mapped; the next change gets it.
-                try:
-                    (self.folder / name).unlink()
-                except OSError:
-                    continue
-        return manifest
+                with suppress(OSError):  # Windows keeps a file that is mapped; the next change
+                    (folder / name).unlink()  # deletes it
 
-    def _write(self, collection: Collection, same: set[str]) -> None:
-        for name, vectors in collection.sides.items():
-            path = self._path(f"{name}_emb", "npy")
-            if f"{name}_emb" not in same and not path.exists():
-                np.save(path.open("wb"), vectors.emb.numpy())
-            if vectors.ids is not None and f"{name}_ids" not in same:
-                with self._path(f"{name}_ids", "npy").open("wb") as file:
+    def _unchanged(self, collection: Collection, present: Collection | None) -> dict[str, Any]:
+        """Return the manifest's entries of the files that need not be written again."""
+        if present is None:
+            return {}
+        names = ["pairs"] if collection.pairs is present.pairs else []
+        for side in SIDES:
+            new, old = collection.sides[side], present.sides[side]
+            if new.emb is old.emb:
+                names.append(f"{side}_emb")
+            # Removing leaves the file as it is: what is removed is known by the ids.
+            same = isinstance(new.index, FaissIndex) and new.index is old.index
+            if same and new.next_id == old.next_id:
+                names.append(f"{side}_index")
+        return {name: self.place.manifest["files"][name] for name in names}
+
+    def _write(self, collection: Collection, unchanged: dict[str, Any]) -> None:
+        for side in SIDES:
+            vectors = collection.sides[side]
+            path = self._path(f"{side}_emb", "npy")
+            if f"{side}_emb" not in unchanged and not path.exists():
+                with path.open("wb") as file:
+                    np.save(file, vectors.emb.numpy())
+            if vectors.ids is not None:
+                with self._path(f"{side}_ids", "npy").open("wb") as file:
                     np.save(file, vectors.ids)
-            if isinstance(vectors.index, FaissIndex) and f"{name}_index" not in same:
-                vectors.index.write(self._path(f"{name}_index", "faiss"))
-        if "pairs" not in same:
+            if isinstance(vectors.index, FaissIndex) and f"{side}_index" not in unchanged:
+                vectors.index.write(self._path(f"{side}_index", "faiss"))
+        if "pairs" not in unchanged:
             # Absolute, because the next process may run in another folder.
             images = [path.absolute() for path in collection.pairs.images]
             text = pairs_json(replace(collection.pairs, images=images))

@@ -1,11 +1,10 @@
-"""Collections and queries turned into unit vectors, and the name of the model that does it."""
+"""Turn collections and queries into unit vectors, and identify the model that does it."""
 
 import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +17,19 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.losses.base import unit_length
 
-CHUNK = 1024  # entries that are embedded between two moves of the progress bar
-REMEMBERED = 1024  # texts whose embedding is kept
-LONG = 10_000  # characters from which on a text is not worth keeping
+SIDES = ("image", "text")  # of a collection: its images and its captions
+
+ENTRIES_AT_ONCE = 1024  # that are embedded between two moves of the progress bar
+MAX_REMEMBERED = 1024  # texts whose embedding is kept in memory
+LONG = 10_000  # characters from which on a text is not kept
+DIVERGED = "is not finite; its training has diverged: train again at a lower learning rate"
 
 
 def fingerprint(model: DualEncoder) -> str:
-    """64 hexadecimal digits: the same for models that embed everything alike.
+    """Return 64 hexadecimal digits that are the same for models that embed everything alike.
 
-    Of all weights and statistics, the vocabulary, and the settings that change an embedding.
+    They depend on all weights and statistics, the vocabulary, and the settings that change an
+    embedding.
     """
     text, image = model.text, model.image
     settings = [image.image_size, text.pooling, text.vocabulary(), model.standardise]
@@ -39,56 +42,68 @@ def fingerprint(model: DualEncoder) -> str:
     return digest.hexdigest()
 
 
-def embed_images(
-    model: DualEncoder, data: Store, out: npt.NDArray[np.float32], progress: bool = True
+def count_rows(data: Store, side: str) -> int:
+    """Return how many embeddings one side of a data set has: N images or M captions."""
+    return len(data) if side == "image" else len(data.pairs.captions)
+
+
+def embed(
+    model: DualEncoder,
+    data: Store,
+    side: str,
+    out: npt.NDArray[np.float32],
+    progress: bool = True,
 ) -> None:
-    """Fill `out` (N, D), which may be a file mapped into memory, with unit vectors.
+    """Embed the images or the captions of a data set.
+
+    A caption that occurs more than once is embedded once.
+
+    Args:
+        model: embeds; it stays on its device.
+        data: the packed data set.
+        side: "image" or "text".
+        out: (N, D) or (M, D), is filled with unit vectors; may be a file mapped into memory.
+        progress: whether to show a progress bar.
 
     Raises:
         DataError: an embedding is not finite.
     """
-    _embed(model.encode_images, data, np.arange(len(data)), "image", out, progress)
+    if side == "image":
+        entry = np.arange(len(data))
+        count = len(data)
 
+        def encode(part: slice) -> Tensor:
+            return model.encode_images(data[part])
+    else:
+        numbers: dict[str, int] = {}
+        captions = data.pairs.captions
+        entry = np.array([numbers.setdefault(text, len(numbers)) for text in captions], np.int64)
+        distinct, count = list(numbers), len(numbers)
 
-def embed_texts(
-    model: DualEncoder, texts: Sequence[str], out: npt.NDArray[np.float32], progress: bool = True
-) -> None:
-    """Fill `out` (M, D) likewise. A text that occurs more than once is embedded once."""
-    numbers: dict[str, int] = {}
-    entry = np.array([numbers.setdefault(text, len(numbers)) for text in texts], np.int64)
-    _embed(model.encode_texts, list(numbers), entry, "caption", out, progress)
+        def encode(part: slice) -> Tensor:
+            return model.encode_texts(distinct[part])
 
-
-def _embed(
-    encode: Callable[[Any], Tensor],
-    entries: Sequence[str] | Store,
-    entry: npt.NDArray[np.int64],
-    noun: str,
-    out: npt.NDArray[np.float32],
-    progress: bool,
-) -> None:
-    """Row r of `out` becomes the embedding of entries[entry[r]]."""
+    noun = "image" if side == "image" else "caption"
+    # Row r of `out` becomes the embedding of entry number entry[r].
     order = np.argsort(entry, kind="stable")  # rows, those of one entry together
-    ends = np.searchsorted(entry[order], np.arange(len(entries) + 1))
+    ends = np.searchsorted(entry[order], np.arange(count + 1))
     with tqdm(
-        total=len(entries), desc=f"embedding {noun}s", unit="", disable=not progress, leave=False
+        total=count, desc=f"embedding {noun}s", unit="", disable=not progress, leave=False
     ) as bar:
-        for first in range(0, len(entries), CHUNK):
-            emb = encode(entries[first : first + CHUNK]).float().cpu()  # (part, D)
+        for first in range(0, count, ENTRIES_AT_ONCE):
+            emb = encode(slice(first, first + ENTRIES_AT_ONCE)).float().cpu()  # (part, D)
             # topk would put NaN first: a broken model would look like a confident one.
             bad = (~torch.isfinite(emb).all(dim=1)).nonzero()
             if len(bad):
-                raise DataError(
-                    f"the model's embedding of {noun} {order[ends[first + int(bad[0])]]} is not "
-                    "finite; its training has diverged: train again at a lower learning rate"
-                )
+                row = order[ends[first + int(bad[0])]]
+                raise DataError(f"the model's embedding of {noun} {row} {DIVERGED}")
             rows = order[ends[first] : ends[first + len(emb)]]
             out[rows] = unit_length(emb).numpy()[entry[rows] - first]
             bar.update(len(emb))
 
 
 class Queries:
-    """Embeds what is asked, in batches; a text that was asked before is remembered."""
+    """Embed queries in batches, and remember the texts that were asked before."""
 
     def __init__(self, model: DualEncoder) -> None:
         self.model = model
@@ -96,32 +111,44 @@ class Queries:
         self.lock = threading.Lock()
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors (Q, D), float32 on the CPU, of Q texts."""
+        """Embed Q texts as unit vectors (Q, D), float32 on the CPU.
+
+        Raises:
+            TypeError: one is not a string.
+            DataError: one has nothing in it to be seen, or its embedding is not finite.
+        """
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(
+                    f"a query is one string, or a list of strings, not {type(text).__name__}"
+                )
+            if not any(sign.isprintable() and not sign.isspace() for sign in text):
+                raise DataError(
+                    f"the query {text[:20]!r} is empty; say what the picture shows, "
+                    'such as "Red bus on the street"'
+                )
         with self.lock:  # widgets ask from several threads
             known = {text: self.remembered[text] for text in texts if text in self.remembered}
             if new := [text for text in dict.fromkeys(texts) if text not in known]:
-                emb = _checked(self.model.encode_texts(new))
+                emb = _unit(self.model.encode_texts(new))
                 # clones: a view would keep the embeddings of all others in memory
                 known |= {text: row.clone() for text, row in zip(new, emb, strict=True)}
             for text in known:
                 if len(text) < LONG:
                     self.remembered[text] = known[text]
                     self.remembered.move_to_end(text)
-            while len(self.remembered) > REMEMBERED:
+            while len(self.remembered) > MAX_REMEMBERED:
                 self.remembered.popitem(last=False)
             return torch.stack([known[text] for text in texts])
 
     def images(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
-        """Unit vectors (Q, D) of Q images (Q, 3, S, S)."""
+        """Embed Q images (Q, 3, S, S) as unit vectors (Q, D), float32 on the CPU."""
         with self.lock:
-            return _checked(self.model.encode_images(pixels))
+            return _unit(self.model.encode_images(pixels))
 
 
-def _checked(emb: Tensor) -> Tensor:
+def _unit(emb: Tensor) -> Tensor:
     emb = emb.float().cpu()
     if not torch.isfinite(emb).all():
-        raise DataError(
-            "the model's embedding of the query is not finite; its training has diverged: train "
-            "again at a lower learning rate"
-        )
+        raise DataError(f"the model's embedding of the query {DIVERGED}")
     return unit_length(emb)

@@ -1,14 +1,15 @@
-"""Approximate search in memory, by FAISS: flat, HNSW and IVF behind one small face.
+"""Search in memory by FAISS: its indexes flat, HNSW and IVF behind one small class.
 
-An index holds distinct vectors of length 1 under the numbers 0, 1, 2, … in the order in which they
-came. None ever moves: what is removed stays inside and is passed over, until the whole is built
-anew. FAISS runs threads of OpenMP of its own beside torch's. On Linux the two do not meet; on macOS
-some builds of both clash, and there `backend="exact"` or "milvus" is the way out.
+An index holds distinct vectors of length 1 under the ids 0, 1, 2, … in the order in which they were
+added. A vector that is removed stays inside and is skipped, until the index is built anew.
+
+FAISS has OpenMP threads of its own beside torch's. On Linux the two do not meet; on macOS some
+builds of both clash, and there `backend="exact"` or "milvus" works.
 """
 
 import math
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,35 +20,11 @@ Ids = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
 FAISS_KINDS = ("flat", "hnsw", "ivf")
-CHUNK = 2**16  # vectors that are added at a time: 32 MiB at 128 numbers each
-ASKED = 4096  # queries that are answered at a time
-LINKS = 16  # of a vector in the HNSW graph, twice as many in its lowest layer
-CARE = 80  # candidates among which HNSW chooses those links
-LEARNED_FROM = 64  # vectors per cell that IVF's cells are learned from, where there are that many
-
-
-class Approximate(Protocol):
-    """What a collection of vectors asks of an index over it.
-
-    Attributes:
-        effort: how much of it a query looks at; more finds more, and takes longer.
-        most_effort: beyond which more would find nothing more, or is not worth it.
-    """
-
-    effort: int
-    most_effort: int
-
-    def add(self, ids: Ids, emb: Floats, rows: Ids) -> None:
-        """Take in emb[rows] (n, D) under the ids (n,), consecutive and greater than all before."""
-
-    def remove(self, ids: Ids) -> None:
-        """Never answer these ids (n,) again."""
-
-    def search(self, queries: Floats, k: int) -> Ids:
-        """(Q, D) -> (Q, k): ids of the highest inner products, -1 where fewer were found."""
-
-    def close(self) -> None:
-        """Let go of whatever lies outside this process's memory."""
+VECTORS_AT_ONCE = 2**16  # that are added at a time: 32 MiB at 128 numbers each
+QUERIES_AT_ONCE = 4096
+HNSW_LINKS = 16  # of a vector in the graph, twice as many in its lowest layer ("M")
+HNSW_CANDIDATES = 80  # among which the graph chooses those links ("efConstruction")
+IVF_SAMPLE = 64  # vectors per cell that IVF's cells are learned from, where there are that many
 
 
 class FaissIndex:
@@ -63,56 +40,63 @@ class FaissIndex:
     def __init__(self, kind: str, index: Any, effort: int) -> None:
         self.kind, self.index, self.effort = kind, index, effort
         self.most_effort = {"flat": 1, "hnsw": 2048}.get(kind) or int(index.nlist)
-        self.live: npt.NDArray[np.bool_] | None = None  # (total,), None while all are
+        self.present: npt.NDArray[np.bool_] | None = None  # (total,); None: all of them
 
     @classmethod
-    def empty(cls, kind: str, emb: Floats, rows: Ids) -> "FaissIndex":
-        """An index that is ready to take in emb[rows] (n, D); IVF learns its cells from a sample.
+    def build(cls, kind: str, emb: Floats, rows: Ids) -> "FaissIndex":
+        """Build an index over emb[rows] (n, D) under the ids 0 … n-1.
 
         Raises:
             DataError: FAISS is not installed.
         """
         faiss, dim = _faiss(), emb.shape[1]
         metric = faiss.METRIC_INNER_PRODUCT
+        effort = 1
         if kind == "flat":
-            return cls(kind, faiss.IndexFlatIP(dim), 1)
-        if kind == "hnsw":
-            index = faiss.IndexHNSWFlat(dim, LINKS, metric)
-            index.hnsw.efConstruction = CARE
-            return cls(kind, index, 64)
-        cells = max(1, min(round(4 * math.sqrt(len(rows))), len(rows) // 39))
-        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, metric)
-        index.cp.max_points_per_centroid = LEARNED_FROM
-        index.cp.min_points_per_centroid = 1  # else it prints a warning about small collections
-        wanted = min(len(rows), LEARNED_FROM * cells)
-        sample = np.random.default_rng(0).choice(rows, wanted, replace=False)
-        sample.sort()  # a file mapped into memory is read from front to back
-        index.train(np.ascontiguousarray(emb[sample]))
-        return cls(kind, index, min(16, cells))
+            index = faiss.IndexFlatIP(dim)
+        elif kind == "hnsw":
+            index, effort = faiss.IndexHNSWFlat(dim, HNSW_LINKS, metric), 64
+            index.hnsw.efConstruction = HNSW_CANDIDATES
+        else:
+            cells = max(1, min(round(4 * math.sqrt(len(rows))), len(rows) // 39))
+            index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, metric)
+            effort = min(16, cells)
+            index.cp.max_points_per_centroid = IVF_SAMPLE
+            index.cp.min_points_per_centroid = 1  # else it prints a warning
+            wanted = min(len(rows), IVF_SAMPLE * cells)
+            sample = np.random.default_rng(0).choice(rows, wanted, replace=False)
+            sample.sort()  # a file mapped into memory is read from front to back
+            index.train(np.ascontiguousarray(emb[sample]))
+        built = cls(kind, index, effort)
+        built.add(np.arange(len(rows)), emb, rows)
+        return built
 
     def __len__(self) -> int:
-        """How many it holds, with those that were removed."""
+        """The number of vectors inside, with those that were removed."""
         return int(self.index.ntotal)
 
     def add(self, ids: Ids, emb: Floats, rows: Ids) -> None:
+        """Add emb[rows] (n, D) under the ids (n,), which follow those that are there."""
         assert len(ids) == len(rows) and (not len(ids) or ids[0] == len(self))
-        for start in range(0, len(rows), CHUNK):
-            part = emb[rows[start : start + CHUNK]]
+        for start in range(0, len(rows), VECTORS_AT_ONCE):
+            part = emb[rows[start : start + VECTORS_AT_ONCE]]
             self.index.add(np.ascontiguousarray(part, dtype=np.float32))
-        if self.live is not None:
-            self.live = np.concatenate([self.live, np.ones(len(rows), bool)])
+        if self.present is not None:
+            self.present = np.concatenate([self.present, np.ones(len(rows), bool)])
 
     def remove(self, ids: Ids) -> None:
+        """Never return these ids (n,) again."""
         if len(ids):
-            live = np.ones(len(self), bool) if self.live is None else self.live.copy()
-            live[ids] = False
-            self.live = live
+            present = np.ones(len(self), bool) if self.present is None else self.present.copy()
+            present[ids] = False
+            self.present = present
 
     def search(self, queries: Floats, k: int) -> Ids:
+        """Return the ids (Q, k) of the highest inner products with (Q, D), -1 where too few."""
         faiss = _faiss()
         settings: dict[str, Any] = {}
-        if self.live is not None:
-            bits = np.packbits(self.live, bitorder="little")
+        if self.present is not None:
+            bits = np.packbits(self.present, bitorder="little")
             settings["sel"] = faiss.IDSelectorBitmap(bits)
         if self.kind == "hnsw":
             chosen = faiss.SearchParametersHNSW(efSearch=max(self.effort, k), **settings)
@@ -122,17 +106,18 @@ class FaissIndex:
             chosen = faiss.SearchParameters(**settings)
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         parts = [
-            self.index.search(queries[start : start + ASKED], k, params=chosen)[1]
-            for start in range(0, len(queries), ASKED)
+            self.index.search(queries[start : start + QUERIES_AT_ONCE], k, params=chosen)[1]
+            for start in range(0, len(queries), QUERIES_AT_ONCE)
         ]
         return np.concatenate(parts)
 
     def write(self, path: Path) -> None:
+        """Write the index to a file, with the vectors that were removed."""
         _faiss().write_index(self.index, str(path))
 
     @classmethod
     def read(cls, path: Path, kind: str, effort: int) -> "FaissIndex":
-        """What `write` wrote.
+        """Read what `write` wrote.
 
         Raises:
             DataError: FAISS is not installed, or cannot read the file.
@@ -149,7 +134,7 @@ class FaissIndex:
         return cls(kind, index, effort)
 
     def close(self) -> None:
-        """Nothing lies outside this process."""
+        """Do nothing: all of it lies in this process."""
 
 
 def _faiss() -> Any:

@@ -1,10 +1,11 @@
-"""What a search answers: pictures with their captions, in order."""
+"""The answers of a search: pictures with their captions, the best first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.files.errors import visible
 
 
 @dataclass(frozen=True)
@@ -14,8 +15,7 @@ class Hit:
     Where pictures are searched (`by_text`, `similar_images`), the picture is what was found, and
     `caption` is None. Where captions are (`by_image`, `similar_captions`), `caption` is the text
     that was found, `caption_index` its place in `pairs.captions`, and the picture is the one that
-    it was written for. So in every direction an answer is right where `image_index` is: a hit
-    itself knows nothing of right and wrong.
+    it was written for. So for every kind of search, `image_index` tells whether an answer is right.
 
     Attributes:
         rank: from 1, the best.
@@ -34,12 +34,21 @@ class Hit:
     caption: str | None = None
     caption_index: int | None = None
 
+    def __str__(self) -> str:
+        """Rank, score and file on one line, and what it says below, as `mmret search` prints it."""
+        captions = self.captions if self.caption is None else [self.caption]
+        lines = [f"{self.rank:3d}  {self.score:6.3f}  {visible(str(self.image))}"]
+        return "\n".join([*lines, *(f"{'':13}{visible(caption)}" for caption in captions)])
+
 
 def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int]) -> list[Hit]:
-    """Hits from scores, the best first, and places in `pairs.images` or `pairs.captions`.
+    """Make hits from scores, the best first, and places in `pairs.images` or `pairs.captions`.
 
     Args:
+        pairs: the collection.
         side: "image" or "text": which of the two the rows are.
+        scores: cosine similarities.
+        rows: places, as many.
     """
     hits = []
     for rank, (score, row) in enumerate(zip(scores, rows, strict=True), start=1):

@@ -1,4 +1,4 @@
-"""A collection embedded once, then asked by text or picture for pictures or captions.
+"""Search a collection by text or by picture, for pictures or for captions.
 
     index = SearchIndex.build(model, pairs)
     for hit in index.by_text("A baby elephant plays in the water", k=5):
@@ -7,14 +7,19 @@
     index = SearchIndex.build(model, pairs, backend="hnsw", folder="index")   # large, and kept
     index = SearchIndex.open("index", model)
 
-Exact search compares the query with every entry: right for up to some hundred thousand. Beyond, an
-index of FAISS or a Milvus database looks at a part; how much of the exact answer it finds has been
-measured, and stands in `index.recall`.
+Exact search compares the query with every entry: right for up to some hundred thousand. For more,
+an index of FAISS or a Milvus database looks at a part of them. How much of the exact answer it
+finds has been measured, and is `index.recall`.
 """
 
 import operator
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import shutil
+import tempfile
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,43 +27,53 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mmret_lib.data.images import Picture, open_picture, picture_pixels
+from mmret_lib.data.images import Picture, picture_pixels
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store
+from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
+from mmret_lib.search.cache import CachedSides
 from mmret_lib.search.collection import Collection
-from mmret_lib.search.embed import Queries
-from mmret_lib.search.hits import Hit, hits_of
-from mmret_lib.search.kept_collection import BACKENDS, KeptCollection
-from mmret_lib.search.vectors import CHECKED, Vectors
+from mmret_lib.search.draft import Draft
+from mmret_lib.search.embed import SIDES, Queries, fingerprint
+from mmret_lib.search.folder import IndexFolder
+from mmret_lib.search.hits import Hit
+from mmret_lib.search.vectors import BACKENDS, RECALL_AT, Vectors, check_backend
 
-__all__ = ["BACKENDS", "Hit", "Picture", "SearchIndex", "open_picture"]
+__all__ = ["BACKENDS", "Hit", "SearchIndex"]
 
 Texts = list[str] | tuple[str, ...]
 Pictures = list[Picture] | tuple[Picture, ...]
 
 
-@dataclass(eq=False, repr=False)
 class SearchIndex:
-    """A collection ready to be asked; make one with `build`, or `open` one that was kept.
+    """A collection that can be searched; make one with `build`, or `open` one from a folder.
 
-    Attributes:
+    It may be searched and changed from several threads, and several processes may use one folder.
+
+    Args:
         model: embeds the queries, as it embedded the collection.
         pairs: the collection: N images, M captions.
         image_emb: (N, D) float32 on the CPU, rows of length 1.
         text_emb: (M, D), likewise.
     """
 
-    model: DualEncoder
-    pairs: Pairs
-    image_emb: Tensor
-    text_emb: Tensor
+    def __init__(
+        self, model: DualEncoder, pairs: Pairs, image_emb: Tensor, text_emb: Tensor
+    ) -> None:
+        sides = {"image": Vectors(image_emb), "text": Vectors(text_emb)}
+        self._start(model, Collection(pairs, sides), IndexFolder(None), fingerprint(model))
 
-    def __post_init__(self) -> None:
-        self._queries = Queries(self.model)
-        sides = {"image": Vectors(self.image_emb), "text": Vectors(self.text_emb)}
-        self._kept = KeptCollection(self.model, Collection(self.pairs, sides))
+    def _start(
+        self, model: DualEncoder, collection: Collection, place: IndexFolder, made_by: str
+    ) -> "SearchIndex":
+        self.model = model
+        self._made_by = made_by  # the fingerprint of the model when it embedded the collection
+        self._queries = Queries(model)
+        self._collection = collection
+        self._place = place
+        self._lock = threading.RLock()  # held while the collection is searched or changed
+        return self
 
     @classmethod
     def build(
@@ -70,6 +85,7 @@ class SearchIndex:
         folder: str | Path | None = None,
         uri: str | None = None,
         token: str | None = None,
+        cached: bool = False,
         progress: bool = True,
     ) -> "SearchIndex":
         """Embed every image and every caption, and index them.
@@ -81,10 +97,13 @@ class SearchIndex:
             backend: "exact"; "flat", "hnsw" or "ivf" (FAISS, in memory); "milvus" (a database).
             folder: where to keep the index. Embeddings then lie in files that are mapped into
                 memory, so that millions need little of it. An index that is there is replaced,
-                in one move, when the new one is complete.
+                in one step, when the new one is complete.
             uri: of the Milvus database: "http://host:19530", or a file "….db" for Milvus Lite; by
                 default such a file in the folder.
             token: for a Milvus that asks for one; never written down.
+            cached: take embeddings from the cache folder if this model embedded this data before,
+                and keep them there if not. The exact search then embeds the images only when
+                images are searched, and the captions only when captions are.
             progress: whether to show progress bars.
 
         Raises:
@@ -92,30 +111,41 @@ class SearchIndex:
                 are not finite, an unknown backend or one that is not installed, a folder that
                 holds something else or has no room, or a database that does not answer.
         """
-        kept = KeptCollection.build(
-            model, pairs, backend=backend, folder=folder, uri=uri, token=token, progress=progress
-        )
-        return cls._of(kept)
+        check_backend(backend, uri)
+        if not len(pairs):
+            raise DataError(
+                "the collection is empty, so there is nothing to search; give pairs with images"
+            )
+        made_by = fingerprint(model)
+        data = pack(pairs, model.image.image_size, progress=progress)
+        scratch = tempfile.mkdtemp() if backend == "milvus" and folder is None else None
+        place = IndexFolder(scratch or folder, token)
+        with place.change() as draft:
+            times = 1 if backend == "exact" else 3  # an index takes about twice the vectors
+            draft.reserve((len(data) + len(data.pairs.captions)) * model.dim * times)
+            if cached:
+                embedded = Collection(data.pairs, CachedSides(model, data, progress))
+            else:
+                embedded = Collection.embed(model, data, draft.array, progress)
+            index = cls.__new__(cls)._start(model, embedded, place, made_by)
+            index._commit(draft, draft.index(embedded, backend, uri), anew=True)
+        if scratch:
+            weakref.finalize(index, shutil.rmtree, scratch, ignore_errors=True)
+        return index
 
     @classmethod
     def open(
         cls, folder: str | Path, model: DualEncoder, *, token: str | None = None
     ) -> "SearchIndex":
-        """An index that lies in a folder, checked to be whole and made by this model.
+        """Open an index that lies in a folder, if it is complete and was made by this model.
 
         Raises:
             MissingFile: there is none.
             DataError: made by another model, damaged, short, of another version, or its database
                 does not answer. Says what to do.
         """
-        return cls._of(KeptCollection.open(folder, model, token=token))
-
-    @classmethod
-    def _of(cls, kept: KeptCollection) -> "SearchIndex":
-        now = kept.collection
-        index = cls(kept.model, now.pairs, now.sides["image"].emb, now.sides["text"].emb)
-        index._kept = kept
-        return index
+        place, made_by = IndexFolder(folder, token), fingerprint(model)
+        return cls.__new__(cls)._start(model, place.open(made_by), place, made_by)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -125,14 +155,31 @@ class SearchIndex:
         return f"<SearchIndex of {self.pairs!r}, {self.summary}>"
 
     @property
+    def pairs(self) -> Pairs:
+        """The collection: N images, M captions."""
+        return self._collection.pairs
+
+    @property
+    def image_emb(self) -> Tensor:
+        """The embeddings of the images, (N, D) float32 on the CPU, rows of length 1."""
+        with self._lock:
+            return self._collection.sides["image"].emb
+
+    @property
+    def text_emb(self) -> Tensor:
+        """The embeddings of the captions, (M, D) float32 on the CPU, rows of length 1."""
+        with self._lock:
+            return self._collection.sides["text"].emb
+
+    @property
     def folder(self) -> Path | None:
-        """Where it is kept up to date; None where it is only in memory."""
-        return None if self._kept.place is None else self._kept.place.folder
+        """The folder that follows every change; None where the index is only in memory."""
+        return self._place.path
 
     @property
     def backend(self) -> str:
         """What searches: one of `BACKENDS`."""
-        return self._kept.collection.backend
+        return self._collection.backend
 
     @property
     def recall(self) -> dict[str, float] | None:
@@ -141,7 +188,7 @@ class SearchIndex:
         Measured with 200 entries of the collection as queries when the index was last built or
         added to; None where the search is exact.
         """
-        return self._kept.collection.recall
+        return self._collection.recall
 
     @property
     def summary(self) -> str:
@@ -149,16 +196,16 @@ class SearchIndex:
         if self.recall is None:
             return "exact search"
         shares = ", ".join(f"{direction} {share:.3f}" for direction, share in self.recall.items())
-        return f"{self.backend} search, recall@{CHECKED} against exact: {shares}"
+        return f"{self.backend} search, recall@{RECALL_AT} against exact: {shares}"
 
-    # ------------------------------------------------------------------------ asking
+    # ------------------------------------------------------------------------ searching
 
     @overload
     def by_text(self, text: str, k: int = 5) -> list[Hit]: ...
     @overload
     def by_text(self, text: Texts, k: int = 5) -> list[list[Hit]]: ...
     def by_text(self, text: str | Texts, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """The k pictures that fit a text best, the best first; all of them if there are fewer.
+        """Find the k pictures that fit a text best, the best first; all of them if there are fewer.
 
         Args:
             text: a text; or a list of them, which are embedded and looked up together.
@@ -171,19 +218,19 @@ class SearchIndex:
             DataError: a text with nothing in it to be seen, or k below 1.
             TypeError: not a string.
         """
-        return self._ask("image", text, k, self._text_queries)
+        return self._search("image", text, k, self._queries.texts)
 
     @overload
     def by_image(self, image: Picture, k: int = 5) -> list[Hit]: ...
     @overload
     def by_image(self, image: Pictures, k: int = 5) -> list[list[Hit]]: ...
     def by_image(self, image: Picture | Pictures, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """The k captions that fit a picture best, the best first; all of them if there are fewer.
+        """Find the k captions that fit a picture best, the best first.
 
         Args:
             image: a file, which is read just as those of the collection were; a PIL image; or a
                 uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W); or a list of such.
-            k: how many.
+            k: how many; all of them if there are fewer.
 
         Returns:
             The hits; for a list one such list for each picture.
@@ -191,64 +238,51 @@ class SearchIndex:
         Raises:
             MissingFile, DataError: as `read_image`; DataError for another array, or k below 1.
         """
-        return self._ask("text", image, k, self._image_queries)
+        return self._search("text", image, k, self._embed_pictures)
 
     @overload
     def similar_images(self, image: Picture, k: int = 5) -> list[Hit]: ...
     @overload
     def similar_images(self, image: Pictures, k: int = 5) -> list[list[Hit]]: ...
     def similar_images(self, image: Picture | Pictures, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """The k pictures most like a picture; itself comes first if it is in the collection.
+        """Find the k pictures most like a picture; itself first if it is in the collection.
 
-        Takes, gives and raises what `by_image` does, but its hits are pictures.
+        Takes, returns and raises what `by_image` does, but its hits are pictures.
         """
-        return self._ask("image", image, k, self._image_queries)
+        return self._search("image", image, k, self._embed_pictures)
 
     @overload
     def similar_captions(self, text: str, k: int = 5) -> list[Hit]: ...
     @overload
     def similar_captions(self, text: Texts, k: int = 5) -> list[list[Hit]]: ...
     def similar_captions(self, text: str | Texts, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """The k captions most like a text; the very same ones come first if there are any.
+        """Find the k captions most like a text; the very same ones first if there are any.
 
-        Takes, gives and raises what `by_text` does, but its hits are captions.
+        Takes, returns and raises what `by_text` does, but its hits are captions.
         """
-        return self._ask("text", text, k, self._text_queries)
+        return self._search("text", text, k, self._queries.texts)
 
-    def _ask(self, side: str, asked: Any, k: int, embed: Callable[[list[Any]], Tensor]) -> Any:
+    def _search(
+        self, side: str, asked: Any, k: int, embed: Callable[[Any], Tensor]
+    ) -> list[Hit] | list[list[Hit]]:
         several = isinstance(asked, list | tuple)
         if (k := operator.index(k)) < 1:
             raise DataError(f"k is {k}; ask for at least 1 hit")
         if several and not asked:
             return []
         queries = embed(list(asked) if several else [asked])  # (Q, D)
-        with self._kept.lock:
-            found = self._kept.collection.sides[side].search(queries, k)
-            pairs = self._kept.collection.pairs
-        answers = [hits_of(pairs, side, scores, rows) for scores, rows in found]
+        with self._lock:
+            answers = self._collection.search(side, queries, k)
         return answers if several else answers[0]
 
-    def _text_queries(self, texts: list[Any]) -> Tensor:
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(
-                    f"a query is one string, or a list of strings, not {type(text).__name__}"
-                )
-            if not any(sign.isprintable() and not sign.isspace() for sign in text):
-                raise DataError(
-                    f"the query {text[:20]!r} is empty; say what the picture shows, "
-                    'such as "Red bus on the street"'
-                )
-        return self._queries.texts(texts)
-
-    def _image_queries(self, pictures: list[Any]) -> Tensor:
+    def _embed_pictures(self, pictures: list[Picture]) -> Tensor:
         size = self.model.image.image_size
         return self._queries.images(np.stack([picture_pixels(one, size) for one in pictures]))
 
     # ------------------------------------------------------------------------ changing
 
     def add(self, pairs: Pairs | Store, *, progress: bool = True) -> "SearchIndex":
-        """Take in more images with their captions, after those that are there; returns itself.
+        """Add images with their captions after those that are there; returns itself.
 
         Images whose file is in the index already are not added again, so that a call which was
         interrupted can simply be repeated. A folder holds all of the new state or all of the old
@@ -257,10 +291,32 @@ class SearchIndex:
         Raises:
             DataError: as `build`; or the model has changed since the index was built.
         """
-        return self._after(self._kept.add(pairs, progress))
+        if fingerprint(self.model) != self._made_by:
+            raise DataError(
+                "the model was trained on since this index was built; build it anew, or what is "
+                "added could not be compared with what is there"
+            )
+        if not len(pairs):
+            raise DataError("there is nothing to add; give pairs with images")
+        with self._changing() as draft:
+            source = pairs.pairs if isinstance(pairs, Store) else pairs
+            there = {path.absolute() for path in self.pairs.images}
+            new = np.array([path.absolute() not in there for path in source.images])
+            if not new.all():
+                warnings.warn(
+                    f"{(~new).sum():,} of {len(new):,} images are in the index already and are "
+                    "not added again",
+                    stacklevel=2,
+                )
+                pairs = source.subset(new)
+            if new.any():
+                data = pack(pairs, self.model.image.image_size, progress=progress)
+                more = self._collection.add(self.model, data, draft.array, progress)
+                self._commit(draft, more)
+        return self
 
     def remove(self, images: Iterable[int] | npt.NDArray[Any]) -> "SearchIndex":
-        """Take images out, with their captions; those after them move up. Returns itself.
+        """Remove images with their captions; those after them move up. Returns itself.
 
         Args:
             images: their places in `index.pairs.images`, or a boolean mask of N entries.
@@ -269,31 +325,50 @@ class SearchIndex:
             IndexError, TypeError: as `Pairs.subset`.
             DataError: nothing would be left.
         """
-        return self._after(self._kept.remove(self.pairs.subset(images)))
+        removed = self.pairs.subset(images)
+        with self._changing() as draft:
+            before = self._collection
+            self._commit(draft, before.remove(removed, draft.array))
+            self._collection.forget(before)
+        if any(self._collection.sides[side].mostly_removed for side in SIDES):
+            self.rebuild()
+        return self
 
     def rebuild(self, backend: str | None = None, *, uri: str | None = None) -> "SearchIndex":
         """Index the embeddings that are there anew, perhaps by another backend; returns itself.
 
-        What was removed takes up no room any more, and the cells of IVF fit what was added.
+        What was removed no longer takes up room, and the cells of IVF fit what was added.
 
         Raises:
             DataError: as `build`.
         """
-        return self._after(self._kept.rebuild(backend or self.backend, uri))
+        backend = backend or self.backend
+        check_backend(backend, uri)
+        with self._changing() as draft:
+            self._commit(draft, draft.index(self._collection, backend, uri))
+        return self
 
     def save(self, folder: str | Path) -> "SearchIndex":
         """Keep the index in a folder, which from then on follows every change; returns itself.
 
-        An index that is there is replaced in one move.
+        An index that is there is replaced in one step.
 
         Raises:
             DataError: the folder holds something else, or cannot be written to.
         """
-        return self._after(self._kept.save(folder))
+        place = IndexFolder(folder, self._place.token)
+        if self.folder is None or self.folder.absolute() != place.folder.absolute():
+            with self._lock, place.change() as draft:
+                collection = self._collection
+                if self.backend == "milvus":
+                    collection = draft.index(collection, "milvus", None)
+                self._commit(draft, collection, anew=True)
+                self._place = place
+        return self
 
     def close(self) -> None:
-        """Disconnect from the database, if there is one; it cannot be asked any more then."""
-        self._kept.collection.close()
+        """Disconnect from the database, if there is one; it cannot be searched any more then."""
+        self._collection.close()
 
     def __enter__(self) -> "SearchIndex":
         return self
@@ -301,7 +376,29 @@ class SearchIndex:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _after(self, now: Collection) -> "SearchIndex":
-        self.pairs = now.pairs
-        self.image_emb, self.text_emb = now.sides["image"].emb, now.sides["text"].emb
-        return self
+    @contextmanager
+    def _changing(self) -> Iterator[Draft]:
+        """Change the newest state, whichever process wrote it, while nobody else does."""
+        with self._lock, self._place.change() as draft:
+            self._replace(self._place.newest(self._collection))
+            yield draft
+
+    def _commit(self, draft: Draft, collection: Collection, *, anew: bool = False) -> None:
+        """Write a new state into the folder, and only then use it.
+
+        Args:
+            draft: of the folder's next state.
+            collection: the new state.
+            anew: whether to write every file, because the folder held another index.
+        """
+        try:
+            draft.commit(collection, self._made_by, None if anew else self._collection)
+        except BaseException:
+            collection.close(except_for=self._collection)
+            raise
+        self._replace(collection)
+        collection.drop_other_databases()
+
+    def _replace(self, collection: Collection) -> None:
+        before, self._collection = self._collection, collection
+        before.close(except_for=collection)

@@ -1,9 +1,9 @@
 """Search in a vector database, Milvus: the embedded Milvus Lite, or a cluster by its address.
 
-Both speak the same protocol through the same client. A collection of the database holds the
-distinct vectors of one side under their numbers, as a FAISS index does, and nothing else: captions
-and file names stay in the index folder. That folder is the truth. Whatever a killed process left
-in the database, `reconcile` makes the two agree again.
+Both are used through the same client. A collection of the database holds the distinct vectors of
+one side under their ids, as a FAISS index does, and nothing else: captions and file names stay in
+the index folder. The folder decides what is right: whatever a killed process left in the database,
+`reconcile` makes it hold what the folder says.
 """
 
 import logging
@@ -17,25 +17,21 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mmret_lib.files.errors import DataError, visible
-from mmret_lib.search.faiss_index import CARE, LINKS, Floats, Ids
+from mmret_lib.search.faiss_index import HNSW_CANDIDATES, HNSW_LINKS, Floats, Ids
 
-BYTES = 4 * 2**20  # of vectors that travel at a time; Milvus takes 64 MB
-MOST = 16_384  # queries, or rows, that Milvus answers at a time
-PATIENCE = 20  # seconds to wait for a connection
-NEVER = 2**31 - 1  # gRPC's word for no keepalive
+BYTES_AT_ONCE = 4 * 2**20  # of vectors that are sent; Milvus takes 64 MB
+ROWS_AT_ONCE = 16_384  # queries, or answers, that Milvus takes
+TIMEOUT = 20  # seconds to wait for a connection
+NO_KEEPALIVE = 2**31 - 1  # as gRPC writes it
 
-_opened: dict[str, int] = {}  # Milvus Lite files of this process -> how many use each
-# Two threads that start the server of one file at a time make two, of which one fails; and one
-# that starts while another stops it gets one that is on its way out.
+_users: dict[str, int] = {}  # Milvus Lite file -> how many objects of this process use it
+# Without the lock, two threads could start two servers for one file, or one could connect to a
+# server that another is stopping.
 _lock = threading.Lock()
 
 
-def checked_uri(uri: str) -> str:
-    """The address of a cluster, or the path of a Milvus Lite file, fit to be written down.
-
-    Raises:
-        DataError: it is neither, or holds a password.
-    """
+def check_uri(uri: str) -> None:
+    """Raise DataError unless this is a cluster's address or a ….db file, without a password."""
     if not isinstance(uri, str) or not uri.strip():
         raise DataError('uri is empty; give "http://host:19530", or a file such as "vectors.db"')
     if "://" not in uri:
@@ -44,7 +40,7 @@ def checked_uri(uri: str) -> str:
                 f'{visible(uri)} is no address of Milvus: give "http://host:19530" for a cluster, '
                 'or a file that ends in ".db" for Milvus Lite'
             )
-        return uri
+        return
     try:
         parts = urlsplit(uri)
         known = parts.scheme in ("http", "https", "tcp") and parts.hostname
@@ -57,14 +53,13 @@ def checked_uri(uri: str) -> str:
             "the address holds a user's name or password, and would be written into the index "
             'folder; give them as token="user:password" instead (MILVUS_TOKEN on the command line)'
         )
-    return uri
 
 
 class MilvusIndex:
     """One collection of a Milvus database, as an index over unit vectors.
 
     Args:
-        uri: as `checked_uri` gives it; a file is made where there is none.
+        uri: an address, or a path; a file is made where there is none.
         token: "user:password" or a key, for a cluster that asks for one.
         name: of the collection.
 
@@ -83,17 +78,17 @@ class MilvusIndex:
             # Two clients of one file share one server in this process; the last one closes it.
             self.uri = uri = str(Path(uri).absolute())
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
-        with _lock if self.lite else nullcontext(), self._says("connecting"):
+        with _lock if self.lite else nullcontext(), self._errors("connecting"):
             self.client = _connect(uri, token)
             if self.lite:
-                _opened[uri] = _opened.get(uri, 0) + 1
+                _users[uri] = _users.get(uri, 0) + 1
         self.open = True
 
     def create(self, emb: Floats, ids: Ids, rows: Ids) -> None:
-        """Make the collection, which must not be there, of emb[rows] under the ids."""
+        """Create the collection, which must not be there, with emb[rows] (n, D) under ids (n,)."""
         from pymilvus import DataType
 
-        with self._says("making a collection"):
+        with self._errors("making a collection"):
             schema = self.client.create_schema(auto_id=False, enable_dynamic_field=False)
             schema.add_field("id", DataType.INT64, is_primary=True)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=emb.shape[1])
@@ -105,14 +100,14 @@ class MilvusIndex:
                 "vector",
                 index_type="HNSW",
                 metric_type="COSINE",
-                params={"M": LINKS, "efConstruction": CARE},
+                params={"M": HNSW_LINKS, "efConstruction": HNSW_CANDIDATES},
             )
             self.client.create_index(self.name, settings)
             self.client.load_collection(self.name)
 
     def load(self) -> None:
-        """Make a collection that is there ready to answer."""
-        with self._says("loading a collection"):
+        """Make a collection that is there ready to be searched."""
+        with self._errors("loading a collection"):
             if not self.client.has_collection(self.name):
                 raise DataError(
                     f"{self.where()} has no collection {self.name}, which the index folder counts "
@@ -121,7 +116,7 @@ class MilvusIndex:
             self.client.load_collection(self.name)
 
     def _insert(self, ids: Ids, emb: Floats, rows: Ids) -> None:
-        batch = max(1, BYTES // (4 * emb.shape[1]))
+        batch = max(1, BYTES_AT_ONCE // (4 * emb.shape[1]))
         for start in range(0, len(ids), batch):
             part = np.ascontiguousarray(emb[rows[start : start + batch]], np.float32)
             numbers = ids[start : start + batch].tolist()
@@ -130,22 +125,25 @@ class MilvusIndex:
         self.client.flush(self.name)
 
     def add(self, ids: Ids, emb: Floats, rows: Ids) -> None:
-        with self._says("adding vectors"):
+        """Add emb[rows] (n, D) under the ids (n,)."""
+        with self._errors("adding vectors"):
             self._insert(ids, emb, rows)
 
     def remove(self, ids: Ids) -> None:
-        with self._says("removing vectors"):
-            for start in range(0, len(ids), MOST):
-                self.client.delete(self.name, ids=ids[start : start + MOST].tolist())
+        """Delete these ids (n,)."""
+        with self._errors("removing vectors"):
+            for start in range(0, len(ids), ROWS_AT_ONCE):
+                self.client.delete(self.name, ids=ids[start : start + ROWS_AT_ONCE].tolist())
             self.client.flush(self.name)
 
     def search(self, queries: Floats, k: int) -> Ids:
+        """Return the ids (Q, k) of the highest cosines with (Q, D), -1 where too few."""
         found = np.full((len(queries), k), -1, np.int64)
-        with self._says("searching"):
-            for start in range(0, len(queries), MOST):
+        with self._errors("searching"):
+            for start in range(0, len(queries), ROWS_AT_ONCE):
                 answers = self.client.search(
                     self.name,
-                    data=list(queries[start : start + MOST]),
+                    data=list(queries[start : start + ROWS_AT_ONCE]),
                     anns_field="vector",
                     limit=k,
                     output_fields=["id"],
@@ -160,8 +158,8 @@ class MilvusIndex:
         return found
 
     def count(self) -> int:
-        """How many vectors the collection holds, those still in transit included."""
-        with self._says("counting"):
+        """Count the vectors, those included that were just added."""
+        with self._errors("counting"):
             answer = self.client.query(self.name, filter="", output_fields=["count(*)"])
             return int(answer[0]["count(*)"])
 
@@ -169,16 +167,18 @@ class MilvusIndex:
         """Make the collection hold emb[rows] under the ids (n,), ascending, and nothing else.
 
         Raises:
-            DataError: it does not, after all.
+            DataError: that did not succeed.
         """
-        with self._says("comparing"):
+        with self._errors("comparing"):
             end = int(ids[-1]) + 1 if len(ids) else 0
             self.client.delete(self.name, filter=f"id >= {end}")
             self.client.delete(self.name, filter="id < 0")
             there = [np.empty(0, np.int64)]
-            for start in range(0, end, MOST):
-                span = f"id >= {start} and id < {min(start + MOST, end)}"
-                answer = self.client.query(self.name, filter=span, output_fields=["id"], limit=MOST)
+            for start in range(0, end, ROWS_AT_ONCE):
+                span = f"id >= {start} and id < {min(start + ROWS_AT_ONCE, end)}"
+                answer = self.client.query(
+                    self.name, filter=span, output_fields=["id"], limit=ROWS_AT_ONCE
+                )
                 there.append(np.array([row["id"] for row in answer], np.int64))
         found = np.concatenate(there)
         self.remove(np.setdiff1d(found, ids))
@@ -191,18 +191,19 @@ class MilvusIndex:
             )
 
     def drop_others(self, keep: set[str]) -> None:
-        """Delete the same folder's other collections: what rebuilding or a kill left behind."""
+        """Delete the same folder's other collections, which a rebuild or a kill left behind."""
         family = self.name.rsplit("_", 2)[0]  # without key and side
-        with self._says("tidying"):
+        with self._errors("tidying"):
             for name in self.client.list_collections():
                 if name.rsplit("_", 2)[0] == family and name not in keep:
                     self.client.drop_collection(name)
 
     def where(self) -> str:
+        """Name the database in messages."""
         return f"Milvus{' Lite' if self.lite else ''} at {visible(self.uri)}"
 
     def close(self) -> None:
-        """Disconnect; a Milvus Lite file can then be opened by another process."""
+        """Disconnect; another process can then open a Milvus Lite file."""
         if not self.open:
             return
         self.open = False
@@ -213,13 +214,13 @@ class MilvusIndex:
             )
 
             with _lock:
-                _opened[self.uri] -= 1
-                if not _opened[self.uri]:
+                _users[self.uri] -= 1
+                if not _users[self.uri]:
                     server_manager_instance.release_server(self.uri)
 
     @contextmanager
-    def _says(self, task: str) -> Iterator[None]:
-        """Turn what the client raises into a DataError that says where and what to do."""
+    def _errors(self, task: str) -> Iterator[None]:
+        """Turn whatever the client raises into a DataError that says where and what to do."""
         try:
             yield
         except DataError:
@@ -231,15 +232,15 @@ class MilvusIndex:
                 '(backend="exact") needs neither'
             ) from error
         except Exception as error:  # its own, the protocol's, and ValueErrors for addresses
-            said = visible(str(getattr(error, "message", "") or error)).strip()
-            said = (said.splitlines() or [type(error).__name__])[0][:300]
+            reason = visible(str(getattr(error, "message", "") or error)).strip()
+            reason = (reason.splitlines() or [type(error).__name__])[0][:300]
             remedy = (
                 "another process may have the file open: close it there, or use a cluster, or "
                 'backend="hnsw", which any number of processes can read'
                 if self.lite
                 else "check that it runs there, and the token"
             )
-            raise DataError(f"{self.where()} failed while {task} ({said}); {remedy}") from error
+            raise DataError(f"{self.where()} failed while {task} ({reason}); {remedy}") from error
 
 
 def _connect(uri: str, token: str | None) -> Any:
@@ -247,12 +248,11 @@ def _connect(uri: str, token: str | None) -> Any:
 
     log = logging.getLogger("milvus_lite")
     level = log.level
-    log.setLevel(logging.CRITICAL)  # it prints a traceback before the error that says the same
-    # Milvus Lite's server breaks off a connection that is asked every 10 s whether it is alive, as
-    # this client asks, while it makes a graph of many vectors for minutes. It lives in this process
-    # and needs no asking.
-    options = {} if "://" in uri else {"grpc.keepalive_time_ms": NEVER}
+    log.setLevel(logging.CRITICAL)  # else it prints a traceback before the error
+    # While Milvus Lite's server builds a large graph for minutes, it breaks off a connection that
+    # pings it every 10 s, as this client does. It runs in this process and needs no pings.
+    options = {} if "://" in uri else {"grpc.keepalive_time_ms": NO_KEEPALIVE}
     try:
-        return MilvusClient(uri, token=token or "", timeout=PATIENCE, grpc_options=options)
+        return MilvusClient(uri, token=token or "", timeout=TIMEOUT, grpc_options=options)
     finally:
         log.setLevel(level)

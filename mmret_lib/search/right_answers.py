@@ -13,7 +13,7 @@ from typing import Literal
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.world.captions import Claim, Scene, claim_probability
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
-from mmret_lib.search.index import Hit
+from mmret_lib.search.hits import Hit
 
 # "own": caption and picture belong together in the data set. "fits": they do not, yet the caption
 # is true of the picture. "wrong": neither. None: nobody knows.

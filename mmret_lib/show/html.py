@@ -16,10 +16,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from mmret_lib.data.images import Picture, open_picture
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.whole import write_text
 from mmret_lib.search.hits import Hit
-from mmret_lib.search.index import Picture, open_picture
 from mmret_lib.search.right_answers import Verdict
 
 SIDE = 360  # longest side of a picture in the page, in pixels: sharp on a phone, about 20 KB

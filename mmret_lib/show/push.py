@@ -21,9 +21,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
+from mmret_lib.data.images import Picture
 from mmret_lib.files.errors import DataError
 from mmret_lib.losses import LOSSES, negative_weights
-from mmret_lib.search.index import Picture
 from mmret_lib.show import html
 from mmret_lib.show.negatives import SHADE_MAP, SHADES, hardest, percent, sharing
 from mmret_lib.show.sheet import FAINT, look

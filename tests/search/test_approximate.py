@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmret_lib.files.errors import DataError
-from mmret_lib.search.collection import with_index
-from mmret_lib.search.embed import REMEMBERED, Queries
+from mmret_lib.search.embed import MAX_REMEMBERED, Queries
 from mmret_lib.search.faiss_index import FAISS_KINDS, FaissIndex
-from mmret_lib.search.milvus_index import MilvusIndex, checked_uri
-from mmret_lib.search.vectors import TARGET, Vectors, number
+from mmret_lib.search.milvus_index import MilvusIndex, check_uri
+from mmret_lib.search.vectors import TARGET_RECALL, Vectors, row_ids
 
 pytest.importorskip("faiss")
 pytest.importorskip("pymilvus")
@@ -45,7 +44,8 @@ def index_over(tmp_path):
 
     def make(emb: np.ndarray, backend: str) -> Vectors:
         where = str(tmp_path / f"vectors{len(made)}.db")
-        made.append(with_index(emb, backend, "image", lambda side: MilvusIndex(where, None, side)))
+        database = MilvusIndex(where, None, "image") if backend == "milvus" else None
+        made.append(Vectors.build(torch.from_numpy(emb), backend, database))
         return made[-1]
 
     yield make
@@ -142,14 +142,14 @@ def test_effort_is_raised_until_enough_is_found_and_no_further():
     vectors = Vectors(torch.from_numpy(emb), np.arange(300), index, 300)  # type: ignore[arg-type]
     # It proposes the first k that it knows, which are never the best.
     shares = vectors.raise_effort({"own": torch.from_numpy(emb[:20])})
-    assert index.effort == index.most_effort and shares["own"] < TARGET
-    cells = with_index(mixture(3000, 0), "ivf", "", None)
+    assert index.effort == index.most_effort and shares["own"] < TARGET_RECALL
+    cells = Vectors.build(torch.from_numpy(mixture(3000, 0)), "ivf")
     assert cells.index is not None
     cells.index.effort = 1
     queries = torch.from_numpy(mixture(200, 1))
     before = cells.recall(queries)
     after = cells.raise_effort({"queries": queries})["queries"]
-    assert before < TARGET <= after and 1 < cells.index.effort < cells.index.most_effort
+    assert before < TARGET_RECALL <= after and 1 < cells.index.effort < cells.index.most_effort
 
 
 def test_recall_is_that_of_plain_sets_and_any_of_equal_rows_will_do():
@@ -184,14 +184,14 @@ def test_few_vectors_are_enough(index_over):
 def test_equal_rows_have_equal_numbers(which, cut):
     emb = mixture(7, 3, dim=8)[which]
     cut = min(cut, len(which) - 1)
-    ids = number(emb)
+    ids = row_ids(emb)
     seen: dict[int, int] = {}
     assert ids.tolist() == [seen.setdefault(one, len(seen)) for one in which]
     if cut:
         # In two goes, and the first with an older number that nothing has any more.
-        first = number(emb[:cut]) + 1
+        first = row_ids(emb[:cut]) + 1
         before = Vectors(torch.from_numpy(emb[:cut]), first, None, int(first.max()) + 1)
-        both = np.concatenate([first, number(emb[cut:], before)])
+        both = np.concatenate([first, row_ids(emb[cut:], before)])
         assert both.tolist() == (ids + 1).tolist()
 
 
@@ -223,13 +223,13 @@ def test_what_is_remembered_is_bounded_and_the_last_used_stays():
     model = Model()
     queries = Queries(model)  # type: ignore[arg-type]
     queries.texts(["first"])
-    for start in range(0, 2 * REMEMBERED, 100):
+    for start in range(0, 2 * MAX_REMEMBERED, 100):
         queries.texts([f"text {number}" for number in range(start, start + 100)])
         queries.texts(["first"])
     queries.texts(["x" * 100_000])
-    assert len(queries.remembered) == REMEMBERED and max(map(len, queries.remembered)) < 100
+    assert len(queries.remembered) == MAX_REMEMBERED and max(map(len, queries.remembered)) < 100
     assert sum("first" in batch for batch in model.batches) == 1
-    assert len(queries.texts([f"new {n}" for n in range(2 * REMEMBERED)])) == 2 * REMEMBERED
+    assert len(queries.texts([f"new {n}" for n in range(2 * MAX_REMEMBERED)])) == 2 * MAX_REMEMBERED
 
 
 def test_queries_of_several_threads_do_not_mix():
@@ -257,7 +257,7 @@ def test_queries_of_several_threads_do_not_mix():
 def test_without_faiss_it_says_what_to_install(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(DataError, match=r'FAISS, which is not .* pip install "mmret\[search\]"'):
-        with_index(mixture(50, 0), kind, "", None)
+        Vectors.build(torch.from_numpy(mixture(50, 0)), kind)
 
 
 @pytest.mark.parametrize("uri", ["vectors.db", "http://127.0.0.1:19530"])
@@ -285,13 +285,13 @@ def test_without_pymilvus_it_says_what_to_install(monkeypatch, tmp_path, uri):
 )
 def test_an_address_that_is_none_is_refused(uri, said):
     with pytest.raises(DataError, match=said) as caught:
-        checked_uri(uri)
+        check_uri(uri)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:19530", "https://host", "folder/vectors.db"])
 def test_an_address_is_taken_as_it_is(uri):
-    assert checked_uri(uri) == uri
+    assert check_uri(uri) == uri
 
 
 def test_a_database_that_does_not_answer_is_named():
@@ -314,7 +314,7 @@ def test_a_file_that_faiss_cannot_read_is_named(tmp_path, content):
 
 
 def test_an_index_of_another_kind_is_refused(tmp_path):
-    index = with_index(mixture(50, 0), "flat", "", None).index
+    index = Vectors.build(torch.from_numpy(mixture(50, 0)), "flat").index
     assert isinstance(index, FaissIndex)
     index.write(tmp_path / "index.faiss")
     assert len(FaissIndex.read(tmp_path / "index.faiss", "flat", 1)) == 50

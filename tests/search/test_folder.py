@@ -206,10 +206,10 @@ def test_mostly_removed_indexes_are_built_anew(tmp_path, model, whole, pairs):
         model, pairs, backend="hnsw", folder=tmp_path / "index", progress=False
     )
     index.remove(range(20))
-    held = index._kept.collection.sides["image"].index
+    held = index._collection.sides["image"].index
     assert len(held) == 60
     index.remove(range(20))
-    held = index._kept.collection.sides["image"].index
+    held = index._collection.sides["image"].index
     assert len(held) == 20
     same(index, without(whole, set(range(40))))
 
@@ -596,13 +596,13 @@ def test_asking_goes_on_while_the_index_grows(folder, model, pairs):
 def test_a_database_that_a_kill_left_odd_is_mended(tmp_path, model, whole, pairs):
     folder = tmp_path / "index"
     index = SearchIndex.build(model, pairs, backend="milvus", folder=folder, progress=False)
-    database = index._kept.collection.sides["image"].index
+    database = index._collection.sides["image"].index
     database.add(np.arange(60, 64), index.image_emb.numpy(), np.arange(4))  # grown, not committed
     database.remove(np.arange(5, 8))
-    index._kept.collection.sides["text"].index.remove(np.arange(0, 100, 7))
+    index._collection.sides["text"].index.remove(np.arange(0, 100, 7))
     index.close()
     with SearchIndex.open(folder, model) as index:
-        assert index._kept.collection.sides["image"].index.count() == 60
+        assert index._collection.sides["image"].index.count() == 60
         same(index, whole)
     shutil.rmtree(folder / "milvus.db")
     with pytest.raises(DataError, match=r"has no collection .*mmret index RUN"):

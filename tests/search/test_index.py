@@ -14,12 +14,11 @@ from hostile import HOSTILE, Markup
 from PIL import Image
 
 from mmret_lib.data import Pairs, load_pairs
-from mmret_lib.data.images import read_pixels
+from mmret_lib.data.images import open_picture, read_pixels
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError, MissingFile, visible
 from mmret_lib.search import Hit, SearchIndex
-from mmret_lib.search.index import open_picture
 from mmret_lib.show.html import SIDE, write_page
 
 
@@ -143,7 +142,8 @@ def test_a_query_photo_is_treated_as_a_photo_of_the_collection(index, pairs):
         for same in (str(path), image, np.asarray(image), collection[3]):
             assert index.by_image(same) == expected
     # A collection of captions embedded as this picture ranks by the picture itself.
-    as_captions = replace(index, text_emb=index.image_emb[torch.tensor(pairs.owner.tolist())])
+    owner = torch.tensor(pairs.owner.tolist())
+    as_captions = SearchIndex(index.model, pairs, index.image_emb, index.image_emb[owner])
     best = as_captions.by_image(path, k=5)
     assert {hit.image_index for hit in best} == {3}
     assert all(hit.score == pytest.approx(1, abs=1e-5) for hit in best)
