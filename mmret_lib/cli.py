@@ -267,6 +267,8 @@ def search(
 ) -> None:
     """Find the images for a text; or, where the query is a picture file, the captions for it.
 
+    What a model has once embedded is kept in the cache folder, and the next search is quick.
+
     Args:
         run: run folder that `mmret train` wrote.
         query: a text, or the path of a picture. What ends like a picture (.jpg, .tif, ...), begins
@@ -285,6 +287,7 @@ def search(
     asked = picture_or_text(query)  # first, because what follows takes seconds to import
     from mmret_lib.search.index import SearchIndex
     from mmret_lib.show.html import write_page
+    from mmret_lib.training.run import load_run
 
     backend = backend or ("milvus" if milvus else None)
     token = os.environ.get("MILVUS_TOKEN")
@@ -294,7 +297,7 @@ def search(
                 f"{index} holds its own collection; leave out --data, --root, --split and "
                 f"--milvus, or build it anew: mmret index {run} {index}"
             )
-        found = _open_index(run, index)
+        found = SearchIndex.open(index, load_run(run)[0], token=token)
         title = f"{run.name} on {visible(found.pairs.name)} {visible(found.pairs.split)}"
         if backend not in (None, found.backend):
             raise DataError(
@@ -304,17 +307,20 @@ def search(
     else:
         model, pairs, title = _open_run(run, data, root, split)
         found = SearchIndex.build(
-            model, pairs, backend=backend or "exact", folder=index, uri=milvus, token=token
+            model,
+            pairs,
+            backend=backend or "exact",
+            folder=index,
+            uri=milvus,
+            token=token,
+            cached=index is None,
         )
     with found:
         hits = found.by_image(asked, k) if isinstance(asked, Path) else found.by_text(asked, k)
     print(f"{title}: {len(found):,} images searched")
     if found.recall:
         print(found.summary)
-    for hit in hits:
-        print(f"{hit.rank:3d}  {hit.score:6.3f}  {visible(str(hit.image))}")
-        for caption in hit.captions if hit.caption is None else [hit.caption]:
-            print(f"{'':13}{visible(caption)}")
+    print("\n".join(map(str, hits)))
     if out:
         write_page(out, asked, hits, title=title)
         print(f"wrote {out}")
@@ -474,14 +480,6 @@ def _open_run(
         raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
     options = {"keep_info": True} if caption_ids else {}
     return model, _load(name, root, split, **options), f"{run.name} on {name} {split}"
-
-
-def _open_index(run: Path, folder: Path) -> Any:
-    """The index in a folder, asked with the run's model."""
-    from mmret_lib.search.index import SearchIndex
-    from mmret_lib.training.run import load_run
-
-    return SearchIndex.open(folder, load_run(run)[0], token=os.environ.get("MILVUS_TOKEN"))
 
 
 def _where(

@@ -16,11 +16,11 @@ PATH_START = re.compile(r"(\.{0,2}|~\w*|[A-Za-z]:)[/\\]")
 
 
 def picture_or_text(query: str) -> Path | str:
-    """Decide whether a query names a picture file or is a text to search for.
+    r"""Decide whether a query names a picture file or is a text to search for.
 
     The file itself decides: where there is a file of that name, it is a picture, whatever its
     ending, and is read to be sure. Otherwise the query is a text, unless it looks like a path: it
-    ends like a picture (.jpg, .tif, …), begins like a path (/, ./, ~/, C:\\), or has a slash and no
+    ends like a picture (.jpg, .tif, …), begins like a path (/, ./, ~/, C:\), or has a slash and no
     spaces. So "a man/woman on a bike" is a text and "photos/bike" is a path.
 
     Args:

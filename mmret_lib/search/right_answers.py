@@ -1,8 +1,8 @@
-"""Which answers of a search are right, as far as anyone can know.
+"""Which answers of a search are right, as far as that is known.
 
-A data set knows for whom a caption was written, and nothing else: every other picture counts as
-wrong, though many a caption fits several. Of the built-in world the generator is known too, so
-there an answer can also be right without being the data set's own.
+A data set says for which picture a caption was written. Every other picture counts as wrong, though
+many captions fit several pictures. For the built-in world we also know how each scene was drawn, so
+there an answer can be right without being the data set's own.
 """
 
 from collections.abc import Callable
@@ -21,28 +21,35 @@ Verdict = Literal["own", "fits", "wrong"] | None
 
 
 class RightAnswers:
-    """Judges the hits of one collection.
+    """Judge the hits of one collection.
 
-    >>> judge = RightAnswers(index.pairs).of_text("Grazing zebra")
-    >>> [judge(hit) for hit in index.by_text("Grazing zebra")]
-    ['fits', 'fits', 'wrong', …]
+    Args:
+        pairs: the collection.
+
+    Example:
+        >>> judge = RightAnswers(index.pairs).of_text("Grazing zebra")
+        >>> [judge(hit) for hit in index.by_text("Grazing zebra")]
+        ['fits', 'fits', 'wrong', …]
     """
 
     def __init__(self, pairs: Pairs) -> None:
         self.pairs = pairs
         self._scene = lru_cache(maxsize=None)(self._read_scene)
-        self._same: dict[str, list[int]] = {}  # what a caption says -> its places
+        self._by_text: dict[str, list[int]] = {}  # caption -> its places
         for place, caption in enumerate(pairs.captions):
-            self._same.setdefault(_said(caption), []).append(place)
+            self._by_text.setdefault(_plain(caption), []).append(place)
         self._places = {image: place for place, image in enumerate(pairs.images)}
 
     def of_text(self, text: str) -> Callable[[Hit], Verdict]:
-        """For the answers to a text: known where it is a caption of the collection, give or take
-        capitals and the full stop, or one of the course's queries."""
-        places = self._same.get(_said(text), [])
+        """Return the judge for the answers to a text.
+
+        It knows them where the text is a caption of the collection (but for capitals and the full
+        stop) or one of the course's queries.
+        """
+        places = self._by_text.get(_plain(text), [])
         owners = {int(self.pairs.owner[place]) for place in places}
         claims = [claim for place in places if (claim := self._claim(place))]
-        claims += [c for query, c in SLIDE_QUERIES.items() if _said(query) == _said(text)]
+        claims += [c for query, c in SLIDE_QUERIES.items() if _plain(query) == _plain(text)]
 
         def judge(hit: Hit) -> Verdict:
             if hit.image_index in owners:
@@ -55,7 +62,7 @@ class RightAnswers:
         return judge
 
     def of_picture(self, image: Path) -> Callable[[Hit], Verdict]:
-        """For the captions that were found for a picture: known where it is of the collection."""
+        """Return the judge for the captions found for a picture of the collection."""
         asked = self._places.get(image)
 
         def judge(hit: Hit) -> Verdict:
@@ -77,5 +84,5 @@ class RightAnswers:
         return Scene.from_dict(record) if record else None
 
 
-def _said(text: str) -> str:
+def _plain(text: str) -> str:
     return " ".join(text.casefold().split()).rstrip(" .")
