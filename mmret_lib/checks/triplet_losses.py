@@ -4,34 +4,23 @@
     checks.triplet_losses.check_sum_triplet(sum_triplet)
 
 Each prints one line for a right answer. Otherwise it raises CheckFailed, whose message names what
-is probably wrong, or NotImplementedError while the function is still its stub.
+is probably wrong, or NotImplementedError while the function is still its stub. The formulas and
+the ways to get them wrong are in `mmret_lib.checks.triplet`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.probe import check
-from mmret_lib.checks.engine.task import Task
-from mmret_lib.checks.triplet_batches import cosine_cases, duplicate_cases, loss_cases, weight_cases
-from mmret_lib.checks.triplet_formulas import cosines, triplet
-from mmret_lib.checks.triplet_slips import (
-    COSINE_GRADIENTS,
-    COSINES,
-    DUPLICATES,
-    HINGES,
-    LOSS_GRADIENTS,
-    MAX,
-    MAX_FIRST,
-    SIMILARITY,
-    SUM,
-    WEIGHTS,
-)
-from mmret_lib.checks.weight_formulas import weights
+from mmret_lib.checks.engine import pairs
+from mmret_lib.checks.engine.check import check
+from mmret_lib.checks.engine.pairs import HAND, SIZE, case
+from mmret_lib.checks.engine.task import Case, Mistake, Task, mistakes
+from mmret_lib.checks.triplet import hinges, weights
 
 __all__ = [
     "check_cosine_similarity_matrix",
@@ -41,151 +30,240 @@ __all__ = [
     "check_sum_triplet",
 ]
 
+# ---------------------------------------------------------------------------------------------
+# Task 1: the matrix of cosines
 
-SIZE = "a size is fixed in the code: take B and D from the arguments (image_emb.shape)"
+WITH_ZEROS = pairs.batch(5, 3, 4)
+WITH_ZEROS[0][1], WITH_ZEROS[1][3] = 0, 0
+SHORT_AND_LONG = torch.tensor([[0.05], [1], [30], [2], [1000]], dtype=torch.float64, device="cpu")
+WITH_LENGTHS = [emb / pairs.norm(emb) for emb in pairs.batch(5, 3, 5)]
+WITH_LENGTHS = [WITH_LENGTHS[0] * SHORT_AND_LONG, WITH_LENGTHS[1] * SHORT_AND_LONG.flip(0)]
+ZERO = "a row of zeros should have similarity 0 to everything"
 
 COSINE_TASK = Task(
     name="cosine_similarity_matrix",
-    names=("image_emb", "text_emb"),
-    right=cosines,
-    cases=cosine_cases(),
-    slips=COSINES,
-    gradient_slips=COSINE_GRADIENTS,
-    traits={
-        "size": SIZE,
-        "zeros": "a row of zeros should have similarity 0 to everything",
-        "lengths": "short or long rows go wrong: the length of a row should not matter",
-    },
-    more=(
-        "A cosine is blind to length, so nothing a branch gains by longer embeddings can lower "
-        "the loss: only directions count."
+    right=pairs.cosines,
+    cases=[
+        case(pairs.batch(5, 3, 0)),
+        case(pairs.batch(9, 4, 1), "", SIZE),
+        case(pairs.batch(3, 7, 2), "", SIZE),
+        case(
+            WITH_LENGTHS,
+            "rows of lengths from 0.05 to 1000",
+            "short or long rows go wrong: the length of a row should not matter",
+        ),
+        case(WITH_ZEROS, "a batch with a row of zeros in each branch", ZERO),
+        case(pairs.by_hand(), HAND, SIZE),
+    ],
+    mistakes=[
+        *pairs.WRONG_COSINES,
+        *mistakes(
+            {},
+            product={
+                "the result is transposed: rows are images, columns are texts": lambda i, t: t @ i.T
+            },
+            normalise={
+                f"a row of zeros is divided by its length 0 and becomes NaN: {ZERO}": (
+                    pairs.each(lambda e: e / pairs.norm(e))
+                )
+            },
+        ),
+        *(
+            Mistake(
+                "the epsilon added to the length is too large: it changes the cosines of short "
+                "rows",
+                {"normalise": pairs.each(lambda e, power=power: e / (pairs.norm(e) + 10**power))},
+            )
+            for power in range(-6, 0)
+        ),
+    ],
+    gradient_mistakes=pairs.WRONG_COSINE_GRADIENTS,
+    remark=(
+        "A cosine does not depend on length, so longer embeddings cannot lower the loss: only "
+        "their directions count."
     ),
 )
 
+# ---------------------------------------------------------------------------------------------
+# Tasks 2 and 3: the sum and the maximum of hinges
 
-LOSS_TRAITS = {
-    "size": SIZE,
-    "margin": "the margin is fixed in the code: take the argument",
-    "ties": "a negative exactly as similar as the positive is left out: tell the positive by its "
-    "place, the diagonal, and not by its value",
-    "solved": "where no negative comes within the margin the loss should be 0",
-}
+MARGIN = "the margin is fixed in the code: take the argument"
+OPPOSITE = "branches that point away from each other (all similarities below 0)"
 
 
-def sum_of_hinges(*args: Any, combine: str = "sum", **options: Any) -> Tensor:
-    return triplet(*args, combine=combine, **options)
+def opposites(size: int) -> tuple[Tensor, Tensor]:
+    """A batch described by `OPPOSITE`, whose third positive has similarity -1."""
+    image_emb, text_emb = (emb.abs() for emb in pairs.batch(size, 3, 1))
+    text_emb[2] = 2 * image_emb[2]
+    return image_emb, -text_emb
 
 
-def max_of_hinges(*args: Any, combine: str = "max", **options: Any) -> Tensor:
-    return triplet(*args, combine=combine, **options)
-
-
-def masked_max_of_hinges(
-    image_emb: Tensor,
-    text_emb: Tensor,
-    image_ids: Tensor,
-    caption_ids: Tensor,
-    margin: float = 0.2,
-    **options: str,
-) -> Tensor:
-    return max_of_hinges(image_emb, text_emb, margin, image_ids, caption_ids, **options)
-
-
+EQUAL_TEXTS = pairs.batch(5, 3, 6)
+EQUAL_TEXTS[1][3] = EQUAL_TEXTS[1][0]
+UNIT = torch.eye(4, dtype=torch.float64, device="cpu")
+LOSS_CASES = [
+    case(pairs.batch(5, 3, 0)),
+    case(pairs.batch(9, 4, 1), "", SIZE),
+    case(pairs.batch(3, 7, 2), "", SIZE),
+    case((*pairs.batch(5, 3, 3), 0.7), "a margin of 0.7", MARGIN),
+    case(
+        EQUAL_TEXTS,
+        "two equal texts",
+        "a negative exactly as similar as the positive is left out: tell the positive by its "
+        "place, the diagonal, and not by its value",
+        smooth=False,
+    ),
+    case(opposites(5), OPPOSITE),
+    case(
+        (3 * UNIT, 6 * UNIT),
+        "a batch that has nothing left to learn (loss 0)",
+        "where no negative comes within the margin the loss should be 0",
+    ),
+    case(pairs.by_hand(), HAND, SIZE),
+]
 SUM_TASK = Task(
     name="sum_triplet",
-    names=("image_emb", "text_emb"),
-    right=sum_of_hinges,
-    cases=loss_cases(),
-    slips=[*HINGES, *SUM, *SIMILARITY],
-    gradient_slips=LOSS_GRADIENTS,
-    traits=LOSS_TRAITS,
-    more=(
+    right=hinges.sum_triplet,
+    cases=LOSS_CASES,
+    mistakes=[*hinges.WRONG_HINGES, *hinges.WRONG_SUMS, *pairs.WRONG_SIMILARITIES],
+    gradient_mistakes=hinges.WRONG_GRADIENTS,
+    remark=(
         "Its gradient by s_bk is 1 / B for every negative within the margin, far or near: the sum "
         "weighs them all alike, so easy ones can outvote the hard one."
     ),
 )
+WRONG_MAXIMA = [
+    hinges.DIAGONAL_KEPT_MAX,
+    *hinges.WRONG_HINGES,
+    *hinges.WRONG_MAXIMA,
+    *pairs.WRONG_SIMILARITIES,
+]
 MAX_TASK = Task(
     name="max_triplet",
-    names=("image_emb", "text_emb"),
-    right=max_of_hinges,
-    cases=loss_cases(),
-    slips=[*MAX_FIRST, *HINGES, *MAX, *SIMILARITY],
-    gradient_slips=LOSS_GRADIENTS,
-    traits=LOSS_TRAITS,
-    more=(
+    right=hinges.max_triplet,
+    cases=LOSS_CASES,
+    mistakes=WRONG_MAXIMA,
+    gradient_mistakes=hinges.WRONG_GRADIENTS,
+    remark=(
         "With all embeddings equal it is exactly 2 * margin, whatever B is: a training curve that "
-        "lies flat at 0.4 has collapsed."
+        "stays at 0.4 has collapsed."
     ),
 )
+
+# ---------------------------------------------------------------------------------------------
+# Task 4: duplicates are not negatives
+
+LONELY = "a query without any negative should cost 0 (a maximum over nothing is -inf or an error)"
+UNIQUE = "without duplicates the loss should be the plain max_triplet"
+FAR = 10**12
+
+
+def with_ids(
+    batch: tuple[Tensor, Tensor], image_ids: list[int], caption_ids: list[int], *margin: float
+) -> tuple[Any, ...]:
+    """The arguments of masked_max_triplet."""
+    ids = [torch.tensor(each, device="cpu") for each in (image_ids, caption_ids)]
+    return *batch, *ids, *margin
 
 
 MASKED_TASK = Task(
     name="masked_max_triplet",
-    names=("image_emb", "text_emb", "image_ids", "caption_ids"),
-    right=masked_max_of_hinges,
-    cases=duplicate_cases(),
-    slips=[*DUPLICATES, *MAX_FIRST, *HINGES, *MAX, *SIMILARITY],
-    gradient_slips=LOSS_GRADIENTS,
-    traits={
-        "size": SIZE,
-        "margin": LOSS_TRAITS["margin"],
-        "large": "ids are names, not positions or measures: they can be any whole numbers, so "
-        "compare them as they are, and do not convert them, count or index by them",
-        "unique": "without duplicates the loss should be the plain max_triplet",
-        "lonely": "a query without any negative should cost 0 (a maximum over nothing is -inf "
-        "or an error)",
-    },
-    more=(
-        "A duplicate is as similar as the positive: unmasked, the maximum would pick just this "
-        "false negative nearly every time. The sum would drown it among the others."
+    right=hinges.masked_max_triplet,
+    cases=[
+        case(with_ids(pairs.batch(5, 3, 0), [7, 7, 8, 9, 5], [3, 1, 3, 2, 1])),
+        case(
+            with_ids(
+                pairs.batch(9, 4, 1), [1, 2, 3, 1, 5, 6, 2, 8, 1], [9, 8, 8, 9, 5, 4, 3, 2, 1]
+            ),
+            "",
+            SIZE,
+        ),
+        case(
+            with_ids(pairs.batch(5, 3, 3), [4, 4, 8, 9, 5], [3, 1, 3, 2, 1], 0.7),
+            "a margin of 0.7",
+            MARGIN,
+        ),
+        case(
+            with_ids(pairs.batch(5, 3, 2), [FAR, FAR + 1, FAR, FAR + 2**32, -1], [0, 1, 2, 1, FAR]),
+            "ids as large as 10**12",
+            "ids are names, not positions or measures: they can be any whole numbers, so compare "
+            "them as they are, and do not convert them, count or index by them",
+        ),
+        case(with_ids(opposites(5), [1, 2, 3, 4, 1], [7, 6, 5, 4, 3]), OPPOSITE),
+        case(
+            with_ids(pairs.batch(5, 3, 5), [1, 2, 3, 4, 5], [5, 1, 2, 3, 4]),
+            "a batch without duplicates (image and caption ids share numbers, which means nothing)",
+            UNIQUE,
+        ),
+        case(
+            with_ids(pairs.batch(3, 4, 8), [7, 7, 8], [2, 1, 2]),
+            "a query that has no negative left",
+            LONELY,
+        ),
+        case(with_ids(opposites(3), [6, 6, 6], [1, 2, 3]), "three pairs of one image", LONELY),
+        case(
+            with_ids(pairs.by_hand(), [1, 2], [4, 5]),
+            f"{HAND}, image_ids [1, 2], caption_ids [4, 5]",
+            SIZE,
+            UNIQUE,
+        ),
+    ],
+    mistakes=[*hinges.WRONG_DUPLICATES, *WRONG_MAXIMA],
+    gradient_mistakes=hinges.WRONG_GRADIENTS,
+    remark=(
+        "A duplicate is as similar as the positive: unmasked, the maximum would pick this false "
+        "negative nearly every time. In the sum it would be one among many."
     ),
 )
 
+# ---------------------------------------------------------------------------------------------
+# Task 5: how a loss weighs its negatives
 
-def weight_signs(answers: Sequence[Tensor]) -> str | None:
-    """What is wrong with weights, by what can be seen in them."""
-    smooth, of_sum, of_max = answers[:3]
-    if all(torch.allclose(smooth, one, equal_nan=True) for one in (of_sum, of_max)):
-        return f"the result is the same whatever the direction: {ANY}"
-    if any(one.diagonal(dim1=1, dim2=2).abs().max() > 1e-9 for one in answers):
-        return (
-            "the diagonal is not left out, it is not 0 everywhere: it holds the positive's pull, "
-            "not a negative's push. Take it out before you sum"
-        )
-    sums = smooth.sum(dim=2)
-    off = sums[~((sums - 1).abs() < 1e-3)]
-    if len(off):
-        return (
-            f"a row does not sum to 1 (but to {off[0]:.4g}): divide by the sum of that very row, "
-            "and that after the diagonal was taken out"
-        )
-    if any(one.min() < -1e-9 for one in answers):
-        return "a share is below 0: by what is it divided, and has it the gradient's sign?"
-    return None
-
-
-ANY = "take the gradient of the function you are given, whatever it is"
-
+SIMILARITY = pairs.cosines(*pairs.batch(5, 3, 3))
+WITH_QUIET = pairs.cosines(*pairs.batch(6, 8, 3))  # not every query has a negative in the margin
+WITH_QUIET[2], WITH_QUIET[:, 4] = -0.5, -0.6
+WITH_QUIET.diagonal().fill_(0.4)
 WEIGHT_TASK = Task(
     name="negative_weights",
-    names=("direction", "similarity"),
-    right=weights,
-    cases=weight_cases(),
-    slips=WEIGHTS,
-    traits={
-        "size": SIZE,
-        "quiet": "a query that pushes nothing should have a row of zeros",
-        "SumTriplet(0.5)": f"right for other directions, wrong for the sum: {ANY}",
-        "SimCLR(0.2)": f"right for hinges, wrong for a smooth loss: {ANY}",
-        "MaxTriplet(0.5)": f"right for the sum, wrong for the max: {ANY}",
-    },
-    more=(
+    right=weights.negative_weights,
+    cases=[
+        Case(
+            (weights.smooth_direction(0.2), SIMILARITY),
+            "the direction of SimCLR(0.2)",
+            (f"right for hinges, wrong for a smooth loss: {weights.ANY}",),
+        ),
+        Case(
+            (weights.hinge_direction(0.5, hinges.sum_of), SIMILARITY),
+            "the direction of SumTriplet(0.5)",
+            (f"right for other directions, wrong for the sum: {weights.ANY}",),
+        ),
+        Case(
+            (weights.hinge_direction(0.5, hinges.max_of), SIMILARITY),
+            "the direction of MaxTriplet(0.5)",
+            (f"right for the sum, wrong for the max: {weights.ANY}",),
+        ),
+        Case(
+            (weights.hinge_direction(0.2, hinges.sum_of), WITH_QUIET),
+            "a query that pushes nothing, whose row is all zeros",
+            ("a query that pushes nothing should have a row of zeros", SIZE),
+        ),
+        Case(
+            (weights.hinge_direction(0.5, hinges.sum_of), pairs.cosines(*pairs.by_hand())),
+            "SumTriplet(0.5) and the similarities [[0.8, 0], [0.96, 0.8]]",
+            (SIZE,),
+        ),
+    ],
+    mistakes=weights.WRONG_WEIGHTS,
+    symptom=weights.symptom,
+    has_gradient=False,
+    remark=(
         "For the smooth loss these shares are softmax(s_bk / t) over the negatives: its "
         "temperature says how near it comes to the max."
     ),
-    has_gradient=False,
-    signs=weight_signs,
 )
+
+# ---------------------------------------------------------------------------------------------
+# The checks
 
 
 def check_cosine_similarity_matrix(function: Callable[[Tensor, Tensor], Tensor]) -> None:

@@ -248,7 +248,7 @@ WRONG_DUPLICATES = {
         masked(lambda i, c: (either(i, c).sum(0) > 1).expand(len(i), -1) | either(i, c)),
     ),
     "out of the batch": ("taken out of the batch", first_of_each),
-    "asked by nobody": ("still asks", without_duplicates),
+    "asked by nobody": ("every pair still is one", without_duplicates),
     "one direction": ("one direction", one_way),
     "similarity 0": ("similarity is set to 0", zero_similarity),
     "similarity -1": ("set to -1", minus_one_similarity),
@@ -267,7 +267,10 @@ WRONG_DUPLICATES = {
     "bincount": ("names", counted),
     "ids as float": ("names", masked(lambda i, c: same(i.float()) | same(c.float()))),
     "ids as int32": ("names", masked(lambda i, c: same(i.int()) | same(c.int()))),
-    "the sum": ("sum stands", each_way(lambda lacks, out: lacks.relu().masked_fill(out, 0).sum(1))),
+    "the sum": (
+        "the sum is taken: each query costs",
+        each_way(lambda lacks, out: lacks.relu().masked_fill(out, 0).sum(1)),
+    ),
     "the mean": (
         "mean over the negatives",
         each_way(lambda lacks, out: lacks.relu().masked_fill(out, 0).sum(1) / (len(out) - 1)),

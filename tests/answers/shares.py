@@ -293,7 +293,7 @@ WRONG_SHARES = {
         lambda d, s: torch.stack([w.softmax(1) for w in (s, s.T)]).detach(),
     ),
     "softmax of the gradient": (
-        "softmax of the gradient",
+        "softmax is taken of the gradient",
         shares(lambda push: push.masked_fill(eye(push), -torch.inf).softmax(1)),
     ),
     "softmax of the gradient, diagonal too": (

@@ -278,7 +278,7 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
                 "set to -1",
                 change(lambda s, p, m: (m - p + s.masked_fill(eye(s), -1)).relu()),
             ),
-            "the max": ("max stands", skeleton(plain, "max")),
+            "the max": ("the max is taken: the sum", skeleton(plain, "max")),
             "mean of negatives": (
                 "mean over the negatives",
                 lambda i, t, m=0.2: right(i, t, m) / (len(i) - 1),
@@ -309,7 +309,10 @@ def wrongs(by: str) -> dict[str, tuple[str, Callable]]:
             ),
         }
     return same | {
-        "the sum": ("sum stands", skeleton(plain, "sum")),
+        "the sum": (
+            "the sum is taken: each query costs the hinge of its own hardest",
+            skeleton(plain, "sum"),
+        ),
         "the mean": ("mean over the negatives", each_way(lambda h: h.sum(1) / (len(h) - 1))),
         "shared hinges": ("row direction's hinges", shared_hinge),
         "over the columns": ("wrong axis", each_way(lambda h: h.amax(0))),

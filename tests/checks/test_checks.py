@@ -1,16 +1,17 @@
 """The checks of the exercises: every wrong answer is refused by name, every right one passes."""
 
+import textwrap
+
 import pytest
 import torch
 from answers import cosines, duplicates, hinges, shares, wrong_hinges
 
-from mmret_lib.checks import CheckFailed, triplet_losses
+from mmret_lib.checks import CheckFailed, engine, triplet_losses
 from mmret_lib.checks.engine.arguments import close
+from mmret_lib.checks.engine.pairs import batch
 from mmret_lib.checks.engine.task import Task
-from mmret_lib.checks.triplet_batches import pairs
-from mmret_lib.losses import MaxTriplet, SumTriplet
+from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
 from mmret_lib.losses import negative_weights as library_weights
-from mmret_lib.losses.base import similarities
 
 CHECKS = {
     "cosine_similarity_matrix": triplet_losses.check_cosine_similarity_matrix,
@@ -86,33 +87,44 @@ def test_a_result_handed_over_for_the_function(task: str) -> None:
 
 
 def test_the_formulas_are_the_librarys() -> None:
-    for case in triplet_losses.SUM_TASK.cases:
+    for case in triplet_losses.LOSS_CASES:
         image_emb, text_emb, *margin = case.args
-        for loss, formula in ((SumTriplet, "sum_of_hinges"), (MaxTriplet, "max_of_hinges")):
-            ours = loss(*margin)(image_emb, text_emb)
-            assert torch.allclose(ours, getattr(triplet_losses, formula)(*case.args))
+        for loss, task in (
+            (SumTriplet, triplet_losses.SUM_TASK),
+            (MaxTriplet, triplet_losses.MAX_TASK),
+        ):
+            assert close(loss(*margin)(image_emb, text_emb), task.right(*case.args))
     for case in triplet_losses.MASKED_TASK.cases:
         image_emb, text_emb, image_ids, caption_ids, *margin = case.args
         ours = MaxTriplet(*margin)(
             image_emb, text_emb, image_ids=image_ids, caption_ids=caption_ids
         )
-        assert torch.allclose(ours, triplet_losses.masked_max_of_hinges(*case.args))
-    image_emb, text_emb = pairs(5, 3, 3)
-    for case in triplet_losses.WEIGHT_TASK.cases[:3]:
-        direction, similarity = case.args
-        ours = library_weights(direction.loss, image_emb, text_emb)
-        assert torch.allclose(similarity, similarities(image_emb, text_emb))
-        assert torch.allclose(ours, triplet_losses.weights(*case.args))
+        assert close(ours, triplet_losses.MASKED_TASK.right(*case.args))
+    losses = (SimCLR(0.2), SumTriplet(0.5), MaxTriplet(0.5))
+    for loss, case in zip(losses, triplet_losses.WEIGHT_TASK.cases, strict=False):
+        ours = library_weights(loss, *batch(5, 3, 3))
+        assert close(ours, triplet_losses.WEIGHT_TASK.right(*case.args))
 
 
-def test_every_slip_makes_other_numbers_than_the_right_formula() -> None:
-    tasks = [one for one in vars(triplet_losses).values() if isinstance(one, Task)]
+def test_every_mistake_makes_other_numbers_than_the_right_formula() -> None:
+    tasks = [task for task in vars(triplet_losses).values() if isinstance(task, Task)]
     assert len(tasks) == len(CHECKS)
     for task in tasks:
         right = [task.right(*case.args) for case in task.cases]
-        for slip in task.slips:
-            slipped = [task.right(*case.args, **slip.options) for case in task.cases]
-            assert not all(map(close, right, slipped)), f"{task.name}: {slip.says}"
+        for mistake in task.mistakes:
+            wrong = [task.formula(mistake)(*case.args) for case in task.cases]
+            assert not all(map(close, wrong, right)), f"{task.name}: {mistake.says}"
+
+
+def test_the_example_of_the_engines_docstring(capsys: pytest.CaptureFixture) -> None:
+    text = textwrap.dedent(engine.__doc__.split("what can go wrong:")[1].split("\nA formula of")[0])
+    names: dict = {}
+    exec(text, names)
+    names["check_global_pool"](lambda maps: maps.flatten(2).mean(dim=2))
+    assert "global_pool: right. It makes" in capsys.readouterr().out
+    for wrong, words in (("summed", "the sum is taken"), ("maximum", "the maximum is taken")):
+        with pytest.raises(CheckFailed, match=words):
+            names["check_global_pool"](names[wrong])
 
 
 def test_a_check_leaves_the_random_state_alone() -> None:

@@ -100,6 +100,7 @@ def test_every_task_says_what_is_wanted(solution: Path) -> None:
 # Run as it is
 
 
+@pytest.mark.slow
 @by_name
 def test_the_unsolved_exercise_fails_only_by_not_being_written(solution: Path) -> None:
     notebook = nbformat.read(exercise_of(solution), as_version=4)
@@ -160,6 +161,7 @@ def sum_triplet(image_emb, text_emb, margin=0.2):
     return (ways[0].sum(dim=1) + ways[1].sum(dim=1)).mean()"""
 
 
+@pytest.mark.slow
 def test_nbgrader_marks_a_folder_of_submissions(tmp_path: Path) -> None:
     [solution] = [file for file in SOLUTIONS if file.stem == "04_triplet_losses"]
     name = solution.stem

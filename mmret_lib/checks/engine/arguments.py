@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,93 +12,98 @@ from torch import Tensor
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4, torch.float16: 3e-2}
 
 
-def prepared(args: Sequence[Any], dtype: torch.dtype, requires_grad: bool = False) -> list[Any]:
+def copies(args: Sequence[Any], dtype: torch.dtype, requires_grad: bool = False) -> list[Any]:
     """Fresh copies of the arguments, the floating-point tensors among them in `dtype`."""
-    copies = [one.clone() if isinstance(one, Tensor) else one for one in args]
-    return [one.to(dtype).requires_grad_(requires_grad) if is_float(one) else one for one in copies]
+
+    def fresh(arg: Any) -> Any:
+        if is_float(arg):
+            return arg.clone().to(dtype).requires_grad_(requires_grad)
+        if isinstance(arg, Tensor):
+            return arg.clone()
+        return copy.deepcopy(arg) if isinstance(arg, list | dict) else arg
+
+    return [fresh(arg) for arg in args]
 
 
-def is_float(one: Any) -> bool:
-    return isinstance(one, Tensor) and one.is_floating_point()
+def unchanged(arg: Any, before: Any) -> bool:
+    """Whether an argument still is what it was before the call."""
+    if isinstance(arg, Tensor):
+        return arg.shape == before.shape and torch.equal(arg, before)
+    return not isinstance(arg, list | dict) or bool(arg == before)
+
+
+def is_float(arg: Any) -> bool:
+    """Whether an argument is a tensor that can carry a gradient."""
+    return isinstance(arg, Tensor) and arg.is_floating_point()
 
 
 def floats(args: Sequence[Any]) -> list[Tensor]:
-    return [one for one in args if is_float(one)]
+    """The floating-point tensors among the arguments."""
+    return [arg for arg in args if is_float(arg)]
 
 
-def shape_of(args: Sequence[Any]) -> tuple[int, int]:
-    return floats(args)[0].shape[0], floats(args)[0].shape[1]
+def sizes(args: Sequence[Any]) -> tuple[int, int]:
+    """B and D: the first and the last size of the first floating-point tensor."""
+    first = floats(args)[0]
+    return first.shape[0], first.shape[-1]
 
 
-def strided(one: Any) -> Any:
-    return one.T.contiguous().T if is_float(one) else one
+def transposed_view(arg: Any) -> Any:
+    """The same numbers, laid out column by column in memory."""
+    return arg.mT.contiguous().mT if is_float(arg) and arg.ndim > 1 else arg
 
 
-def on_device(args: Sequence[Any], device: str, real: bool) -> list[Any]:
-    """The arguments on a device; one that is not real holds shapes alone."""
-
-    def moved(one: Any) -> Any:
-        if not isinstance(one, Tensor):
-            return one
-        return one.to(device) if real else torch.empty(one.shape, dtype=one.dtype, device=device)
-
-    return [moved(one) for one in args]
+def on_device(args: Sequence[Any], device: str) -> list[Any]:
+    """The arguments on a device; on "meta" they have shapes and no numbers."""
+    if device != "meta":
+        return [arg.to(device) if isinstance(arg, Tensor) else arg for arg in args]
+    return [
+        torch.empty_like(arg, device="meta") if isinstance(arg, Tensor) else arg for arg in args
+    ]
 
 
-def close_slopes(one: Tensor, right: Tensor) -> bool:
-    """Equal gradients (B, D), measured by each row's largest entry: short rows have large ones."""
-    size = right.abs().amax(dim=1, keepdim=True)
-    size = size.where(size > 1e-9, 1)  # what is left of 0 has no direction
-    return close(one / size, right / size)
+def close(value: Tensor, right: Tensor, tolerance: float | None = None) -> bool:
+    """Whether two tensors are equal within what the coarser of their types can hold.
 
-
-def close(one: Tensor, two: Tensor, tolerance: float | None = None) -> bool:
-    """Equal within what the coarser of the two types can hold; NaN equals NaN."""
-    if one.shape != two.shape:
+    NaN equals NaN; tensors of different shape are never close.
+    """
+    if value.shape != right.shape:
         return False
-    tolerance = tolerance or max(TOLERANCE.get(each.dtype, 3e-2) for each in (one, two))
-    return torch.allclose(one.double(), two.double(), tolerance, tolerance, equal_nan=True)
+    tolerance = tolerance or max(TOLERANCE.get(each.dtype, 3e-2) for each in (value, right))
+    return torch.allclose(value.double(), right.double(), tolerance, tolerance, equal_nan=True)
 
 
-def ramp(value: Tensor) -> Tensor:
-    """Weights that differ from entry to entry, so that a gradient shows every entry."""
-    return torch.linspace(1, 2, value.numel(), dtype=torch.float64).reshape(value.shape)
+def close_gradients(gradients: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    """Whether gradients are equal, relative to the largest entry of each row.
+
+    Short embeddings have large gradients, so an absolute tolerance would not do.
+    """
+    for gradient, wanted in zip(gradients, right, strict=True):
+        size = wanted.abs().amax(dim=-1, keepdim=True)
+        size = size.where(size > 1e-9, 1)  # rounding errors of 0 are not to be scaled up
+        if not close(gradient / size, wanted / size):
+            return False
+    return True
 
 
-def slopes(
-    right: Callable[..., Tensor], given: Sequence[Any], options: Mapping | None = None
-) -> list[Tensor]:
-    args = prepared(given, torch.float64, requires_grad=True)
+def weighted_sum(value: Tensor) -> Tensor:
+    """A scalar whose gradient depends on every entry: weights from 1 to 2, all different."""
+    weights = torch.linspace(1, 2, value.numel(), dtype=torch.float64)
+    return (value * weights.reshape(value.shape)).sum()
+
+
+def gradients_of(formula: Callable[..., Tensor], args: Sequence[Any]) -> list[Tensor]:
+    """The gradients of a formula with respect to its floating-point arguments, in float64."""
+    args = copies(args, torch.float64, requires_grad=True)
     leaves = floats(args)
-    value = right(*args, **(options or {}))
-    found = torch.autograd.grad((value * ramp(value)).sum(), leaves, materialize_grads=True)
-    return [zero_rows_out(slope, leaf) for slope, leaf in zip(found, leaves, strict=True)]
+    value = weighted_sum(formula(*args))
+    gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+    return without_zero_rows(gradients, leaves)
 
 
-def zero_rows_out(slope: Tensor, leaf: Tensor) -> Tensor:
-    """A row of zeros has no direction, so no right gradient: any finite one will do."""
-    return slope.masked_fill((leaf == 0).all(dim=1, keepdim=True), 0)
-
-
-def by_a_factor(
-    answers: Sequence[Tensor], right: Sequence[Tensor], batches: Sequence[int]
-) -> str | None:
-    """What it means that all answers differ from the right ones by one number."""
-    added = [one.double() - two.double() for one, two in zip(answers, right, strict=True)]
-    first = added[0].flatten()[0]
-    if all(close(one, first.expand_as(one)) for one in added):
-        return f"something is added that does not belong there: every result is off by {first:.4g}"
-    factors, divisors = [], []
-    for one, two, batch in zip(answers, right, batches, strict=True):
-        got, wanted = one.double().sum(), two.double().sum()
-        if got == 0 and wanted == 0:
-            continue  # right, by whatever factor
-        if got == 0 or wanted == 0 or not close(one, two * (got / wanted)):
-            return None
-        factors.append(got / wanted)
-        divisors.append(batch * wanted / got)
-    if factors and all(close(one, factors[0]) for one in factors):
-        return f"a constant factor: every result is {factors[0]:.4g} times the right one"
-    if divisors and all(close(one, divisors[0]) for one in divisors):
-        return f"a batch size is fixed in the code: divided by {divisors[0]:.4g} whatever B is"
-    return None
+def without_zero_rows(gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients with 0 for rows of zeros, which have no direction: any finite one is right."""
+    return [
+        gradient.masked_fill((leaf == 0).all(dim=-1, keepdim=True), 0)
+        for gradient, leaf in zip(gradients, leaves, strict=True)
+    ]

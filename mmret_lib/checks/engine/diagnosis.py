@@ -1,69 +1,99 @@
-"""Which mistake makes just these wrong numbers."""
+"""Which mistake gives exactly these wrong numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.arguments import by_a_factor, close, shape_of
-from mmret_lib.checks.engine.task import Case, Task
+from mmret_lib.checks.engine.arguments import close, sizes
+from mmret_lib.checks.engine.task import Case, Formula, Task
 
 
-def explained(
+def likeliest_mistake(
     task: Task, answers: Sequence[Tensor], right: Sequence[Tensor], wrong: Sequence[bool]
 ) -> str | None:
-    """The likeliest mistake, in words, or nothing.
+    """The likeliest mistake in words, or None.
 
-    First the slip that gives the very same numbers in every case, then what the wrong cases have
-    in common, then what the numbers look like; two slips at once are the last resort.
+    In this order: a mistake of the task that gives the very same numbers in every case; a hint
+    that only the wrong cases have; what the numbers look like; two mistakes at once.
     """
-    for slip in task.slips:
-        if makes(task, slip.options, answers, wrong):
-            return slip.says
-    for trait, says in task.traits.items():
-        if only_with(trait, task.cases, wrong):
-            return says
-    batches = [shape_of(case.args)[0] for case in task.cases]
-    seen = task.signs(answers) or by_a_factor(answers, right, batches) or blind(task, answers)
+    for mistake in task.mistakes:
+        if gives(task.formula(mistake), task.cases, answers, wrong):
+            return mistake.says
+    seen = (
+        shared_hint(task.hints, task.cases, wrong)
+        or task.symptom(answers)
+        or off_by_a_number(task.cases, answers, right)
+        or ignores_arguments(task.cases, answers)
+    )
     if seen:
         return seen
-    for one, two in combinations(task.slips, 2):
-        apart = not one.options.keys() & two.options.keys()
-        if apart and makes(task, {**one.options, **two.options}, answers, wrong):
+    for one, two in combinations(task.mistakes, 2):
+        formula = task.both(one, two)
+        if formula and gives(formula, task.cases, answers, wrong):
             return f"two things: {one.says}; and {two.says}"
     return None
 
 
-def makes(
-    task: Task, options: Mapping[str, str], answers: Sequence[Tensor], wrong: Sequence[bool]
+def gives(
+    formula: Formula, cases: Sequence[Case], answers: Sequence[Tensor], wrong: Sequence[bool]
 ) -> bool:
-    """Whether the formula with these options gives the student's numbers in every case."""
+    """Whether a formula gives the student's numbers in every case."""
     matched = False
     for place in sorted(range(len(wrong)), key=lambda place: not wrong[place]):
-        value = task.right(*task.cases[place].args, **options)
+        value = formula(*cases[place].args)
         if wrong[place] and torch.isinf(value).all():
-            continue  # what is masked by -inf may be masked by any other low number
+            continue  # what is masked with -inf may be masked with any other low number
         if not close(answers[place], value):
             return False
         matched = matched or wrong[place]
     return matched
 
 
-def only_with(trait: str, cases: Sequence[Case], wrong: Sequence[bool]) -> bool:
-    """Whether it is cases with this trait, and no others, that go wrong."""
-    return all(trait in case.traits for case, bad in zip(cases, wrong, strict=True) if bad)
+def shared_hint(hints: Sequence[str], cases: Sequence[Case], wrong: Sequence[bool]) -> str | None:
+    """The first hint that all wrong cases have."""
+    for hint in hints:
+        if all(hint in case.hints for case, bad in zip(cases, wrong, strict=True) if bad):
+            return hint
+    return None
 
 
-def blind(task: Task, answers: Sequence[Tensor]) -> str | None:
-    """What to say of a function that answers the same to whatever it is given."""
-    count = len(task.cases[0].args)
-    plain = [one for one, case in zip(answers, task.cases, strict=True) if len(case.args) == count]
-    if all(close(one, plain[0]) for one in plain):
+def off_by_a_number(
+    cases: Sequence[Case], answers: Sequence[Tensor], right: Sequence[Tensor]
+) -> str | None:
+    """What it means that all answers differ from the right ones by one number."""
+    answers = [answer.double() for answer in answers]
+    added = [answer - wanted.double() for answer, wanted in zip(answers, right, strict=True)]
+    first = added[0].flatten()[0]
+    if all(close(difference, first.expand_as(difference)) for difference in added):
+        return f"something is added that does not belong there: every result is off by {first:.4g}"
+    factors, divisors = [], []
+    for case, answer, wanted in zip(cases, answers, right, strict=True):
+        total, wanted_total = answer.sum(), wanted.double().sum()
+        if total == 0 and wanted_total == 0:
+            continue  # right, whatever the factor is
+        factor = total / wanted_total
+        if total == 0 or wanted_total == 0 or not close(answer, wanted * factor):
+            return None
+        factors.append(factor)
+        divisors.append(sizes(case.args)[0] / factor)
+    if factors and all(close(factor, factors[0]) for factor in factors):
+        return f"a constant factor: every result is {factors[0]:.4g} times the right one"
+    if divisors and all(close(divisor, divisors[0]) for divisor in divisors):
+        return f"a batch size is fixed in the code: divided by {divisors[0]:.4g} whatever B is"
+    return None
+
+
+def ignores_arguments(cases: Sequence[Case], answers: Sequence[Tensor]) -> str | None:
+    """What to say of a function that returns the same whatever it is given."""
+    count = len(cases[0].args)
+    plain = [answer for answer, case in zip(answers, cases, strict=True) if len(case.args) == count]
+    if all(close(answer, plain[0]) for answer in plain):
         return (
             "the function does not use its arguments, for the result is the same for every batch: "
-            "is it a variable of the notebook that it uses?"
+            "does it use a variable of the notebook instead?"
         )
     return None

@@ -1,369 +1,334 @@
-"""How a check looks at a student's function, and how it finds out what the mistake probably is.
-
-A task knows the right formula and its slips: the same formula with one thing done wrongly. The
-check calls the student's function on small batches and compares. Where the numbers are wrong it
-looks for the slip, or the two slips, that give the very same wrong numbers in every batch; where
-they are right it looks at all else that a training loop relies on: gradients, types, devices,
-arguments left as they were. It answers in one short message, and leaves random numbers alone.
-"""
+"""What a check looks at: numbers, gradients, types, devices, and what a call leaves behind."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import random
-import traceback
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mmret_lib.checks.engine.arguments import (
     TOLERANCE,
     close,
-    close_slopes,
+    close_gradients,
+    copies,
     floats,
+    gradients_of,
     is_float,
     on_device,
-    prepared,
-    ramp,
-    shape_of,
-    slopes,
-    strided,
-    zero_rows_out,
+    sizes,
+    transposed_view,
+    unchanged,
+    weighted_sum,
+    without_zero_rows,
 )
-from mmret_lib.checks.engine.diagnosis import explained, only_with
+from mmret_lib.checks.engine.diagnosis import likeliest_mistake, shared_hint
 from mmret_lib.checks.engine.symptoms import (
     described,
+    difference,
     line_of,
     meaning,
-    shown,
     wrong_shape,
     wrong_type,
 )
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 
-OTHER_DEVICE = ("same device", "at least two devices", "expected device")
+OTHER_DEVICE = ("same device", "at least two devices", "expected device")  # in torch's errors
 NEARLY = 1e-2  # how far off numbers may be whose formula can still be the right one
 
 
-def check(task: Task, function: Callable[..., Any]) -> None:
-    """Print one line if `function` answers the task.
-
-    Raises CheckFailed, which says what is probably wrong; NotImplementedError for the bare stub.
-    """
-    if not callable(function):
-        raise CheckFailed(
-            f"{task.name} should be a function, not {type(function).__name__}: hand over the "
-            "function itself, without calling it."
-        )
-    before = random_states()
-    try:
-        with torch.enable_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Check(task, function).all()
-    finally:
-        kept = same_states(before, random_states())
-        torch.set_rng_state(before[0])
-        random.setstate(before[1])
-        np.random.set_state(before[2])
-    if not kept:
-        raise CheckFailed(
-            f"{task.name} draws random numbers or sets a seed: nothing in it is random, and other "
-            "code shares the random state."
-        )
-    print(f"{task.name}: right. {task.more}")
-
-
-def random_states() -> tuple[Tensor, Any, Any]:
-    return torch.get_rng_state(), random.getstate(), np.random.get_state()
-
-
-def same_states(one: tuple, other: tuple) -> bool:
-    return torch.equal(one[0], other[0]) and one[1] == other[1] and repr(one[2]) == repr(other[2])
-
-
-class Check:
-    """One function under one task's check; each method raises CheckFailed, or says nothing."""
+class Probe:
+    """One student's function under one task; each step returns, or raises CheckFailed."""
 
     def __init__(self, task: Task, function: Callable[..., Any]) -> None:
+        """Nothing is called yet.
+
+        Args:
+            task: What the function should do.
+            function: The student's function.
+        """
         self.task = task
         self.function = function
         self.calls = 0
 
-    def all(self) -> None:
-        answers = self.answers()
-        self.values(answers)
-        self.types(answers)
-        if self.task.has_gradient:
-            self.gradients()
-        else:
-            self.no_gradient()
-        self.again(answers[0])
-        self.other_forms()
-        self.other_device()
+    def run(self) -> None:
+        """Look at everything, the most telling things first.
 
-    def failed(self, says: str, numbers: str = "") -> CheckFailed:
+        Raises:
+            CheckFailed: Something is wrong; the message names the probable mistake.
+            NotImplementedError: The first call ended in a stub.
+        """
+        answers = self.answers()
+        self.check_values(answers)
+        self.check_types(answers)
+        if self.task.has_gradient:
+            self.check_gradients()
+        else:
+            self.check_no_gradient()
+        again = self.answer(self.task.cases[0], torch.float64, "called again ")
+        if not close(again, answers[0]):
+            self.fail("called twice with the same batch it gives two results")
+        self.check_half_and_views()
+        self.check_device()
+
+    def fail(self, says: str, numbers: str = "", cause: Exception | None = None) -> NoReturn:
+        """Raise CheckFailed; the message starts with a capital unless it is an argument's name."""
         first = says.split(" ")[0]
-        if first.isalpha() and first not in self.task.names:  # a name stays as the student has it
+        if first.isalpha() and first not in self.task.arguments:
             says = says[0].upper() + says[1:]
         end = "" if says.endswith(("?", ".")) else "."
-        return CheckFailed(f"{self.task.name} is not right yet. {says}{end}{numbers}")
+        raise CheckFailed(f"{self.task.name} is not right yet. {says}{end}{numbers}") from cause
 
-    def raised(self, error: Exception, where: str, trait: str = "") -> CheckFailed:
-        says = meaning(error) or trait
+    def fail_by(self, error: Exception, where: str, hint: str = "") -> NoReturn:
+        """Raise CheckFailed for an error of the student's function, with what it means."""
+        says = meaning(error) or hint
         says = f"\n{says[0].upper()}{says[1:]}." if says else ""
-        return self.failed(f"{where}it raised {described(error, self.function)}", says)
+        self.fail(f"{where}it raised {described(error, self.function)}", says, error)
+
+    @contextlib.contextmanager
+    def explaining(self, where: str) -> Iterator[None]:
+        """Turn an error of the student's function into a failed check."""
+        try:
+            yield
+        except CheckFailed:
+            raise
+        except Exception as error:
+            self.fail_by(error, where)
 
     def call(self, args: Sequence[Any]) -> Any:
-        """What the student's function returns. Its own words are heard once, not at every call:
-        and never on stderr, for which nbgrader would take the points."""
+        """What the student's function returns.
+
+        Its prints are shown for the first call alone, and its stderr never: nbgrader takes the
+        points of a cell that writes to stderr.
+        """
         self.calls += 1
-        quiet = io.StringIO()
-        with contextlib.redirect_stderr(quiet), contextlib.ExitStack() as stack:
+        ignored = io.StringIO()
+        with contextlib.redirect_stderr(ignored), contextlib.ExitStack() as stack:
             if self.calls > 1:
-                stack.enter_context(contextlib.redirect_stdout(quiet))
+                stack.enter_context(contextlib.redirect_stdout(ignored))
             return self.function(*args)
 
     def answers(self) -> list[Tensor]:
         """The answer to each case in float64, after the first in float32, as in daily use."""
-        plain = self.task.cases[0]
-        first = self.one_answer(plain, torch.float32, "")
-        sized = "it works in float32 but not in float64: "
-        found = [self.one_answer(plain, torch.float64, sized)]
-        for case in self.task.cases[1:]:
-            trait = next((self.task.traits[one] for one in sorted(case.traits)), "")
-            found.append(self.one_answer(case, torch.float64, f"for {case.about} ", trait))
-        if torch.isfinite(found[0]).all() and not torch.isfinite(first).all():
-            raise self.failed("in float32 the result is not finite, in float64 it is")
-        return found
+        first, *others = self.task.cases
+        single = self.answer(first, torch.float32, "")
+        where = "it works in float32 but not in float64: "
+        answers = [self.answer(first, torch.float64, where)]
+        answers += [self.answer(case, torch.float64, f"for {case.about} ") for case in others]
+        if torch.isfinite(answers[0]).all() and not torch.isfinite(single).all():
+            self.fail("in float32 the result is not finite, in float64 it is")
+        return answers
 
-    def one_answer(self, case: Case, dtype: torch.dtype, where: str, trait: str = "") -> Tensor:
-        args = prepared(case.args, dtype)
-        kept = prepared(case.args, dtype)
+    def answer(self, case: Case, dtype: torch.dtype, where: str) -> Tensor:
+        """The answer to one case, if it has the right kind and the arguments are unchanged."""
+        args, before = copies(case.args, dtype), copies(case.args, dtype)
         try:
             value = self.call(args)
         except Exception as error:
             if self.calls == 1 and isinstance(error, NotImplementedError):
-                raise not_written(self.task.name, error) from None
+                raise
+            hint = case.hints[0] if case.hints else ""
             if not where and self.works(case, torch.float64):
                 where = "it works in float64 but not in float32: "
-                trait = trait or "a dtype is fixed in the code"
-            raise self.raised(error, where, trait) from error
+                hint = hint or "a dtype is fixed in the code"
+            self.fail_by(error, where, hint)
+        about = "" if self.calls == 1 else f"for {case.about} "
         if isinstance(value, int | float) and self.calls > 1:
-            raise self.failed(
-                f"for {case.about} a Python number is returned, and backward() would fail on it. "
-                "A plain 0, as from Python's max(x, 0), is no tensor: use x.relu() or "
-                "x.clamp(min=0)"
+            self.fail(
+                f"{about}a Python number is returned, and backward() would fail on it. A plain 0, "
+                "as from Python's max(x, 0), is not a tensor: use x.relu() or x.clamp(min=0)"
             )
-        wanted = self.task.right(*kept).shape
-        batch, width = shape_of(case.args)
-        wrong = wrong_type(value) or wrong_shape(value, wanted, batch, width)
+        wanted = self.task.right(*before).shape
+        wrong = wrong_type(value) or wrong_shape(value, wanted, *sizes(case.args))
         if wrong:
-            raise self.failed(wrong if self.calls == 1 else f"for {case.about} {wrong}")
+            self.fail(f"{about}{wrong}")
         if value.device.type != "cpu":
-            raise self.failed(
+            self.fail(
                 f"the arguments are on the CPU, the result is on {value.device}: a device is "
                 "fixed in the code"
             )
-        for name, now, once in zip(self.task.names, args, kept, strict=False):
-            if isinstance(now, Tensor) and (now.shape != once.shape or not torch.equal(now, once)):
-                raise self.failed(
-                    f"{name} is changed in place: the caller goes on using it. Use operations "
+        for name, arg, old in zip(self.task.arguments, args, before, strict=False):
+            if not unchanged(arg, old):
+                self.fail(
+                    f"{name} is changed in place, but the caller still needs it. Use operations "
                     "that return a new tensor (x = x / y, not x /= y)"
                 )
-        return value.detach().clone()
+        result: Tensor = value.detach().clone()
+        return result
 
     def works(self, case: Case, dtype: torch.dtype) -> bool:
+        """Whether a call raises nothing."""
         with contextlib.suppress(Exception):
-            self.call(prepared(case.args, dtype))
+            self.call(copies(case.args, dtype))
             return True
         return False
 
-    def values(self, answers: Sequence[Tensor]) -> None:
-        """The numbers of all cases, in float64."""
-        right = [self.task.right(*case.args) for case in self.task.cases]
-        wrong = [not close(one, two) for one, two in zip(answers, right, strict=True)]
+    def check_values(self, answers: Sequence[Tensor]) -> None:
+        """The numbers of all cases are right, in float64."""
+        cases = self.task.cases
+        right = [self.task.right(*case.args) for case in cases]
+        wrong = [not close(answer, value) for answer, value in zip(answers, right, strict=True)]
         if not any(wrong):
             return
         place = len(wrong) - 1 if wrong[-1] else wrong.index(True)
-        case, value, wanted = self.task.cases[place], answers[place], right[place]
-        numbers = f"\nFor {case.about} {shown(value, wanted)}."
-        if says := explained(self.task, answers, right, wrong):
-            raise self.failed(f"probably {says}", numbers)
-        finite = [torch.isfinite(one) for one in answers]
+        numbers = f"\nFor {cases[place].about} {difference(answers[place], right[place])}."
+        if says := likeliest_mistake(self.task, answers, right, wrong):
+            self.fail(f"probably {says}", numbers)
+        finite = [torch.isfinite(answer) for answer in answers]
         if all(
-            close(one[fine], two[fine], NEARLY)
-            for one, two, fine in zip(answers, right, finite, strict=True)
+            close(answer[fine], value[fine], NEARLY)
+            for answer, value, fine in zip(answers, right, finite, strict=True)
         ):
-            raise self.failed(
+            self.fail(
                 "the numbers are nearly right: is something rounded, computed in a lower precision "
                 "(half, float), or is a constant such as an epsilon too large?",
                 numbers,
             )
         if not all(fine.all() for fine in finite):
-            raise self.failed("the result is not finite", numbers)
-        raise self.failed("the numbers are wrong", numbers)
+            self.fail("the result is not finite", numbers)
+        self.fail("the numbers are wrong", numbers)
 
-    def types(self, answers: Sequence[Tensor]) -> None:
-        """The result has the type of the arguments, and float32 is computed soundly."""
-        for case, in_double in zip(self.task.cases, answers, strict=True):
-            value = self.one_answer(case, torch.float32, f"in float32, for {case.about} ")
-            for given, got in (("float32", value.dtype), ("float64", in_double.dtype)):
+    def check_types(self, answers: Sequence[Tensor]) -> None:
+        """The result has the dtype of the arguments, and is right in float32, too."""
+        for case, double in zip(self.task.cases, answers, strict=True):
+            single = self.answer(case, torch.float32, f"in float32, for {case.about} ")
+            for given, got in (("float32", single.dtype), ("float64", double.dtype)):
                 if str(got) != f"torch.{given}":
-                    raise self.failed(
+                    self.fail(
                         f"given {given}, it returns {str(got).removeprefix('torch.')}: a dtype is "
                         "fixed in the code. Make new tensors with the arguments' dtype"
                     )
             right = self.task.right(*case.args)
-            if not close(value, right):
-                raise self.failed(
-                    f"right in float64, but in float32, for {case.about}, {shown(value, right)}"
-                )
+            if not close(single, right):
+                about = f"for {case.about}, {difference(single, right)}"
+                self.fail(f"right in float64, but in float32, {about}")
 
-    def gradients(self) -> None:
+    def check_gradients(self) -> None:
+        """The gradients with respect to all floating-point arguments are right."""
         cases = [case for case in self.task.cases if case.smooth]
-        found = [self.gradients_of(case) for case in cases]
-        right = [slopes(self.task.right, case.args) for case in cases]
-        wrong = [not all(map(close_slopes, *both)) for both in zip(found, right, strict=True)]
+        gradients = [self.gradients(case) for case in cases]
+
+        def wrong_with(formula: Callable[..., Any]) -> Iterator[bool]:
+            for case, found in zip(cases, gradients, strict=True):
+                yield not close_gradients(found, gradients_of(formula, case.args))
+
+        wrong = list(wrong_with(self.task.right))
         if not any(wrong):
             return
-        for slip in self.task.gradient_slips:
-            with contextlib.suppress(RuntimeError):
-                tried = (slopes(self.task.right, case.args, slip.options) for case in cases)
-                if all(all(map(close_slopes, *both)) for both in zip(found, tried, strict=True)):
-                    raise self.failed(f"the value is right, the gradient is not: {slip.says}")
-        case = cases[wrong.index(True)]
-        for trait, says in self.task.traits.items():
-            if only_with(trait, cases, wrong):
-                raise self.failed(f"the value is right, the gradient is not: {says}")
-        raise self.failed(
-            f"the value is right, the gradient is not (for {case.about}): is a part detached, "
-            "computed under torch.no_grad, or rounded?"
+        for mistake in self.task.gradient_mistakes:
+            with contextlib.suppress(RuntimeError):  # nothing left to differentiate
+                if not any(wrong_with(self.task.formula(mistake))):
+                    self.fail(f"the value is right, the gradient is not: {mistake.says}")
+        if hint := shared_hint(self.task.hints, cases, wrong):
+            self.fail(f"the value is right, the gradient is not: {hint}")
+        self.fail(
+            f"the value is right, the gradient is not (for {cases[wrong.index(True)].about}): is a "
+            "part detached, computed under torch.no_grad, or rounded?"
         )
 
-    def gradients_of(self, case: Case) -> list[Tensor]:
-        args = prepared(case.args, torch.float64, requires_grad=True)
+    def gradients(self, case: Case) -> list[Tensor]:
+        """The gradients of the student's answer to one case."""
+        args = copies(case.args, torch.float64, requires_grad=True)
         leaves = floats(args)
-        try:
+        with self.explaining("with arguments that require a gradient "):
             value = self.call(args)
             if not value.requires_grad and case is not self.task.cases[0]:
-                raise self.failed(
+                self.fail(
                     f"for {case.about} the result is a constant, and backward() would fail on it: "
-                    "a plain 0, as from Python's max(x, 0) or torch.zeros, knows no gradient. Use "
+                    "a plain 0, as from Python's max(x, 0) or torch.zeros, has no gradient. Use "
                     "x.relu() or x.clamp(min=0)"
                 )
             if not value.requires_grad:
-                raise self.failed(
+                self.fail(
                     "the result is detached, no gradient flows back from it: no .detach(), .data, "
                     ".item(), numpy, torch.tensor(result) or torch.no_grad on the way"
                 )
-            found = torch.autograd.grad((value * ramp(value)).sum(), leaves, allow_unused=True)
-        except CheckFailed:
-            raise
-        except Exception as error:
-            raise self.raised(error, "with arguments that require a gradient ") from error
-        self.untouched(args)
-        for name, leaf, slope in zip(self.task.names, leaves, found, strict=False):
-            if slope is None:
-                raise self.failed(f"no gradient reaches {name}: it is detached on the way")
-            zero = (leaf == 0).all(dim=1) & ~torch.isfinite(slope).all(dim=1)
-            if zero.any():
-                raise self.failed(
+            found = torch.autograd.grad(weighted_sum(value), leaves, allow_unused=True)
+        self.check_no_backward(args)
+        names = [
+            name for name, arg in zip(self.task.arguments, args, strict=False) if is_float(arg)
+        ]
+        gradients = []
+        for name, leaf, gradient in zip(names, leaves, found, strict=True):
+            if gradient is None:
+                self.fail(f"no gradient reaches {name}: it is detached on the way")
+            if ((leaf == 0).all(dim=-1) & ~torch.isfinite(gradient).all(dim=-1)).any():
+                self.fail(
                     f"a row of zeros in {name} gets a gradient of NaN, from the root of 0 or from "
                     "0 / 0 (to replace the NaN afterwards is too late). Keep the length above 0 "
                     "before you divide, as F.normalize does"
                 )
-        return [zero_rows_out(slope, leaf) for slope, leaf in zip(found, leaves, strict=True)]
+            gradients.append(gradient)
+        return without_zero_rows(gradients, leaves)
 
-    def no_gradient(self) -> None:
-        """The result is a plain number even where the arguments carry a gradient."""
-        args = prepared(self.task.cases[0].args, torch.float64, requires_grad=True)
-        try:
+    def check_no_gradient(self) -> None:
+        """The result carries no gradient even where the arguments do."""
+        args = copies(self.task.cases[0].args, torch.float64, requires_grad=True)
+        with self.explaining("with arguments that require a gradient "):
             value = self.call(args)
-        except Exception as error:
-            raise self.raised(error, "with arguments that require a gradient ") from error
-        self.untouched(args)
+        self.check_no_backward(args)
         if value.requires_grad:
-            raise self.failed("the result still carries a gradient: detach what you return")
-        args = prepared(self.task.cases[0].args, torch.float64)
+            self.fail("the result still carries a gradient: detach what you return")
+        args = copies(self.task.cases[0].args, torch.float64)
         self.call(args)
-        if any(one.requires_grad for one in floats(args)):
-            raise self.failed(
+        if any(arg.requires_grad for arg in floats(args)):
+            name = self.task.arguments[[is_float(arg) for arg in args].index(True)]
+            self.fail(
                 "requires_grad of the argument is switched on, and stays on for the caller: work "
-                "on a copy, similarity.detach().clone().requires_grad_()"
+                f"on a copy, {name}.detach().clone().requires_grad_()"
             )
 
-    def untouched(self, args: Sequence[Any]) -> None:
-        if any(one.grad is not None for one in floats(args)):
-            raise self.failed(
-                "it calls backward itself, and leaves a .grad in the caller's tensors: that is "
-                "the training loop's to do; torch.autograd.grad leaves nothing behind"
+    def check_no_backward(self, args: Sequence[Any]) -> None:
+        """No call of backward has left a gradient in the arguments."""
+        if any(arg.grad is not None for arg in floats(args)):
+            self.fail(
+                "it calls backward itself, and leaves a .grad in the caller's tensors: calling "
+                "backward is the training loop's task; torch.autograd.grad leaves nothing behind"
             )
 
-    def again(self, first: Tensor) -> None:
-        if not close(self.one_answer(self.task.cases[0], torch.float64, "called again "), first):
-            raise self.failed("called twice with the same batch it gives two results")
-
-    def other_forms(self) -> None:
-        """Arguments that do not lie row by row in memory, and half precision."""
+    def check_half_and_views(self) -> None:
+        """Arguments that are not contiguous in memory and half precision work, too."""
         case = self.task.cases[0]
-        for name, change, dtype in (
-            ("arguments that do not lie row by row in memory (a transposed view)", strided, None),
-            ("float16", None, torch.float16),
+        right = self.task.right(*case.args)
+        view = [transposed_view(arg) for arg in copies(case.args, torch.float64)]
+        contiguity = "arguments that are not contiguous in memory (a transposed view)"
+        half = copies(case.args, torch.float16)
+        for name, args, dtype in (
+            (contiguity, view, torch.float64),
+            ("float16", half, torch.float16),
         ):
-            right = self.task.right(*case.args)
-            args = prepared(case.args, dtype or torch.float64)
             try:
-                value = self.call([change(one) if change else one for one in args])
+                value = self.call(args)
             except Exception as error:
                 if "not implemented for" in str(error):  # torch's own gap, not the student's
                     continue
-                raise self.raised(error, f"with {name} ") from error
-            if not close(value.double(), right, TOLERANCE[dtype or torch.float64]):
-                raise self.failed(f"right in float32, but with {name} {shown(value, right)}")
+                self.fail_by(error, f"with {name} ")
+            if not close(value.double(), right, TOLERANCE[dtype]):
+                self.fail(f"right in float32, but with {name} {difference(value, right)}")
 
-    def other_device(self) -> None:
-        """A CUDA device, or where there is none PyTorch's "meta": shapes, no numbers, no wait."""
+    def check_device(self) -> None:
+        """It works on a GPU; where there is none, on PyTorch's device "meta", without numbers."""
         case = self.task.cases[0]
-        name = next(
-            name for name, one in zip(self.task.names, case.args, strict=False) if is_float(one)
-        )
+        name = self.task.arguments[[is_float(arg) for arg in case.args].index(True)]
         says = (
             "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
             f"moved there: use device={name}.device, or x.new_zeros"
         )
-        real = torch.cuda.is_available()
-        device = "cuda" if real else "meta"
+        device = "cuda" if torch.cuda.is_available() else "meta"
         try:
-            value = self.call(on_device(case.args, device, real))
+            value = self.call(on_device(case.args, device))
         except Exception as error:
             line = line_of(error, self.function)
             moved = "copy out of meta" in str(error) and ".tolist()" not in line
             if moved or any(words in str(error) for words in OTHER_DEVICE):
-                raise self.failed(f"{says} (it failed{line})") from error
-            if real:
-                raise self.raised(error, "on a GPU ") from error
-            return  # an answer that reads its numbers cannot be followed where there are none
+                self.fail(f"{says} (it failed{line})", cause=error)
+            if device == "cuda":
+                self.fail_by(error, "on a GPU ")
+            return  # a function that reads its numbers cannot run where there are none
         if isinstance(value, Tensor) and value.device.type != device:
-            raise self.failed(f"given tensors on a GPU it returns one on {value.device}: {says}")
-        if real and not close(value.cpu(), self.task.right(*case.args)):
-            raise self.failed("right on the CPU, on a GPU the numbers are wrong")
-
-
-def not_written(name: str, raised: NotImplementedError) -> NotImplementedError:
-    """The same error with what to do about it: write this function, or the one that it calls."""
-    stub = traceback.extract_tb(raised.__traceback__)[-1].name
-    says = (
-        f"{name} is not written yet. Replace `raise NotImplementedError` in the cell above, run "
-        "that cell, then this one."
-    )
-    if stub.isidentifier() and stub not in (name, "forward"):
-        says = f"{name} calls {stub}, which is not written yet: write that one first."
-    error = NotImplementedError(says)
-    # Shown, like CheckFailed, without a traceback; the class stays Python's own.
-    error._render_traceback_ = lambda: [f"NotImplementedError: {says}"]  # type: ignore[attr-defined]
-    return error
+            self.fail(f"given tensors on a GPU it returns one on {value.device}: {says}")
+        if device == "cuda" and not close(value.cpu(), self.task.right(*case.args)):
+            self.fail("right on the CPU, on a GPU the numbers are wrong")
