@@ -10,13 +10,11 @@ import json
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
-import numpy as np
 import torch
 from ipywidgets import HTML, VBox
 
@@ -27,7 +25,7 @@ from mmret_lib.data.store import pack
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import cache_folder
-from mmret_lib.files.whole import put_back, put_back_all, whole_file
+from mmret_lib.files.whole import put_back, put_back_all
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.explorer import SearchExplorer
 from mmret_lib.show.push import NegativeWeights
@@ -60,33 +58,21 @@ EXTENSIONS = [
 class Indexes(Mapping[str, SearchIndex]):
     """Name of a loss -> the collection embedded by its model, done when it is first asked for.
 
-    Each visitor has a Python process of their own; embeddings are shared through a folder.
+    Each visitor has a Python process of their own; embeddings are shared through the cache folder.
 
     Args:
         runs: name of a loss -> run folder.
         pairs: the collection.
-        folder: where the processes keep embeddings for each other; None keeps none.
     """
 
-    def __init__(self, runs: Mapping[str, str], pairs: Pairs, folder: Path | None = None) -> None:
-        self.runs, self.pairs, self.folder = dict(runs), pairs, folder
+    def __init__(self, runs: Mapping[str, str], pairs: Pairs) -> None:
+        self.runs, self.pairs = dict(runs), pairs
         self.built = dict[str, SearchIndex]()
 
     def __getitem__(self, name: str) -> SearchIndex:
         if name not in self.built:
             model, _ = load_run(self.runs[name])
-            kept = self.folder / f"{list(self.runs).index(name)}.npz" if self.folder else None
-            if kept and kept.exists():
-                with np.load(kept) as emb:
-                    sides = torch.from_numpy(emb["image"]), torch.from_numpy(emb["text"])
-                store = pack(self.pairs, model.image.image_size, progress=False)
-                self.built[name] = SearchIndex(model, store.pairs, *sides)
-                return self.built[name]
-            index = self.built[name] = SearchIndex.build(model, self.pairs, progress=False)
-            if kept:
-                emb = {"image": index.image_emb.numpy(), "text": index.text_emb.numpy()}
-                with whole_file(kept) as file:
-                    np.savez(file, **emb)
+            self.built[name] = SearchIndex.build(model, self.pairs, cached=True, progress=False)
         return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -102,7 +88,7 @@ def page() -> VBox:
     pairs = load_pairs(
         settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
     )
-    indexes = Indexes(settings["runs"], pairs, Path(settings["folder"]))
+    indexes = Indexes(settings["runs"], pairs)
     drawn = pairs.name == "scenes"
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
     index = indexes[next(iter(indexes))]
@@ -300,12 +286,12 @@ def serve(
     ]
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     place = f"[{shown}]" if ":" in shown else shown
-    with tempfile.TemporaryDirectory(prefix="mmret-app-") as folder:
-        shows = {"data": data, "root": str(root.resolve()) if root else "", "split": split}
-        os.environ[SETTING] = json.dumps({**shows, "runs": named, "folder": folder})
-        Indexes(named, pairs, Path(folder))[next(iter(named))]  # what every visitor sees first
-        print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
-        server.launch_instance(argv=arguments, tornado_settings=settings)
+    shows = {"data": data, "root": str(root.resolve()) if root else "", "split": split}
+    os.environ[SETTING] = json.dumps({**shows, "runs": named})
+    first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
+    print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
+    print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
+    server.launch_instance(argv=arguments, tornado_settings=settings)
 
 
 def _free_port(host: str, port: int) -> int:

@@ -13,6 +13,7 @@ import pytest
 from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
 from mmret_lib.files.errors import DataError
+from mmret_lib.search import cache
 from mmret_lib.show import app
 from mmret_lib.show.app import QUICK, choose_runs, find_runs, quick_runs, serve
 
@@ -182,7 +183,7 @@ def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
 
     def visit(**_) -> None:
         # What was embedded before anyone came is not embedded again.
-        monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
+        monkeypatch.setattr(cache, "embed", lambda *_: pytest.fail("again"))
         pages.append(app.page())
 
     monkeypatch.setattr(app.import_voila(), "launch_instance", visit)
@@ -195,14 +196,14 @@ def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
     assert len(weights.captions) == app.BATCH
 
 
-def test_what_one_visitor_embedded_serves_the_next(runs, tmp_path, monkeypatch):
+def test_what_one_visitor_embedded_serves_the_next(runs, monkeypatch):
     pairs = load_pairs("scenes", split="test", size=20, progress=False)
     named = {run.name: str(run) for run in runs}
-    first = app.Indexes(named, pairs, tmp_path)["max_triplet"]
-    monkeypatch.setattr(app.SearchIndex, "build", lambda *_, **__: pytest.fail("again"))
-    second = app.Indexes(named, pairs, tmp_path)["max_triplet"]
-    assert second.by_text("zebra", k=20) == first.by_text("zebra", k=20)
-    assert second.by_image(pairs.images[3]) == first.by_image(pairs.images[3])
+    first = app.Indexes(named, pairs)["max_triplet"]
+    answers = first.by_text("zebra", k=20), first.by_image(pairs.images[3])
+    monkeypatch.setattr(cache, "embed", lambda *_: pytest.fail("again"))
+    second = app.Indexes(named, pairs)["max_triplet"]
+    assert (second.by_text("zebra", k=20), second.by_image(pairs.images[3])) == answers
 
 
 @pytest.mark.filterwarnings("ignore:1 of 100 images could not be read")
@@ -212,7 +213,7 @@ def test_a_photo_that_cannot_be_read_is_left_out_of_the_page(runs, tmp_path, mon
     broken.write_bytes(b"no picture")
     photos = replace(pairs, name="photos", images=[broken, *pairs.images[1:]])
     monkeypatch.setattr(app, "load_pairs", lambda *_, **__: photos)
-    settings = {"data": "photos", "root": "", "split": "test", "folder": str(tmp_path)}
+    settings = {"data": "photos", "root": "", "split": "test"}
     monkeypatch.setenv(app.SETTING, json.dumps({**settings, "runs": {"simclr": str(runs[0])}}))
     explorer, weights = app.page().children[1::2]
     assert "99 pictures" in explorer.results.value
