@@ -16,7 +16,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from mmret_lib.data.pairs import Pairs, Photo, assemble
-from mmret_lib.data.records import (
+from mmret_lib.data.reading import (
     REPAIR,
     chosen_splits,
     clean_caption,

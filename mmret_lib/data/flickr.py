@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmret_lib.data.coco import read_karpathy
 from mmret_lib.data.pairs import Pairs, Photo, assemble
-from mmret_lib.data.records import chosen_splits, clean_caption, existing_folder, first_few
+from mmret_lib.data.reading import chosen_splits, clean_caption, existing_folder, first_few
 from mmret_lib.files.errors import DataError, MissingFile, short
 
 LAYOUT_8K = (

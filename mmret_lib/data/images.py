@@ -1,8 +1,9 @@
-"""From a file that claims to be a picture to pixels of one size.
+"""Read one picture: from a file in any state to upright RGB, or to pixels of one size.
 
-Photos come in every state: turned by their EXIF tag, grey, CMYK, sixteen bits deep, see-through,
+Photos come in every state: turned by their EXIF tag, grey, CMYK, sixteen bits deep, transparent,
 cut off half-way, or a few bytes that unfold into gigabytes. `read_image` makes all of them upright
-RGB or says what is wrong. (`mmret_lib.data.store` does so for a whole data set, once.)
+RGB or says what is wrong; what a file is, its content tells, never its name.
+(`mmret_lib.data.store` does so for a whole data set, once.)
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from mmret_lib.files.errors import DataError, MissingFile
 
@@ -37,37 +38,49 @@ UPRIGHT = {
 }
 
 
-def read_image(path: str | Path) -> Image.Image:
-    """The first frame of an image file, upright, in 8-bit RGB.
+Picture = str | os.PathLike[str] | Image.Image | np.ndarray
+
+
+def read_image(picture: Picture) -> Image.Image:
+    """Read a picture as upright 8-bit RGB; of an animation or a film the first frame.
 
     Transparent parts become white; deeper pixels are scaled down to 8 bits, not cut off.
 
+    Args:
+        picture: a file, a PIL image, or a uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W).
+
     Raises:
         MissingFile: if there is no such file.
-        DataError: if it is empty, truncated, no image, or larger than MAX_PIXELS.
+        DataError: if a file is empty, truncated, no image, or larger than MAX_PIXELS; for an array
+            of another type or shape.
     """
-    with _quiet_pillow():
-        return _read(Path(path))
+    return _read(picture)
 
 
-def read_pixels(path: str | Path, size: int) -> npt.NDArray[np.uint8]:
-    """An image file at one size, uint8 (3, size, size): what a packed store holds of it.
+def read_pixels(picture: Picture, size: int) -> npt.NDArray[np.uint8]:
+    """Read a picture at one size, uint8 (3, size, size): what a packed store holds of it.
 
     To be used for a query photo too: pixels that were scaled another way are not quite the same.
 
+    Args:
+        picture: as `read_image` takes it.
+        size: pixels along each side; the shorter side is scaled to it, the middle is kept.
+
     Raises:
-        MissingFile, DataError: as `read_image`.
+        MissingFile: as `read_image`.
+        DataError: as `read_image`.
     """
-    with _quiet_pillow():
-        return _read_pixels(Path(path), size)
+    # Twice the size wanted: JPEG decodes to it in 60 % of the time (640 x 480 to 64 pixels), and
+    # the last halving, done well, leaves under one grey level of difference in the mean.
+    return to_pixels(_read(picture, draft=2 * size), size)
 
 
 def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """The centre square of an RGB image at one size, uint8 (3, size, size).
 
-    The same as scaling the shorter side to `size` and cropping the middle, but never larger than
-    the outcome on the way: one by a million pixels is a picture too. An image of that size already
-    comes through bit for bit.
+    The same as scaling the shorter side to `size` and cropping the middle, without the large image
+    in between that a picture of one by a million pixels would need. An image that has the size
+    already stays as it is, bit for bit.
     """
     width, height = image.size
     if (width, height) != (size, size):
@@ -79,32 +92,29 @@ def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))  # (3, size, size)
 
 
-def _read_pixels(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    # Twice the size wanted: JPEG decodes to it in 60 % of the time (640 x 480 to 64 pixels), and
-    # the last halving, done well, leaves under one grey level of difference in the mean.
-    return to_pixels(_read(path, draft=2 * size), size)
-
-
-def _read(path: Path, draft: int | None = None) -> Image.Image:
+def _read(picture: Picture, draft: int | None = None) -> Image.Image:
     """`read_image`; with `draft`, the shorter side may come out smaller, though not below that."""
+    if isinstance(picture, np.ndarray):
+        picture = _image_of(picture)
+    if isinstance(picture, Image.Image):
+        return _upright_rgb(picture)
+    path = Path(picture)
     _check_file(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with _quiet_pillow(), Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width:,} x {image.height:,} pixels")
             if draft is not None:
                 # Only JPEG obeys: it then decodes at 1/2, 1/4 or 1/8, never below the size asked.
                 image.draft(None, (draft, draft))
             image.load()
-            # Now, not earlier: PNG may keep its EXIF at the end, and TIFF turns itself in load().
-            turn = UPRIGHT.get(_orientation(image))
-            rgb = to_rgb(image)
+            return _upright_rgb(image)
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} is larger than the {MAX_PIXELS:,} pixels allowed ({error}); scale it down or "
             "take it out of the data set"
         ) from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DataError(
             f"{path} is not an image, or its beginning is damaged ({', '.join(FORMATS)} can be "
             "read); replace it or take it out of the data set"
@@ -116,7 +126,18 @@ def _read(path: Path, draft: int | None = None) -> Image.Image:
         raise DataError(
             f"{path} cannot be decoded ({reason}); download it again or take it out of the data set"
         ) from error
-    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _image_of(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[0] == 3 and array.shape[2] not in (3, 4):
+        array = array.transpose(1, 2, 0)  # (H, W, 3), from a store's (3, H, W)
+    channels = array.shape[2:] in ((), (3,), (4,))
+    if array.dtype != np.uint8 or array.ndim < 2 or not channels or not array.size:
+        raise DataError(
+            "a picture given as an array must be uint8 (H, W), (H, W, 3), (H, W, 4) or "
+            f"(3, H, W), not {array.dtype} {array.shape}"
+        )
+    return Image.fromarray(np.ascontiguousarray(array))
 
 
 def _check_file(path: Path) -> None:
@@ -132,14 +153,17 @@ def _check_file(path: Path) -> None:
         raise DataError(f"{path} is empty (zero bytes); download it again or take it out")
 
 
-def _orientation(image: Image.Image) -> int:
+def _upright_rgb(image: Image.Image) -> Image.Image:
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        # After loading: PNG may keep its EXIF at the end, and TIFF turns itself in load().
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # a broken tag must not cost the picture: it stays as it is stored
-        return 1
+        turn = None
+    rgb = _to_rgb(image)
+    return rgb if turn is None else rgb.transpose(turn)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _to_eight_bits(image)
     if image.has_transparency_data:
@@ -193,41 +217,3 @@ def _quiet_pillow() -> Iterator[None]:
             _quiet_depth -= 1
             if _quiet_depth == 0 and _quiet_filters is not None:
                 _quiet_filters.__exit__(None, None, None)
-
-
-Picture = str | os.PathLike[str] | Image.Image | np.ndarray
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """A picture, however it is given, upright in 8-bit RGB.
-
-    Args:
-        picture: a file, a PIL image, or a uint8 array (H, W), (H, W, 3), (H, W, 4) or (3, H, W).
-
-    Raises:
-        MissingFile, DataError: as `read_image`; DataError for another array.
-    """
-    if isinstance(picture, np.ndarray):
-        if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] not in (3, 4):
-            picture = picture.transpose(1, 2, 0)  # (H, W, 3), as a store gives it
-        channels = picture.shape[2:] in ((), (3,), (4,))
-        if picture.dtype != np.uint8 or picture.ndim < 2 or not channels or not picture.size:
-            raise DataError(
-                f"a picture given as an array must be uint8 (H, W), (H, W, 3), (H, W, 4) or "
-                f"(3, H, W), not {picture.dtype} {picture.shape}"
-            )
-        picture = Image.fromarray(np.ascontiguousarray(picture))
-    if isinstance(picture, Image.Image):
-        return to_rgb(ImageOps.exif_transpose(picture))
-    return read_image(Path(picture))
-
-
-def picture_pixels(picture: Picture, size: int) -> np.ndarray:
-    """uint8 (3, size, size), as the pictures of a collection are read.
-
-    Raises:
-        MissingFile, DataError: as `open_picture`.
-    """
-    if isinstance(picture, Image.Image | np.ndarray):
-        return to_pixels(open_picture(picture), size)
-    return read_pixels(Path(picture), size)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.records import read_json
+from mmret_lib.data.reading import read_json
 from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.files.errors import DataError, MissingFile, short
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.records import first_few, safe_name
+from mmret_lib.data.reading import first_few, safe_name
 from mmret_lib.files.errors import DataError, MissingFile, short
 
 

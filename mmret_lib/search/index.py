@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from mmret_lib.data.images import Picture, picture_pixels
+from mmret_lib.data.images import Picture, read_pixels
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders.dual import DualEncoder
@@ -277,7 +277,7 @@ class SearchIndex:
 
     def _embed_pictures(self, pictures: list[Picture]) -> Tensor:
         size = self.model.image.image_size
-        return self._queries.images(np.stack([picture_pixels(one, size) for one in pictures]))
+        return self._queries.images(np.stack([read_pixels(one, size) for one in pictures]))
 
     # ------------------------------------------------------------------------ changing
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmret_lib.data.images import Picture, open_picture
+from mmret_lib.data.images import Picture, read_image
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.whole import write_text
 from mmret_lib.search.hits import Hit
@@ -35,7 +35,7 @@ def text_html(text: str) -> str:
 
 def image_html(picture: Picture, alt: str, side: int = SIDE) -> str:
     """An img element that holds the picture itself, no side longer than `side` pixels."""
-    small = open_picture(picture)
+    small = read_image(picture)
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info.clear()  # the camera's or the editor's remarks would be saved with it
     kind = "png" if max(small.size) <= SMALL else "jpeg"

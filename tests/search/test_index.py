@@ -14,7 +14,7 @@ from hostile import HOSTILE, Markup
 from PIL import Image
 
 from mmret_lib.data import Pairs, load_pairs
-from mmret_lib.data.images import open_picture, read_pixels
+from mmret_lib.data.images import read_image, read_pixels
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError, MissingFile, visible
@@ -156,19 +156,19 @@ def test_pil_images_are_turned_upright_and_made_rgb(tmp_path, index, pairs):
     exif[0x0112] = 6  # "turn me clockwise to see me"
     turned.save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as image:
-        assert np.array_equal(np.asarray(open_picture(image)), np.asarray(upright))
+        assert np.array_equal(np.asarray(read_image(image)), np.asarray(upright))
     assert index.by_image(tmp_path / "turned.png") == index.by_image(upright)
     for mode in ("L", "LA", "RGBA", "CMYK", "P", "1", "I;16"):
-        assert open_picture(Image.new(mode, (5, 4))).mode == "RGB"
+        assert read_image(Image.new(mode, (5, 4))).mode == "RGB"
     see_through = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    assert open_picture(see_through).getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(see_through).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_grey_arrays_and_arrays_with_transparency_are_pictures():
     grey = np.full((6, 8), 7, np.uint8)
-    assert open_picture(grey).size == (8, 6)
-    assert open_picture(np.zeros((6, 8, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
-    assert open_picture(np.zeros((3, 8, 9), np.uint8)).size == (9, 8)
+    assert read_image(grey).size == (8, 6)
+    assert read_image(np.zeros((6, 8, 4), np.uint8)).getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(np.zeros((3, 8, 9), np.uint8)).size == (9, 8)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Checks that every reader of a data set makes: folders, JSON, records, ids, file names, captions.
+"""What the readers of data sets share: checks of folders, JSON, records, ids, names and captions.
 
 A data set is somebody else's text. A missing key would surface as a bare KeyError, two images with
 one id as one image, `../../x.jpg` as a file from anywhere. So each record is checked before it is
