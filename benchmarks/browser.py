@@ -21,10 +21,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
-from browsing import CHROMIUM, TOKEN, Server, Watched, app_page, chromium, lab, marked, notebook  # noqa: E402
+from browsing import (  # noqa: E402
+    CHROMIUM,
+    FIRST,
+    TOKEN,
+    Server,
+    Watched,
+    app_page,
+    chromium,
+    lab,
+    marked,
+    notebook,
+    run_all,
+)
 from loader import machine  # the scripts beside this one  # noqa: E402
 from playwright.sync_api import Browser, Page  # noqa: E402
-from test_browser import FIRST, run_all  # noqa: E402
 
 from mmret_lib.data import load_pairs  # noqa: E402
 from mmret_lib.show.app import quick_runs  # noqa: E402

@@ -1,13 +1,13 @@
-"""Execute the lessons and the solutions from clean kernels, and keep what came out.
+"""Execute the lessons and the solutions in clean kernels, and store their outputs.
 
     python notebooks/execute.py              all of them, in order: `make notebooks`
-    python notebooks/execute.py 04 solutions those whose path holds a word given
+    python notebooks/execute.py 04 solutions those whose path contains one of the words
     python notebooks/execute.py --fresh 04   store every output anew, also the ones that vary
     python notebooks/execute.py --check      compare with what is stored, by nbval: `make test`
 
 A notebook is stored in one form, so that a second run changes nothing: without timings, versions
-and widget states, its badge and set-up cell made from the repository's address in pyproject.toml.
-What differs from run to run (a figure's pixels, everything in a cell tagged
+and widget states; its badge and set-up cell come from the repository's address in pyproject.toml.
+What varies from run to run (a figure's pixels, and all outputs of a cell tagged
 `nbval-ignore-output`) is stored anew only if the code up to there has changed. A notebook in which
 a cell fails stays as it was.
 """
@@ -27,6 +27,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+
+from mmret_lib.files.whole import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 CELL_SECONDS = 300  # a lesson takes 90 on two free cores; this is for a loaded machine
@@ -51,7 +53,7 @@ if "google.colab" in sys.modules:
     %cd -q /content/{NAME}/notebooks
     sys.path.insert(0, "/content/{NAME}")"""
 
-# Bars and advice are for someone who sits there, not for stored outputs; and nothing asks a hub.
+# No progress bars and no advice in stored outputs, and no requests to the Hugging Face hub.
 QUIET = {
     "TQDM_DISABLE": "1",
     "HF_HUB_OFFLINE": "1",
@@ -63,11 +65,11 @@ QUIET = {
 
 
 class LessonError(Exception):
-    """A cell failed; the message names notebook, cell and error."""
+    """A cell failed, or no notebook was found; the message says which and why."""
 
 
 def badge(file: Path) -> str:
-    """The Markdown line that opens the notebook on Colab."""
+    """The Markdown line with a link that opens the notebook on Colab."""
     place = file.resolve().relative_to(ROOT).as_posix()
     path = REPOSITORY.removeprefix("https://github.com/")
     return (
@@ -77,7 +79,7 @@ def badge(file: Path) -> str:
 
 
 def fill(notebook: NotebookNode, file: Path) -> None:
-    """Write the badge below the title and the set-up cell's code, in place."""
+    """Write the badge below the title, and the code of the set-up cell, in place."""
     opening = notebook.cells[0]
     lines = [line for line in opening.source.split("\n") if not line.startswith("[![Open in Colab")]
     rest = "\n".join(lines[1:]).strip("\n")
@@ -89,7 +91,7 @@ def fill(notebook: NotebookNode, file: Path) -> None:
 
 
 def code_so_far(notebook: NotebookNode) -> dict[str, str]:
-    """For each code cell's id a digest of all code up to and with it."""
+    """For the id of each code cell, a digest of all code up to and including it."""
     digest, digests = hashlib.sha256(), {}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -112,7 +114,7 @@ def texts(outputs: list[NotebookNode]) -> list[dict[str, object]]:
 
 
 def tidy(notebook: NotebookNode) -> None:
-    """Bring outputs and metadata into the one form in which they are stored, in place."""
+    """Bring outputs and metadata into the form in which they are stored, in place."""
     for cell in notebook.cells:
         kept = {key: cell.metadata[key] for key in ("tags", "nbgrader") if key in cell.metadata}
         cell.metadata = NotebookNode(kept)
@@ -144,7 +146,7 @@ def tidy(notebook: NotebookNode) -> None:
 
 
 def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
-    """Put back, in place, what differs from `before` only as one run differs from another."""
+    """Put back, in place, the outputs of `before` that only vary from run to run."""
     earlier = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
     digests, known = code_so_far(notebook), before.metadata.get("executed", {})
     for cell in notebook.cells:
@@ -157,7 +159,10 @@ def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
 
 
 def execute(file: Path, *, fresh: bool = False, cell_seconds: float = CELL_SECONDS) -> bool:
-    """Execute one notebook and store it; whether its file changed.
+    """Execute one notebook and store it.
+
+    Returns:
+        Whether its file changed.
 
     Raises:
         LessonError: a cell failed or took too long, or the kernel died; the file is as it was.
@@ -194,20 +199,12 @@ def execute(file: Path, *, fresh: bool = False, cell_seconds: float = CELL_SECON
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if text == stored:
         return False
-    handle, half_written = tempfile.mkstemp(dir=file.parent, prefix=".", suffix=".ipynb")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        os.chmod(half_written, file.stat().st_mode)
-        os.replace(half_written, file)
-    except BaseException:
-        os.unlink(half_written)
-        raise
+    write_text(file, text)
     return True
 
 
 def chosen(words: list[str]) -> list[Path]:
-    """The lessons, then the solutions; given words, those whose path holds one of them."""
+    """The lessons, then the solutions; given words, those whose path contains one of them."""
     files = [
         file
         for folder in ("notebooks", "solutions")
@@ -227,7 +224,7 @@ def chosen(words: list[str]) -> list[Path]:
 
 
 def check(files: list[Path], workers: int) -> int:
-    """nbval's answer: 0 where the outputs are the stored ones, in what is the same everywhere."""
+    """Compare outputs with the stored ones by nbval; 0 where all that should be the same is."""
     if not files:
         return 0
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env"]
@@ -249,7 +246,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         files = chosen(asked.only)
-        # A world drawn for this run alone: what a lesson shows depends on no earlier one.
+        # The built-in world is drawn anew, so that no output depends on an earlier run.
         with tempfile.TemporaryDirectory(prefix="mmret-lessons-") as cache:
             os.environ["MMRET_CACHE"] = cache
             if asked.check:

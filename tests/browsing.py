@@ -1,11 +1,12 @@
 """Servers and a browser for what a reader sees: JupyterLab, the page of `mmret app`, chromium.
 
-Used by tests/test_browser.py and benchmarks/browser.py. Nothing here reads or writes the user's own
+Used by tests/show/test_browser.py and benchmarks/browser.py. Nothing here reads or writes the user's own
 settings, listens to more than this machine, or outlives its `with`.
 """
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -20,10 +21,12 @@ from typing import Any
 
 import nbformat
 from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium")
 PATIENCE = 120_000  # milliseconds: a kernel imports torch, perhaps on a machine that is busy
+FIRST = ".mmret .hits > li >> nth=0"  # the first answer
 MARK = "MMRET_BROWSING"  # in the environment of every process that a server starts
 
 LAB_SETTINGS = {
@@ -191,3 +194,22 @@ class Watched:
         here = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
         if not url.startswith(here):
             self.wrong.append(f"asked for {url}")
+
+
+def run_all(page: Page) -> None:
+    """Run → Run All Cells, until the kernel does: before it is connected, nothing happens."""
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+    page.locator(".jp-StatusBar-TextItem, .jp-StatusBar-Item", has_text="| Idle").first.wait_for()
+    for _ in range(10):
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+        try:
+            page.wait_for_function(
+                """() => [...document.querySelectorAll('.jp-InputPrompt')]
+                    .some(one => /\\[[*\\d]/.test(one.textContent))""",
+                timeout=3000,
+            )
+            return
+        except PlaywrightTimeoutError:
+            continue
+    raise AssertionError("the kernel runs no cell")

@@ -29,7 +29,7 @@ from mmret_lib.data.images import read_image
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 from mmret_lib.search.hits import Hit
-from mmret_lib.search.index import SearchIndex
+from mmret_lib.search.index import Picture, SearchIndex
 from mmret_lib.search.right_answers import RightAnswers, Verdict
 from mmret_lib.show import html
 from mmret_lib.show.tables import display_name
@@ -193,6 +193,7 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         return self._column(name, hits, self._judge(name).of_text(text), html.picture_cards)
 
     def _captions(self, names: list[str], query: int | Image.Image) -> list[str]:
+        image: Picture
         if isinstance(query, int):
             pairs = self.indexes[names[0]].pairs
             image = file = pairs.images[query]

@@ -211,12 +211,12 @@ def caption_lines(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
 def query_picture(image: Picture, heading: str, own: Sequence[str]) -> str:
     """The picture that is the query, and the captions that were written for it."""
     alt = own[0] if own else "The picture that asks"
-    make = _card_image if isinstance(image, Path) else image_html
+    shown = _card_image(image, alt) if isinstance(image, Path) else image_html(image, alt)
     lines = "".join(f"<li>{text_html(caption)}</li>" for caption in own)
     captions = f'<h4 style="margin-top: 12px">Original captions</h4><ul class="plain">{lines}</ul>'
     return (
         f'<section><h3>{heading}</h3><p class="where">The picture that asks</p>'
-        f'<div class="asked">{make(image, alt)}</div>{captions if own else ""}</section>'
+        f'<div class="asked">{shown}</div>{captions if own else ""}</section>'
     )
 
 

@@ -1,4 +1,4 @@
-"""What the lessons need to show the library itself, and to read what was recorded before."""
+"""What lessons use to show the library's source, and to read recorded results."""
 
 import inspect
 import textwrap
@@ -14,10 +14,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def show_source(subject: Any) -> Markdown:
-    """The source of a function, class, method or module of the library, with its file's name.
+    """Show the source of a function, class, method or module, with its file and line.
 
-    It is read from the running library, so a lesson cannot show code that has since changed. Use
-    it as the last line of a cell.
+    It is read from the running library, so a lesson never shows code that has since changed.
+
+    Args:
+        subject: what to show.
+
+    Returns:
+        Markdown, which a notebook renders where it is the last line of a cell.
 
     Raises:
         TypeError: something without Python source, such as a number or an instance.
@@ -27,13 +32,17 @@ def show_source(subject: Any) -> Markdown:
     file = Path(inspect.getsourcefile(subject) or "")
     place = file.relative_to(ROOT) if file.is_relative_to(ROOT) else Path(file.name)
     source = textwrap.dedent("".join(lines)).rstrip()
-    return Markdown(f"`{place.as_posix()}`, from line {max(first, 1)}:\n\n```python\n{source}\n```")
+    title = f"`{place.as_posix()}`, from line {max(first, 1)}:"
+    return Markdown(f"{title}\n\n```python\n{source}\n```")  # type: ignore[no-untyped-call] # IPython
 
 
 def read_results(name: str) -> pd.DataFrame:
-    """The recorded results ``data/results/{name}.csv``, which `mmret experiments` measured.
+    """Read the recorded results that `mmret experiments` measured.
+
+    Args:
+        name: of a study: the file is ``data/results/{name}.csv``.
 
     Raises:
-        MissingFile: no such file travels with the course.
+        MissingFile: the course has no such file.
     """
     return pd.read_csv(shipped(f"results/{name}.csv", "`mmret experiments` measures it again."))

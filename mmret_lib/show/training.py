@@ -68,9 +68,9 @@ class LiveCurve:
         """Draw the history so far; the trainer calls this after each epoch."""
         figure = training_curves({self.name: history}, self.ceiling)
         if self.handle is None:
-            self.handle = display(figure, display_id=True)  # type: ignore[no-untyped-call] # untyped
+            self.handle = display(figure, display_id=True)  # type: ignore[no-untyped-call] # IPython
         else:
-            self.handle.update(figure)
+            self.handle.update(figure)  # type: ignore[no-untyped-call] # IPython
 
 
 def _recall_panels(

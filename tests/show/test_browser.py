@@ -10,16 +10,26 @@ from pathlib import Path
 
 import ipywidgets
 import pytest
-from browsing import CHROMIUM, TOKEN, Watched, app_page, chromium, lab, notebook
+from browsing import (
+    CHROMIUM,
+    FIRST,
+    TOKEN,
+    Watched,
+    app_page,
+    chromium,
+    lab,
+    notebook,
+    run_all,
+)
 from hostile import CONTROL, HOSTILE
 from PIL import Image
 from playwright.sync_api import Locator, Page
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from mmret_lib.files.errors import visible
 from mmret_lib.show.app import QUICK, quick_runs
 
 pytestmark = [
+    pytest.mark.browser,
     pytest.mark.skipif(
         CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
     ),
@@ -33,7 +43,6 @@ KEPT = os.environ.get("MMRET_SCREENSHOTS")  # a folder: screenshots are kept the
 QUICKLY = 30_000  # milliseconds for an answer once a kernel runs, on a machine that is busy
 
 STATUS = ".mmret .status"
-FIRST = ".mmret .hits > li >> nth=0"
 TABLE = ".mmret table"
 
 
@@ -232,24 +241,8 @@ def test_hostile_sentences_stay_text(page):
     keep(page, "hostile")
 
 
-# Of what the explorer's answers are made.
-OURS = {
-    "B",
-    "BDI",
-    "DETAILS",
-    "DIV",
-    "H3",
-    "H4",
-    "I",
-    "IMG",
-    "LI",
-    "OL",
-    "P",
-    "SECTION",
-    "SPAN",
-    "SUMMARY",
-    "UL",
-}
+# The elements of which the explorer's answers consist.
+OURS = set("B BDI DETAILS DIV H3 H4 I IMG LI OL P SECTION SPAN SUMMARY UL".split())
 
 
 def one_line(texts: list[str]) -> list[str]:
@@ -377,25 +370,6 @@ def jupyter(folder, runs, browser):
         watched.page.set_default_timeout(QUICKLY)
         yield watched
         watched.context.close()
-
-
-def run_all(page: Page) -> None:
-    """Run → Run All Cells, until the kernel does: before it is connected, nothing happens."""
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
-    page.locator(".jp-StatusBar-TextItem, .jp-StatusBar-Item", has_text="| Idle").first.wait_for()
-    for _ in range(10):
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
-        try:
-            page.wait_for_function(
-                """() => [...document.querySelectorAll('.jp-InputPrompt')]
-                    .some(one => /\\[[*\\d]/.test(one.textContent))""",
-                timeout=3000,
-            )
-            return
-        except PlaywrightTimeoutError:
-            continue
-    raise AssertionError("the kernel runs no cell")
 
 
 @pytest.fixture

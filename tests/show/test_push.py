@@ -42,7 +42,7 @@ def test_the_weights_are_those_of_the_losses(batch):
 
 
 @pytest.mark.parametrize(
-    "slider, value, moved, still",
+    ("slider", "value", "moved", "still"),
     [("temperature", 0.7, "SimCLR", "Sum Triplet"), ("margin", 0.9, "Sum Triplet", "SimCLR")],
 )
 def test_a_slider_changes_the_loss_that_has_it(batch, slider, value, moved, still):
