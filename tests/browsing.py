@@ -1,7 +1,7 @@
 """Servers and a browser for what a reader sees: JupyterLab, the page of `mmret app`, chromium.
 
-Used by tests/show/test_browser.py and benchmarks/browser.py. Nothing here reads or writes the user's own
-settings, listens to more than this machine, or outlives its `with`.
+Used by tests/show/test_browser.py and benchmarks/browser.py. Nothing here reads or writes the
+user's own settings, listens to more than this machine, or outlives its `with`.
 """
 
 import json

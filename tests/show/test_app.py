@@ -1,4 +1,4 @@
-"""`mmret app` up to the point where the page is served; tests/test_browser.py goes on."""
+"""`mmret app` up to the point where the page is served; test_browser.py goes on."""
 
 import json
 import shutil
