@@ -21,6 +21,7 @@ from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import HAND, SIZE, case
 from mmret_lib.checks.engine.task import Case, Mistake, Task, mistakes
 from mmret_lib.checks.triplet import hinges, weights
+from mmret_lib.checks.triplet.duplicates import WRONG_DUPLICATES
 
 __all__ = [
     "check_cosine_similarity_matrix",
@@ -208,7 +209,7 @@ MASKED_TASK = Task(
             UNIQUE,
         ),
     ],
-    mistakes=[*hinges.WRONG_DUPLICATES, *WRONG_MAXIMA],
+    mistakes=[*WRONG_DUPLICATES, *WRONG_MAXIMA],
     gradient_mistakes=hinges.WRONG_GRADIENTS,
     remark=(
         "A duplicate is as similar as the positive: unmasked, the maximum would pick this false "

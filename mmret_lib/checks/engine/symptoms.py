@@ -11,80 +11,61 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What errors say, and what they mean; the first that fits is reported.
-ERRORS = [
-    (
-        ("numpy() on tensor that requires grad", "detach().numpy()"),
-        "numpy does not compute gradients: use torch from the arguments to the result",
+# What an error means, by what it says; the first that fits is reported.
+ERRORS = {
+    "numpy does not compute gradients: use torch from the arguments to the result": (
+        "numpy() on tensor that requires grad",
+        "detach().numpy()",
     ),
-    (
-        ("leaf variable that requires grad", "modified by an inplace", "in-place operation"),
-        "an operation in place (+=, /=, fill_diagonal_, s[mask] = ...) changes what the gradient "
-        "still needs or what the caller gave you: use its form that returns a new tensor",
+    "an operation in place (+=, /=, fill_diagonal_, s[mask] = ...) changes what the gradient still "
+    "needs or what the caller gave you: use its form that returns a new tensor": (
+        "leaf variable that requires grad",
+        "modified by an inplace",
+        "in-place operation",
     ),
-    (
-        ("same dtype", "scalar type", "same data type"),
-        "a dtype is fixed in the code: use the arguments' (dtype=image_emb.dtype, or x.new_zeros)",
+    "a dtype is fixed in the code: use the arguments' (dtype=image_emb.dtype, or x.new_zeros)": (
+        "same dtype",
+        "scalar type",
+        "same data type",
     ),
-    (
-        ("same device", "cuda", "nvidia", "device type"),
-        "a device is fixed in the code: create tensors with device=image_emb.device, and leave "
-        "the arguments where they are",
+    "a device is fixed in the code: create tensors with device=image_emb.device, and leave the "
+    "arguments where they are": ("same device", "cuda", "nvidia", "device type"),
+    "a huge constant such as -1e9 does not fit into float16, which ends at 65504: use "
+    "float('-inf')": ("without overflow",),
+    "view needs rows that are contiguous in memory: use reshape": ("view size is not compatible",),
+    "two shapes do not fit each other: to combine one number per row with a matrix, make it a "
+    "column of shape (B, 1), by keepdim=True or [:, None]": (
+        "must match the size of tensor",
+        "must match the existing size",
     ),
-    (
-        ("without overflow",),
-        "a huge constant such as -1e9 does not fit into float16, which ends at 65504: use "
-        "float('-inf')",
+    "detach the copy first: x.detach().clone().requires_grad_()": ("requires_grad flags",),
+    "a gradient is asked of a tensor that records none: work on a copy that does, "
+    "x.detach().clone().requires_grad_()": ("does not require grad",),
+    "a gradient is asked of another tensor than the one that the function was called with: keep "
+    "the copy in a variable, and use that variable for both": (
+        "not have been used in the graph",
+        "appears to not have been used",
     ),
-    (
-        ("view size is not compatible",),
-        "view needs rows that are contiguous in memory: use reshape",
+    "one result is differentiated twice: compute it anew each time": (
+        "backward through the graph a second time",
     ),
-    (
-        ("must match the size of tensor", "must match the existing size"),
-        "two shapes do not fit each other: to combine one number per row with a matrix, make it a "
-        "column of shape (B, 1), by keepdim=True or [:, None]",
+    "something is None: .grad is filled only after backward, and only for the very tensor that was "
+    "made with requires_grad_()": ("nonetype",),
+    "x.max(dim=1) returns two things, numbers and places: use its .values, or x.amax(dim=1)": (
+        "return_types",
     ),
-    (("requires_grad flags",), "detach the copy first: x.detach().clone().requires_grad_()"),
-    (
-        ("does not require grad",),
-        "a gradient is asked of a tensor that records none: work on a copy that does, "
-        "x.detach().clone().requires_grad_()",
+    "there is a tuple where a tensor should be: x.max(dim=1) returns numbers and places, of which "
+    ".values are the numbers": ("'tuple' object",),
+    "keep the arguments as they are in the stub": ("positional argument", "keyword argument"),
+    "the shapes do not fit a product: the second factor should be transposed, (B, D) @ (D, B)": (
+        "mat1 and mat2 shapes",
     ),
-    (
-        ("not have been used in the graph", "appears to not have been used"),
-        "a gradient is asked of another tensor than the one that the function was called with: "
-        "keep the copy in a variable, and use that variable for both",
+    "a mask of True and False cannot be computed with: use ~mask, or masked_fill": (
+        "not implemented for 'bool'",
+        "subtraction, the `-` operator, with a bool",
     ),
-    (
-        ("backward through the graph a second time",),
-        "one result is differentiated twice: compute it anew each time",
-    ),
-    (
-        ("nonetype",),
-        "something is None: .grad is filled only after backward, and only for the very tensor "
-        "that was made with requires_grad_()",
-    ),
-    (
-        ("return_types",),
-        "x.max(dim=1) returns two things, numbers and places: use its .values, or x.amax(dim=1)",
-    ),
-    (
-        ("'tuple' object",),
-        "there is a tuple where a tensor should be: x.max(dim=1) returns numbers and places, of "
-        "which .values are the numbers",
-    ),
-    (("positional argument", "keyword argument"), "keep the arguments as they are in the stub"),
-    (
-        ("mat1 and mat2 shapes",),
-        "the shapes do not fit a product: the second factor should be transposed, (B, D) @ (D, B)",
-    ),
-    (
-        ("not implemented for 'bool'", "subtraction, the `-` operator, with a bool"),
-        "a mask of True and False cannot be computed with: use ~mask, or masked_fill",
-    ),
-    (("is not defined",), "a name is used that the notebook has not defined: run the cells above"),
-]
+    "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
+}
 
 LONGEST = 95  # characters of an error that are repeated
 
@@ -92,7 +73,7 @@ LONGEST = 95  # characters of an error that are repeated
 def meaning(error: BaseException) -> str:
     """What `error` probably means, or an empty string."""
     text = str(error).lower()
-    return next((says for patterns, says in ERRORS if any(one in text for one in patterns)), "")
+    return next((says for says, signs in ERRORS.items() if any(sign in text for sign in signs)), "")
 
 
 def described(error: BaseException, function: Callable[..., Any]) -> str:
