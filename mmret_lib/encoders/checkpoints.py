@@ -43,11 +43,12 @@ def model_folder(name: str, with_weights: bool = True) -> Path:
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingFile(f"There is no folder {folder} with a model.")
-    needed, remedy = ("config.json",), "take the built-in backbone: --text-backbone mini"
-    if with_weights:
-        needed = ("config.json", "model.safetensors")
-        remedy = "train without: --text-weights none (still takes the other files)"
-    return hub_files(name, needed, ("tokenizer.json", "tokenizer_config.json", "vocab.txt"), remedy)
+    vocabulary = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    if not with_weights:
+        remedy = "take the built-in backbone: --text-backbone mini"
+        return hub_files(name, ("config.json",), vocabulary, remedy)
+    remedy = "train without: --text-weights none (still takes the other files)"
+    return hub_files(name, ("config.json", "model.safetensors"), vocabulary, remedy)
 
 
 def read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -56,8 +56,8 @@ class _PooledOutput(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, features)."""
-        output: Tensor = self.model(pixel_values=pixel_values).pooler_output
-        return output
+        features: Tensor = self.model(pixel_values=pixel_values).pooler_output
+        return features
 
 
 class ClipText(TextEncoder):
@@ -76,7 +76,8 @@ class ClipText(TextEncoder):
     def extract_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Run the backbone alone: ids and mask, both (B, L) -> (B, features) of the end token."""
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        return output.pooler_output
+        end_state: Tensor = output.pooler_output
+        return end_state
 
 
 class ClipEncoder(DualEncoder):

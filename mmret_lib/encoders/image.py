@@ -58,10 +58,11 @@ class MiniResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) float, colours normalised -> (B, 8 * width)."""
-        maps = F.relu(self.bn1(self.conv1(images)))  # (B, width, H/2, W/2)
+        maps: Tensor = F.relu(self.bn1(self.conv1(images)))  # (B, width, H/2, W/2)
         # Four times less work for the stages: the difference between minutes and a lesson on a CPU.
         maps = F.max_pool2d(maps, kernel_size=3, stride=2, padding=1)  # (B, width, H/4, W/4)
-        return self.stages(maps).mean(dim=(2, 3))  # (B, 8 * width)
+        maps = self.stages(maps)  # (B, 8 * width, H/32, W/32)
+        return maps.mean(dim=(2, 3))
 
 
 class ImageEncoder(nn.Module):
@@ -127,8 +128,8 @@ class ImageEncoder(nn.Module):
         elif weights == "imagenet":
             # timm's copies of torchvision's own weights, under torchvision's own names
             repo = f"timm/{self.backbone_name}.tv_in1k"
-            without = "train without them: --image-weights none"
-            path = hub_files(repo, ("model.safetensors",), (), without)
+            remedy = "train without them: --image-weights none"
+            path = hub_files(repo, ("model.safetensors",), (), remedy)
         else:
             path = Path(weights).expanduser()
         if path.is_dir():
@@ -152,11 +153,13 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"images must be uint8 or float in [0, 1], got {images.dtype}")
         full = 255 if images.dtype == torch.uint8 else 1
         pixels = images.to(dtype=self.mean.dtype, memory_format=self.memory_format)
-        return self.backbone((pixels - full * self.mean) / (full * self.std))
+        features: Tensor = self.backbone((pixels - full * self.mean) / (full * self.std))
+        return features
 
     def forward(self, images: Tensor) -> Tensor:
         """Embed images (B, 3, H, W), uint8 or float in [0, 1] -> (B, dim), not normalised."""
-        return self.projection(self.extract_features(images))
+        embeddings: Tensor = self.projection(self.extract_features(images))
+        return embeddings
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write the backbone, but no projection, so that `weights=folder` reads it back."""

@@ -1,4 +1,4 @@
-"""Where the mini pretrained backbones come from: they play the parts of ImageNet and BERT.
+"""Make the mini pretrained backbones, which play the parts of ImageNet's weights and BERT's.
 
 The image backbone learns to name what a drawn scene shows; the text backbone is distilled from a
 larger BERT that learned to fill in masked words of scene captions. Both see only scenes of a
@@ -9,8 +9,9 @@ world with another seed than the course's own. `mmret pretrain` runs this and wr
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +31,9 @@ SEED = 1000  # the course's worlds count up from 0
 
 
 class SceneNamer(nn.Module):
-    """Three linear heads on the image features: how many of each kind, how big, which place."""
+    """Predict from image features how many of each kind there are, how big, and which place."""
 
-    def __init__(self, features: int):
+    def __init__(self, features: int) -> None:
         super().__init__()
         self.count = nn.Linear(features, len(KINDS) * 5)  # 0 to 4 of each kind
         self.size = nn.Linear(features, len(KINDS) * len(SIZES))
@@ -48,27 +49,27 @@ class SceneNamer(nn.Module):
         )
 
 
-def scene_labels(made: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts (N, kinds), sizes (N, kinds) with -1 for kinds not there, places (N,); all int64."""
+def scene_labels(drawn: list[Scene]) -> tuple[Tensor, Tensor, Tensor]:
+    """Counts (N, kinds), sizes (N, kinds) with -1 for absent kinds, places (N,); all int64."""
     kinds = {name: column for column, name in enumerate(KINDS)}
-    counts = torch.zeros(len(made), len(KINDS), dtype=torch.int64)
-    sizes = torch.full((len(made), len(KINDS)), -1, dtype=torch.int64)
-    for row, scene in enumerate(made):
+    counts = torch.zeros(len(drawn), len(KINDS), dtype=torch.int64)
+    sizes = torch.full((len(drawn), len(KINDS)), -1, dtype=torch.int64)
+    for row, scene in enumerate(drawn):
         for group in scene.objects:
             counts[row, kinds[group.kind]] = group.count
             sizes[row, kinds[group.kind]] = SIZES.index(group.size)
     places = list(PLACES)
-    return counts, sizes, torch.tensor([places.index(scene.place) for scene in made])
+    return counts, sizes, torch.tensor([places.index(scene.place) for scene in drawn])
 
 
 def draw_scenes(count: int, split: str, image_size: int) -> tuple[Tensor, list[Scene]]:
-    """``count`` scenes of the pretraining world, as uint8 (N, 3, S, S), and their facts."""
+    """Draw ``count`` scenes of the pretraining world: uint8 (N, 3, S, S), and what they show."""
     world = scenes.World(size=count, image_size=image_size, seed=SEED)
-    made, keys = scenes.make_scenes(world, split)
+    drawn, keys = scenes.make_scenes(world, split)
     pictures = np.empty((count, image_size, image_size, 3), dtype=np.uint8)
     for index in tqdm(range(count), f"drawing {split}", unit="scene", leave=False):
-        pictures[index] = np.asarray(scene_pictures.draw(made[index], keys[index], image_size))
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), made
+        pictures[index] = np.asarray(scene_pictures.draw(drawn[index], keys[index], image_size))
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(), drawn
 
 
 def pretrain_image(
@@ -80,59 +81,62 @@ def pretrain_image(
     lr: float = 3e-3,
     device: str = "cpu",
 ) -> dict[str, float]:
-    """Teach the mini ResNet to name sprites and save its backbone into ``out``.
+    """Teach the mini ResNet to name what a scene shows, and save its backbone in ``out``.
 
     The loss adds three cross-entropies: how many of each of the kinds (0 to 4), how big each one
     present is, and the place.
 
     Returns:
-        figures on 2,000 held-out scenes, in percent: ``kinds`` (scenes whose set of kinds is
+        Figures on 2,000 held-out scenes, in percent: ``kinds`` (scenes whose set of kinds is
         named without a fault), ``counts`` (and every count right), ``sizes`` (of the kinds
         present), ``places``; ``seconds`` of training.
     """
     torch.manual_seed(SEED)
     encoder = ImageEncoder("mini", weights=None).to(device)
     namer = SceneNamer(encoder.features).to(device)
-    images, made = draw_scenes(scenes_drawn, "pretrain", encoder.image_size)
-    labels = scene_labels(made)
-    parameters = [*encoder.backbone.parameters(), *namer.parameters()]
+    images, drawn = draw_scenes(scenes_drawn, "pretrain", encoder.image_size)
+    labels = scene_labels(drawn)
     steps = epochs * (scenes_drawn // batch_size)
-    step_optimizer = _one_cycle(parameters, lr, steps)
-    generator = torch.Generator().manual_seed(SEED)
-    started = time.perf_counter()
-    bar = tqdm(range(steps), "naming sprites", unit="step")
-    order = torch.empty(0, dtype=torch.int64)
-    for _ in bar:
-        if len(order) < batch_size:
-            order = torch.randperm(scenes_drawn, generator=generator)
-        rows, order = order[:batch_size], order[batch_size:]
-        batch = shift_and_flip(images[rows].to(device), generator)
-        counts, sizes, places = (label[rows].to(device) for label in labels)
+
+    def batches() -> Iterator[tuple[Tensor, ...]]:
+        generator = torch.Generator().manual_seed(SEED)
+        order = torch.empty(0, dtype=torch.int64)
+        for _ in range(steps):
+            if len(order) < batch_size:
+                order = torch.randperm(scenes_drawn, generator=generator)
+            rows, order = order[:batch_size], order[batch_size:]
+            batch = shift_and_flip(images[rows].to(device), generator)
+            yield batch, *(label[rows].to(device) for label in labels)
+
+    def loss_of(batch: Tensor, counts: Tensor, sizes: Tensor, places: Tensor) -> Tensor:
         count_logits, size_logits, place_logits = namer(encoder.extract_features(batch))
-        there = sizes >= 0
-        loss = (
-            F.cross_entropy(count_logits.flatten(0, 1), counts.flatten(), reduction="sum")
-            / len(rows)
-            + F.cross_entropy(size_logits[there], sizes[there])
+        present = sizes >= 0
+        count_loss = F.cross_entropy(count_logits.flatten(0, 1), counts.flatten(), reduction="sum")
+        return (
+            count_loss / len(batch)
+            + F.cross_entropy(size_logits[present], sizes[present])
             + F.cross_entropy(place_logits, places)
         )
-        bar.set_postfix(loss=f"{step_optimizer(loss):.3f}", refresh=False)
-    seconds = time.perf_counter() - started
-    figures = _naming_figures(encoder, namer, device)
+
+    started = time.perf_counter()
+    parameters = [*encoder.backbone.parameters(), *namer.parameters()]
+    _train(parameters, batches(), loss_of, steps, lr, "naming sprites")
+    seconds = round(time.perf_counter() - started)
     encoder.save_backbone(out)
-    return {**figures, "seconds": round(seconds)}
+    return {**_naming_figures(encoder, namer, device), "seconds": seconds}
 
 
 @torch.no_grad()
 def _naming_figures(encoder: ImageEncoder, namer: SceneNamer, device: str) -> dict[str, float]:
     encoder.eval()
-    images, made = draw_scenes(2000, "heldout", encoder.image_size)
-    counts, sizes, places = scene_labels(made)
-    outputs = [namer(encoder.extract_features(part.to(device))) for part in images.split(250)]
+    images, drawn = draw_scenes(2000, "heldout", encoder.image_size)
+    counts, sizes, places = scene_labels(drawn)
+    parts = torch.split(images, 250)
+    outputs = [namer(encoder.extract_features(part.to(device))) for part in parts]
     count_logits, size_logits, place_logits = (
         torch.cat(part).cpu() for part in zip(*outputs, strict=True)
     )
-    named, there = count_logits.argmax(2), sizes >= 0
+    named, present = count_logits.argmax(2), sizes >= 0
 
     def percent(right: Tensor) -> float:
         return round(100 * right.float().mean().item(), 2)
@@ -140,16 +144,13 @@ def _naming_figures(encoder: ImageEncoder, namer: SceneNamer, device: str) -> di
     return {
         "kinds": percent(((named > 0) == (counts > 0)).all(1)),
         "counts": percent((named == counts).all(1)),
-        "sizes": percent(size_logits[there].argmax(1) == sizes[there]),
+        "sizes": percent(size_logits[present].argmax(1) == sizes[present]),
         "places": percent(place_logits.argmax(1) == places),
     }
 
 
-# ---------------------------------------------------------------------------- text
-
-
 def scene_texts(count: int, split: str) -> list[str]:
-    """At least ``count`` captions of the pretraining world (five a scene), nothing drawn."""
+    """Make at least ``count`` captions of the pretraining world, five a scene."""
     world = scenes.World(size=math.ceil(count / scenes.CAPTIONS_PER_SCENE), seed=SEED)
     made, _ = scenes.make_scenes(world, split)
     return [caption for caption, _, _ in scenes.make_captions(world, split, made)]
@@ -185,17 +186,16 @@ def distil_text(
     cross-entropy, as DistilBERT's does (Sanh et al. 2019, arXiv 1910.01108).
 
     Returns:
-        figures on 2,000 held-out captions: share of masked words filled in rightly by the
+        Figures on 2,000 held-out captions: share of masked words filled in rightly by the
         ``teacher`` and by the ``student`` (percent), ``seconds`` in all.
     """
     torch.manual_seed(SEED)
     started = time.perf_counter()
     texts, heldout = scene_texts(captions, "pretrain"), scene_texts(2000, "heldout")
     encoder = TextEncoder("mini", weights=None, captions=[*texts, *scenes.SLIDE_QUERIES])
-    words = encoder.backbone.config.vocab_size
     teacher = BertForMaskedLM(
         BertConfig(
-            vocab_size=words,
+            vocab_size=encoder.backbone.config.vocab_size,
             hidden_size=192,
             num_hidden_layers=3,
             num_attention_heads=4,
@@ -205,31 +205,30 @@ def distil_text(
     ).to(device)
     student = DistilBertForMaskedLM(encoder.backbone.config).to(device)
 
-    def teach(model: nn.Module, epochs: int, loss_of: Callable[..., Tensor], name: str) -> None:
-        model.train()
-        steps = epochs * (len(texts) // batch_size)
-        step_optimizer = _one_cycle(list(model.parameters()), lr, steps)
-        bar = tqdm(_masked_batches(encoder, texts, batch_size, epochs, device), name, steps)
-        for inputs, targets in bar:
-            loss = step_optimizer(loss_of(model(**inputs).logits, inputs, targets))
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        model.eval()
-
-    def masked_words(logits: Tensor, inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+    def masked_word_loss(logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
 
-    def masked_words_and_teacher(
-        logits: Tensor, inputs: dict[str, Tensor], targets: Tensor
-    ) -> Tensor:
+    def teacher_loss(inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+        return masked_word_loss(teacher(**inputs).logits, targets)
+
+    def student_loss(inputs: dict[str, Tensor], targets: Tensor) -> Tensor:
+        logits = student(**inputs).logits
         with torch.no_grad():
-            taught = teacher(**inputs).logits
-        hidden = targets != -100
-        return masked_words(logits, inputs, targets) + distillation_loss(
-            logits[hidden], taught[hidden], temperature
+            teacher_logits = teacher(**inputs).logits
+        masked = targets != -100
+        return masked_word_loss(logits, targets) + distillation_loss(
+            logits[masked], teacher_logits[masked], temperature
         )
 
-    teach(teacher, teacher_epochs, masked_words, "teacher")
-    teach(student, student_epochs, masked_words_and_teacher, "student")
+    for model, loss_of, epochs, name in (
+        (teacher, teacher_loss, teacher_epochs, "teacher"),
+        (student, student_loss, student_epochs, "student"),
+    ):
+        batches = _masked_batches(encoder, texts, batch_size, epochs, device)
+        steps = epochs * (len(texts) // batch_size)
+        model.train()
+        _train(list(model.parameters()), batches, loss_of, steps, lr, name)
+        model.eval()
     encoder.backbone.load_state_dict(student.distilbert.state_dict())
     # What is shipped starts without dropout: the course's runs of minutes never see enough to
     # learn anything by heart, and on a CPU drawing the masks takes longer than using them.
@@ -245,52 +244,62 @@ def distil_text(
 def _masked_batches(
     encoder: TextEncoder, texts: list[str], batch_size: int, epochs: int, device: str
 ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Batches with 15 % of the word pieces hidden: 80 % masked, 10 % random, 10 % kept (BERT).
+    """Hide 15 % of the word pieces, as BERT does: 80 % masked, 10 % random, 10 % kept.
 
-    Targets are -100 wherever nothing was hidden."""
+    Yields:
+        The model's inputs, and the targets (B, L): -100 wherever nothing was hidden.
+    """
     rng = random.Random(SEED)
     generator = torch.Generator().manual_seed(SEED)
-    mask = encoder.tokenizer.mask_token_id
-    words = encoder.backbone.config.vocab_size
+    vocabulary_size = encoder.backbone.config.vocab_size
     special = torch.tensor(encoder.tokenizer.all_special_ids)
     order = list(range(len(texts)))
     for _ in range(epochs):
         rng.shuffle(order)
         for start in range(0, len(order) - batch_size + 1, batch_size):
             tokens = encoder.tokenize([texts[i] for i in order[start : start + batch_size]])
-            ids = tokens["input_ids"].clone()
-            hide = torch.rand(ids.shape, generator=generator) < 0.15
-            hide &= ~torch.isin(ids, special)
-            targets = torch.where(hide, ids, -100)
-            how = torch.rand(ids.shape, generator=generator)
-            ids[hide & (how < 0.8)] = mask
+            token_ids = tokens["input_ids"].clone()
+            hide = torch.rand(token_ids.shape, generator=generator) < 0.15
+            hide &= ~torch.isin(token_ids, special)
+            targets = torch.where(hide, token_ids, -100)
+            how = torch.rand(token_ids.shape, generator=generator)
+            token_ids[hide & (how < 0.8)] = encoder.tokenizer.mask_token_id
             swap = hide & (how >= 0.9)
-            ids[swap] = torch.randint(words, (int(swap.sum()),), generator=generator)
-            inputs = {"input_ids": ids, "attention_mask": tokens["attention_mask"]}
+            token_ids[swap] = torch.randint(
+                vocabulary_size, (int(swap.sum()),), generator=generator
+            )
+            inputs = {"input_ids": token_ids, "attention_mask": tokens["attention_mask"]}
             yield {name: part.to(device) for name, part in inputs.items()}, targets.to(device)
 
 
 @torch.no_grad()
 def _filled_in(model: nn.Module, encoder: TextEncoder, texts: list[str], device: str) -> float:
+    """Percent of the hidden word pieces that the model fills in rightly."""
     right = hidden = 0
     for inputs, targets in _masked_batches(encoder, texts, 100, 1, device):
-        there = targets != -100
-        right += int((model(**inputs).logits.argmax(-1)[there] == targets[there]).sum())
-        hidden += int(there.sum())
+        masked = targets != -100
+        right += int((model(**inputs).logits.argmax(-1)[masked] == targets[masked]).sum())
+        hidden += int(masked.sum())
     return round(100 * right / hidden, 2)
 
 
-def _one_cycle(parameters: list, lr: float, steps: int) -> Callable[[Tensor], float]:
-    """AdamW under a one-cycle schedule; the function returned takes one step and gives the loss."""
+def _train(
+    parameters: list[nn.Parameter],
+    batches: Iterable[tuple[Any, ...]],
+    loss_of: Callable[..., Tensor],
+    steps: int,
+    lr: float,
+    name: str,
+) -> None:
+    """Take one step of AdamW for each batch, under a one-cycle schedule."""
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=0.1)
-
-    def step(loss: Tensor) -> float:
+    bar = tqdm(batches, name, steps, unit="step")
+    for batch in bar:
+        loss = loss_of(*batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        return loss.item()
-
-    return step
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)

@@ -110,7 +110,7 @@ class TextEncoder(nn.Module):
     def extract_features(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Run the backbone alone: ids and mask, both (B, L) -> (B, features)."""
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        states = output.last_hidden_state  # (B, L, features)
+        states: Tensor = output.last_hidden_state  # (B, L, features)
         if self.pooling == "first":
             return states[:, 0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (B, L, 1), 0 on padding
@@ -118,7 +118,8 @@ class TextEncoder(nn.Module):
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Embed what `tokenize` gives, both (B, L) -> (B, dim), not normalised."""
-        return self.projection(self.extract_features(input_ids, attention_mask))
+        embeddings: Tensor = self.projection(self.extract_features(input_ids, attention_mask))
+        return embeddings
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write backbone and vocabulary, but no projection, as a folder that transformers reads."""

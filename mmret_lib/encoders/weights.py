@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and how weights are read and written.
+"""Find pretrained weights, here or on the model hub, and read and write weight files.
 
 Only safetensors files are ever opened. A PyTorch checkpoint (.pt, .pth, .bin) is a pickle: opening
 one runs whatever code its author put inside, so such files are refused, never tried.
@@ -19,30 +19,25 @@ from mmret_lib.files.places import cache_folder
 PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 
-def weights_folder() -> Path:
-    """Where pretrained weights placed by hand are looked for, before any download."""
-    return cache_folder() / "weights"
+def hub_files(repo: str, needed: tuple[str, ...], optional: tuple[str, ...], remedy: str) -> Path:
+    """Find a folder with the files of a model, or fetch them from the model hub.
 
-
-def hub_files(repo: str, needed: tuple[str, ...], also: tuple[str, ...], without: str) -> Path:
-    """A folder that holds the files of the model `repo`.
-
-    Looked for in this order: the folder for files placed by hand (`weights_folder() / repo`), the
-    hub's own cache on this machine, the hub itself.
+    Looked for in this order: the folder for files placed by hand (weights/REPO in the cache
+    folder), the hub's own cache on this machine, the hub itself.
 
     Args:
         repo: name on the model hub, such as "timm/resnet34.tv_in1k".
         needed: names of the files without which the model cannot be used.
-        also: names of files to take along where the model has them.
-        without: how to train without these weights; ends the error message.
+        optional: names of files to take along where the model has them.
+        remedy: how to train without these weights; ends the error message.
 
     Raises:
         MissingFile: a needed file is in none of the three places. Says what was wanted, from
-            where, where to put it by hand, and `without`.
+            where, where to put it by hand, and `remedy`.
     """
-    by_hand = weights_folder() / repo
-    names = ", ".join((*needed, *also))
-    remedy = f"Put the model's files in {by_hand} by hand ({names}), or {without}."
+    by_hand = cache_folder() / "weights" / repo
+    names = ", ".join((*needed, *optional))
+    remedy = f"Put the model's files in {by_hand} by hand ({names}), or {remedy}."
     if by_hand.is_dir():
         for name in needed:
             if not (by_hand / name).is_file():
@@ -51,25 +46,14 @@ def hub_files(repo: str, needed: tuple[str, ...], also: tuple[str, ...], without
                 )
         return by_hand
     folder = by_hand
-    for name in (*needed, *also):
+    for name in (*needed, *optional):
         try:
-            # What an earlier call fetched needs no network, and never changes under a course.
-            cached = huggingface_hub.try_to_load_from_cache(repo, name)
-            if isinstance(cached, str):
-                folder = Path(cached).parent
-                continue
-            if cached is not None and name in also:
-                continue  # an earlier call learned that the model has no such file
-            if name == needed[0]:
-                # Asked beforehand because it fails at once: the download itself would retry a
-                # refused connection for half a minute before it said so.
-                url = huggingface_hub.hf_hub_url(repo, name)
-                huggingface_hub.get_hf_file_metadata(url)
-            folder = Path(huggingface_hub.hf_hub_download(repo, name)).parent
-        except RemoteEntryNotFoundError:
-            if name in also:
-                continue
-            raise MissingFile(f"The model hub's {repo} has no file {name}. {remedy}") from None
+            if path := _fetch(repo, name, check_first=name == needed[0]):
+                folder = path.parent
+            elif name in needed:
+                raise MissingFile(f"The model hub's {repo} has no file {name}. {remedy}")
+        except MissingFile:
+            raise
         # The hub's client raises a dozen kinds: its own, its HTTP library's, the system's.
         except Exception as error:
             where = huggingface_hub.constants.ENDPOINT
@@ -78,6 +62,22 @@ def hub_files(repo: str, needed: tuple[str, ...], also: tuple[str, ...], without
                 f"{_reason(error)}. {remedy}"
             ) from error
     return folder
+
+
+def _fetch(repo: str, name: str, check_first: bool) -> Path | None:
+    """A file of a model on the hub, fetched unless it is cached; None if the model has none."""
+    cached = huggingface_hub.try_to_load_from_cache(repo, name)
+    if isinstance(cached, str):
+        return Path(cached)
+    if cached is not None:  # an earlier call learned that the model has no such file
+        return None
+    try:
+        if check_first:
+            # This fails at once, the download would retry a refused connection for half a minute.
+            huggingface_hub.get_hf_file_metadata(huggingface_hub.hf_hub_url(repo, name))
+        return Path(huggingface_hub.hf_hub_download(repo, name))
+    except RemoteEntryNotFoundError:
+        return None
 
 
 def _reason(error: Exception) -> str:
@@ -91,17 +91,16 @@ def _reason(error: Exception) -> str:
 
 def refuse_pickle(path: Path) -> None:
     """Raise DataError where `path` is a pickle, judged by its name or its first bytes."""
-    first = b""
+    start = b""
     if path.is_file():
         with path.open("rb") as file:
-            first = file.read(4)
-    zipped = first == b"PK\x03\x04"
-    bare = first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    # A safetensors file opens with the length of its header, which may by chance begin like a
-    # pickle's first two bytes; the "{" at byte 8 tells them apart.
-    if path.suffix == ".safetensors" and bare:
-        with path.open("rb") as file:
-            bare = file.read(9)[8:] != b"{"
+            start = file.read(9)
+    zipped = start.startswith(b"PK\x03\x04")
+    bare = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+    # A safetensors file opens with the length of its header, eight bytes that may by chance begin
+    # like a pickle; the "{" after them tells the two apart.
+    if path.suffix == ".safetensors" and start[8:] == b"{":
+        bare = False
     if path.suffix.lower() in PICKLE_SUFFIXES or zipped or bare:
         raise DataError(
             f"{path} is a pickle (a PyTorch checkpoint). Opening one can run any code its author "
@@ -110,7 +109,7 @@ def refuse_pickle(path: Path) -> None:
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """All tensors of a safetensors file, by name.
+    """Read all tensors of a safetensors file, by name.
 
     Raises:
         MissingFile: there is no such file.
@@ -130,35 +129,23 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], source: Path) -> None:
-    """Copy `state` into `module`; every name and shape must agree.
+    """Copy the weights `state`, read from the file `source`, into a module.
 
     Raises:
-        DataError: names missing, left over or of another shape; names `source` and the first few.
+        DataError: names missing, left over or of another shape; names the file and the first few.
     """
-    wanted = module.state_dict()
-    # BatchNorm's batch counter is younger than many checkpoints, and nothing here reads it.
-    missing = [n for n in wanted if n not in state and not n.endswith("num_batches_tracked")]
-    unknown = [n for n in state if n not in wanted]
-    shapes = [
-        f"{n} {tuple(state[n].shape)} where {tuple(wanted[n].shape)} is needed"
-        for n in wanted
-        if n in state and state[n].shape != wanted[n].shape
-    ]
-    complaints = [
-        f"{what}: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if names[3:] else "")
-        for what, names in (("missing", missing), ("unknown", unknown), ("wrong shape", shapes))
-        if names
-    ]
-    if complaints:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        problems = " ".join(str(error).split())
         raise DataError(
-            f"{source} does not hold the weights of this model ({'; '.join(complaints)}). "
+            f"{source} does not hold the weights of this model ({problems:.300} …). "
             "Check that the file belongs to the backbone and sizes you asked for."
-        )
-    module.load_state_dict(state, strict=False)
+        ) from None
 
 
 def write_safetensors(path: Path, module: nn.Module) -> None:
-    """All of a module's weights and statistics into one file."""
+    """Write all of a module's weights and statistics into one file."""
     # safetensors stores rows as they lie, so a channels-last tensor is laid out plainly first
     state = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
     save_file(state, path, metadata={"format": "pt"})  # transformers refuses a file without it

@@ -62,14 +62,14 @@ def evaluate_run(
     pairs = store.pairs
     sources = read_judgements(judgements, pairs) if judgements else []
     title = f"{name} on {pairs.name} {pairs.split}"
-    report, *embeddings = _rank(model, store, protocol, title)
+    report, image_emb, text_emb = _rank(model, store, protocol, title)
     print(f"{title}:\n{report}\n{interval_text(report)}")
     figures: dict[str, Any] = report.as_dict()
     if pairs.name == "scenes" and protocol == "full":
         print(f"the best possible here:\n{best_possible(pairs)}")
         sources = [scene_truth(pairs)]
     for source in sources:
-        judged = evaluate_judged(*embeddings, source)
+        judged = evaluate_judged(image_emb, text_emb, source)
         print(judged)
         if judgements:
             figures.setdefault("judged", {})[source.name] = judged.as_dict()
@@ -82,7 +82,7 @@ def evaluate_run(
             difference.astype(object).where(difference.notna(), None).to_dict("index")
         )
     if table:
-        _write_queries(table, *embeddings, pairs, sources[0] if sources else None)
+        _write_queries(table, image_emb, text_emb, pairs, sources[0] if sources else None)
         print(f"wrote {table}, the worst failures first")
     if json_file:
         write_json(json_file, figures)

@@ -54,7 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_embeddings_and_loss_are_those_of_transformers(folder: Path) -> None:
     model = ClipEncoder.load(folder)
-    assert isinstance(model, DualEncoder) and model.dim == 8
+    assert isinstance(model, DualEncoder)
+    assert model.dim == 8
     images = torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8)
     image_emb, text_emb = model.encode_images(images), model.encode_texts(CAPTIONS)
     pixels = (images / 255 - model.image.mean) / model.image.std
@@ -116,7 +117,8 @@ def test_a_run_of_a_clip_is_evaluated_searched_and_indexed(
         made_by={},
     )
     again, run = load_run(tmp_path / "run")
-    assert isinstance(again, ClipEncoder) and run.loss == "simclr"
+    assert isinstance(again, ClipEncoder)
+    assert run.loss == "simclr"
     assert torch.equal(again.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS))
     assert torch.equal(again.encode_images(data), model.encode_images(data))
 
