@@ -14,6 +14,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, Positional
 
 from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.files.places import user_path
 from mmret_lib.training.config import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
@@ -31,6 +32,23 @@ SPLITS = {
 }
 
 app = tyro.extras.SubcommandApp()
+types = tyro.constructors.ConstructorRegistry()
+
+
+@types.primitive_rule
+def _path(
+    wanted: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[Path] | None:
+    """Every path may begin with ~: a shell does not replace it in `--root=~/photos`."""
+    if wanted.type is not Path:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda given: user_path(given[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
 
 
 @app.command
@@ -498,11 +516,12 @@ def main(arguments: list[str] | None = None) -> None:
         f"warning: {visible(str(message))}", file=sys.stderr
     )
     try:
-        app.cli(
-            prog="mmret",
-            args=arguments,
-            description="Build and try an image-text retrieval system.",
-        )
+        with types:
+            app.cli(
+                prog="mmret",
+                args=arguments,
+                description="Build and try an image-text retrieval system.",
+            )
     except (DataError, FloatingPointError, OSError) as error:
         if os.environ.get("MMRET_TRACEBACK"):
             raise

@@ -27,6 +27,7 @@ from mmret_lib.data.reading import (
     unique_ids,
 )
 from mmret_lib.files.errors import DataError, MissingFile, short
+from mmret_lib.files.places import user_path
 
 LAYOUT = "annotations/captions_<split>.json and the images in <split>/, as in the official archives"
 KARPATHY, KARPATHY_SPLITS = "dataset_coco.json", {"train", "restval", "val", "test"}
@@ -65,22 +66,22 @@ def read_coco(
         DataError: if the json does not hold what it should; the message names the record.
     """
     root = existing_folder(root, LAYOUT)
-    source = root / (annotations or f"annotations/captions_{split}.json")
+    source = root / user_path(annotations or f"annotations/captions_{split}.json")
     if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not source.is_file():
         karpathy = karpathy or KARPATHY
     if karpathy is not None:
         if annotations is not None:
             raise DataError("give either annotations or karpathy: both hold the captions")
-        source = root / karpathy
+        source = root / user_path(karpathy)
         photos = read_karpathy(source, split)
-        folder = root / (images or ".")
+        folder = root / user_path(images or ".")
     else:
         if not source.is_file():
             here = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
             hint = f". There are {first_few(here, ', ')}" if here else ""
             raise MissingFile(f"{source} does not exist; expected {LAYOUT}{hint}")
         photos = list(_read_captions(source))
-        folder = root / (images or split)
+        folder = root / user_path(images or split)
     return assemble(
         photos,
         existing_folder(folder, LAYOUT),

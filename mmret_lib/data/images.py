@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 
 MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the header, undecoded
 
@@ -98,7 +99,7 @@ def _read(picture: Picture, draft: int | None = None) -> Image.Image:
         picture = _image_of(picture)
     if isinstance(picture, Image.Image):
         return _upright_rgb(picture)
-    path = Path(picture)
+    path = user_path(picture)
     _check_file(path)
     try:
         with _quiet_pillow(), Image.open(path, formats=FORMATS) as image:

@@ -27,6 +27,7 @@ from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import read_json
 from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.files.errors import DataError, MissingFile, short
+from mmret_lib.files.places import user_path
 
 CXC_COLUMNS = ["caption", "image", "agg_score", "sampling_method"]
 CXC_RIGHT = 3.0  # the rating from which on the paper's section 3 counts a pair as right
@@ -75,7 +76,7 @@ def read_judgements(path: str | Path, pairs: Pairs) -> list[Judgements]:
         DataError: a file that does not hold what it should (naming the line or key), or that
             judges nothing of `pairs`.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.exists():
         raise MissingFile(
             f"{path} does not exist; expected CxC's sits_*.csv or ECCV Caption's *{I2C}"

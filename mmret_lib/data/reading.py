@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmret_lib.files.errors import DataError, MissingFile, short
+from mmret_lib.files.places import user_path
 
 NAMED = 5  # records that a message names before it only counts the rest
 REPAIR = "unpack or download the file again, or mend this record"
@@ -33,7 +34,7 @@ def existing_folder(folder: str | Path, layout: str) -> Path:
     Raises:
         MissingFile: if it does not exist or is no folder; the message says what it should hold.
     """
-    folder = Path(folder).expanduser().absolute()
+    folder = user_path(folder).absolute()
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise MissingFile(f"{folder} {what}; expected {layout}")

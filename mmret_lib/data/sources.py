@@ -14,6 +14,7 @@ from mmret_lib.data.flickr import LAYOUT_30K, read_flickr30k
 from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.download import fetch
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_note, write_json
 from mmret_lib.files.remote import Remote
 from mmret_lib.files.unpack import unpack
@@ -197,7 +198,7 @@ def get(
         )
     source = sets[name]
     chosen = _chosen(name, source, parts)
-    root = Path(root).expanduser()
+    root = user_path(root)
     if source.photos and not any((root / folder).is_dir() for folder in source.photos):
         raise MissingFile(
             f"{root} has no folder {' or '.join(source.photos)}. {source.by_hand}, and unpack them "

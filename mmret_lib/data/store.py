@@ -53,6 +53,7 @@ from mmret_lib.data.store_files import (
 )
 from mmret_lib.files.disk import ROOM_TO_SPARE, alone
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import damage_of, entry_of
 from mmret_lib.files.whole import whole_file, write_text
 
@@ -146,7 +147,7 @@ class Store:
             MissingFile: no store there, or not all of one.
             DataError: of another version, or damaged; says which images.
         """
-        folder = Path(folder)
+        folder = user_path(folder)
         if not folder.is_dir():
             raise MissingFile(f"there is no packed store {folder}; make one: mmret data --help")
         manifest = read_manifest(folder)
@@ -201,7 +202,7 @@ def pack(
         raise DataError(f"size is {size}; it is a number of pixels, from 1 to 4096")
     if not len(pairs):
         raise DataError("there are no images to pack; give pairs with at least one")
-    folder = Path(folder) if folder is not None else usual_folder(pairs, size)
+    folder = user_path(folder) if folder is not None else usual_folder(pairs, size)
     keys = {"images": images_key(pairs, size), "captions": captions_key(pairs)}
     if folder.exists():
         strangers = [name for name in sorted(os.listdir(folder)) if not OURS.fullmatch(name)]

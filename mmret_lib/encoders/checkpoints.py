@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from mmret_lib.encoders.weights import hub_files, read_safetensors, refuse_pickle
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
@@ -38,7 +39,7 @@ def model_folder(name: str, with_weights: bool = True) -> Path:
     Raises:
         MissingFile: neither here nor to be fetched; says where to put the files.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if folder.is_dir():
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:

@@ -21,6 +21,7 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_folder
 
@@ -121,7 +122,7 @@ class ClipEncoder(DualEncoder):
         Raises:
             DataError: the folder holds other things, which replacing it would delete.
         """
-        with whole_folder(Path(folder), FILES) as draft:
+        with whole_folder(user_path(folder), FILES) as draft:
             self._clip[0].save_pretrained(draft, max_shard_size="1TB")
             self.text.tokenizer.save_pretrained(draft)
             colours = {

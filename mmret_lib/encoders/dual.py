@@ -8,7 +8,6 @@ Nothing is normalised here: the losses and the metrics do it where their formula
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from mmret_lib.encoders.weights import (
     write_safetensors,
 )
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, write_json
 from mmret_lib.files.whole import put_back, whole_folder
 
@@ -232,7 +232,7 @@ class DualEncoder(nn.Module):
                     f"DualEncoder: load would make it a plain {kind.__name__}. Save a whole CLIP "
                     "as a ClipEncoder, and a class of your own by its state_dict."
                 )
-        with whole_folder(Path(folder), FILES) as draft:
+        with whole_folder(user_path(folder), FILES) as draft:
             write_safetensors(draft / "model.safetensors", self)
             self.text.backbone.config.save_pretrained(draft / "text")
             self.text.tokenizer.save_pretrained(draft / "text")
@@ -268,7 +268,7 @@ class DualEncoder(nn.Module):
             DataError: another version, damaged or foreign files, or a pickle among them.
         """
         # Absolute, because a relative name such as "model/text" could also be one on the hub.
-        folder = Path(folder).absolute()
+        folder = user_path(folder).absolute()
         put_back(folder)
         if not folder.is_dir():
             raise MissingFile(f"There is no model folder {folder}. Train a model first.")

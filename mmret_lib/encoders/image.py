@@ -1,7 +1,6 @@
 """The image branch: a ResNet, and one linear projection into the space shared with the text."""
 
 import os
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +15,7 @@ from mmret_lib.encoders.weights import (
     write_safetensors,
 )
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.places import shipped
+from mmret_lib.files.places import shipped, user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_folder
 
@@ -131,7 +130,7 @@ class ImageEncoder(nn.Module):
             remedy = "train without them: --image-weights none"
             path = hub_files(repo, ("model.safetensors",), (), remedy)
         else:
-            path = Path(weights).expanduser()
+            path = user_path(weights)
         if path.is_dir():
             path = path / "model.safetensors"
         state = read_safetensors(path)
@@ -163,7 +162,7 @@ class ImageEncoder(nn.Module):
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write the backbone, but no projection, so that `weights=folder` reads it back."""
-        with whole_folder(Path(folder)) as draft:
+        with whole_folder(user_path(folder)) as draft:
             write_safetensors(draft / "model.safetensors", self.backbone)
             facts = {"backbone": self.backbone_name, "features": self.features}
             write_json(draft / "config.json", {**facts, "image_size": self.image_size})

@@ -1,10 +1,10 @@
 """Open a saved model, whichever kind it is."""
 
 import os
-from pathlib import Path
 
 from mmret_lib.encoders.clip import ClipEncoder
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.places import user_path
 from mmret_lib.files.whole import put_back
 
 
@@ -21,7 +21,7 @@ def load_model(folder: str | os.PathLike[str]) -> DualEncoder:
         MissingFile: the folder or one of its files is not there.
         DataError: another version, damaged or foreign files, or a pickle among them.
     """
-    folder = Path(folder).absolute()
+    folder = user_path(folder).absolute()
     put_back(folder)
     if (folder / "config.json").is_file() and not (folder / "model.json").exists():
         return ClipEncoder.load(folder)

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from torch import Tensor, nn
 from transformers import AutoModel, DistilBertConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -12,7 +11,7 @@ from mmret_lib.encoders.checkpoints import model_folder, read_bert
 from mmret_lib.encoders.weights import write_safetensors
 from mmret_lib.encoders.wordpiece import train_wordpiece, valid_unicode
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.places import shipped
+from mmret_lib.files.places import shipped, user_path
 from mmret_lib.files.whole import whole_folder
 
 POOLINGS = ("first", "mean")
@@ -123,7 +122,7 @@ class TextEncoder(nn.Module):
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:
         """Write backbone and vocabulary, but no projection, as a folder that transformers reads."""
-        with whole_folder(Path(folder)) as draft:
+        with whole_folder(user_path(folder)) as draft:
             write_safetensors(draft / "model.safetensors", self.backbone)
             self.backbone.config.save_pretrained(draft)
             self.tokenizer.save_pretrained(draft)

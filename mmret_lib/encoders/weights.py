@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmret_lib.files.errors import DataError, MissingFile
-from mmret_lib.files.places import cache_folder
+from mmret_lib.files.places import cache_folder, user_path
 
 PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
@@ -115,7 +115,7 @@ def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         MissingFile: there is no such file.
         DataError: it is a pickle, cut short, or no safetensors file at all.
     """
-    path = Path(path)
+    path = user_path(path)
     refuse_pickle(path)
     if not path.is_file():
         raise MissingFile(f"There is no weights file {path}.")

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_note, write_json
 from mmret_lib.files.remote import Remote, WrongBytes, remember, verify
 from mmret_lib.files.web import LONGEST_WAIT, Fault, network, opener, retry_after, validator_of
@@ -59,7 +60,7 @@ def fetch(
     """
     if not re.fullmatch(r"\w[\w.+-]*", remote.name) or not remote.urls:
         raise DataError(f"{remote.name!r} is no plain file name, or has no address to fetch from")
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     with disk_errors(folder, f"fetching {remote.name}"):
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder / f".{remote.name}.lock"):

@@ -9,14 +9,28 @@ from pathlib import Path
 
 import platformdirs
 
-from mmret_lib.files.errors import MissingFile
+from mmret_lib.files.errors import DataError, MissingFile
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_folder() -> Path:
     """``$MMRET_CACHE`` if set, else the platform's usual cache folder for "mmret"."""
-    return Path(os.environ.get("MMRET_CACHE") or platformdirs.user_cache_dir("mmret"))
+    return user_path(os.environ.get("MMRET_CACHE") or platformdirs.user_cache_dir("mmret"))
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path that a user gave, with `~` replaced by the home folder, as a shell does it.
+
+    A shell leaves `--root=~/photos` as it is, and Python takes `~` for a folder of that name.
+
+    Raises:
+        DataError: `~name` for a user that does not exist.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{path}: {error}; write the folder out, or ./{path}") from None
 
 
 def shipped(name: str, otherwise: str = "") -> Path:

@@ -24,6 +24,7 @@ from mmret_lib.files.disk import (
     sync_folder,
 )
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_note, write_json
 
 
@@ -55,7 +56,7 @@ def unpack(
             that stay inside the folder; if it would unfold into far more than its own size; if the
             disk has no room for it. The message names the archive and the member.
     """
-    archive, folder = Path(archive).expanduser(), Path(folder).expanduser()
+    archive, folder = user_path(archive), user_path(folder)
     if not archive.is_file():
         raise MissingFile(f"{archive} does not exist; expected a zip or tar archive there")
     with disk_errors(folder, f"unpacking {archive.name}"):

@@ -16,6 +16,7 @@ import torch
 from mmret_lib.data.store_captions import pairs_json
 from mmret_lib.files.disk import ensure_room
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import entry_of, read_note, write_json, write_manifest
 from mmret_lib.files.whole import move_into_place
 from mmret_lib.search.collection import Collection
@@ -73,7 +74,7 @@ class Draft:
             raise DataError("a Milvus database needs a folder beside it; call save(folder)")
         uri = uri or (collection.database or {"uri": ""})["uri"]
         if uri and "://" not in uri:
-            path = Path(uri).absolute()
+            path = user_path(uri).absolute()
             uri = str(path)
             if path.parent == folder.absolute():
                 raise DataError(f"{uri} would lie in the index's folder; leave uri out for that")

@@ -28,6 +28,7 @@ import torch
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.disk import alone, disk_errors
 from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import damage_of, read_manifest
 from mmret_lib.search.collection import Collection
 from mmret_lib.search.draft import FORMAT, VERSION, Draft
@@ -56,7 +57,7 @@ class IndexFolder:
     """
 
     def __init__(self, folder: str | Path | None, token: str | None = None) -> None:
-        self.path = None if folder is None else Path(folder)
+        self.path = None if folder is None else user_path(folder)
         self.token = token
         self.manifest: dict[str, Any] = {}
 

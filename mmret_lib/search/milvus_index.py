@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.places import user_path
 from mmret_lib.search.faiss_index import HNSW_CANDIDATES, HNSW_LINKS, Floats, Ids
 
 BYTES_AT_ONCE = 4 * 2**20  # of vectors that are sent; Milvus takes 64 MB
@@ -76,7 +77,7 @@ class MilvusIndex:
         self.open = False
         if self.lite:
             # Two clients of one file share one server in this process; the last one closes it.
-            self.uri = uri = str(Path(uri).absolute())
+            self.uri = uri = str(user_path(uri).absolute())
             Path(uri).parent.mkdir(parents=True, exist_ok=True)
         with _lock if self.lite else nullcontext(), self._errors("connecting"):
             self.client = _connect(uri, token)

@@ -24,7 +24,7 @@ from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import pack
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.files.errors import DataError, visible
-from mmret_lib.files.places import cache_folder
+from mmret_lib.files.places import cache_folder, user_path
 from mmret_lib.files.whole import put_back, put_back_all
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.explorer import SearchExplorer
@@ -128,7 +128,7 @@ def page() -> VBox:
 
 def find_runs(folder: str | Path = "runs") -> list[Path]:
     """The finished runs in a folder, and in the `mmret demo` folders in it; SimCLR's first."""
-    folder = Path(folder)
+    folder = user_path(folder)
     for parent in [folder, *folder.glob("*/runs")]:
         put_back_all(parent)
     records = [*folder.glob("*/run.json"), *folder.glob("*/runs/*/run.json")]
@@ -182,7 +182,7 @@ def quick_runs(
     Returns:
         the run folders: the smooth loss, and the one that looks at the hardest negative alone.
     """
-    folder = Path(folder) if folder else cache_folder() / "quick"
+    folder = user_path(folder) if folder else cache_folder() / "quick"
     runs = {name: folder / name for name in ("simclr", "max_triplet")}
     for name, run in runs.items():
         put_back(run)

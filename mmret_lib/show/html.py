@@ -18,6 +18,7 @@ from PIL import Image
 
 from mmret_lib.data.images import Picture, read_image
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.places import user_path
 from mmret_lib.files.whole import write_text
 from mmret_lib.search.hits import Hit
 from mmret_lib.search.right_answers import Verdict
@@ -89,7 +90,7 @@ def write_page(
         MissingFile, DataError: a picture that cannot be read any more, or a page that cannot be
             written.
     """
-    path = Path(path)
+    path = user_path(path)
     if os.path.isdir(path):
         raise DataError(f"{path} is a folder; name a file, such as {path / 'page.html'}")
     page = _page(query, hits, title)

@@ -13,6 +13,7 @@ from mmret_lib.data.store import Store, pack
 from mmret_lib.data.world.captions import Claim
 from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
 from mmret_lib.losses import LOSSES, negative_weights
@@ -48,7 +49,7 @@ def run_demo(
         the report of each loss on the test split.
     """
     config = config or TrainConfig()
-    out = Path(out)
+    out = user_path(out)
     out.mkdir(parents=True, exist_ok=True)
     sizes = {"train": size, "val": size and max(8, size // 8), "test": size and max(8, size // 8)}
     train, val, test = (

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
 from mmret_lib.show.tables import DIRECTIONS, MEASURES
@@ -88,7 +89,7 @@ def measure_studies(
         raise DataError(f"there is no study {unknown[0]!r}; choose {', '.join(studies)}")
     if jobs < 1:
         raise DataError(f"jobs is {jobs}; it must be at least 1")
-    out = Path(out)
+    out = user_path(out)
     out.mkdir(parents=True, exist_ok=True)
     lock = out / ".lock"
     try:

@@ -19,6 +19,7 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import MissingFile
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, write_json
 from mmret_lib.files.whole import put_back, whole_folder
 from mmret_lib.training.config import TrainConfig
@@ -76,11 +77,12 @@ def save_run(
     Raises:
         DataError: the folder holds other things, which replacing it would delete.
     """
-    with whole_folder(Path(folder), HOLDS) as draft:
+    folder = user_path(folder)
+    with whole_folder(folder, HOLDS) as draft:
         model.save(draft / "model")
         for name in KEPT:
-            if (Path(folder) / name).is_dir():
-                shutil.copytree(Path(folder) / name, draft / name)
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, draft / name)
         pd.DataFrame(history.rows).to_csv(draft / "history.csv", index=False)
         record = {
             "format": "mmret run",
@@ -102,7 +104,7 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         MissingFile: the folder or a part of it is not there (a run that did not end).
         DataError: of another version, damaged, or holding a pickle.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     put_back(folder)
     if not folder.is_dir():
         raise MissingFile(f"There is no run folder {folder}. Train one: mmret train --out {folder}")

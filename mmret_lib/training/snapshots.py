@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mmret_lib.files.disk import checksum_of
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_manifest, write_manifest
 from mmret_lib.files.whole import put_back_all, whole_folder
 
@@ -31,7 +32,7 @@ class Snapshots:
     """The snapshots of one run in a folder of their own."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = user_path(folder)
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Keep a snapshot, taken after ``step`` steps, and delete all but the newest few.

@@ -30,6 +30,7 @@ from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.devices import pick_precision
@@ -131,7 +132,7 @@ class Trainer:
             world_size=self.processes.count,
             pin_memory=self.device.type == "cuda",
         )
-        self.folder = Path(folder) if folder is not None else None
+        self.folder = user_path(folder) if folder is not None else None
         self.snapshots = Snapshots(self.folder / "snapshots") if self.folder else None
         if config.tensorboard:
             _summary_writer()  # if it is missing, better now than after an epoch

@@ -35,7 +35,7 @@ from mmret_lib.data.world.captions import (
 )
 from mmret_lib.files.disk import alone
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.places import cache_folder
+from mmret_lib.files.places import cache_folder, user_path
 from mmret_lib.files.whole import put_back, whole_folder
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ def load_scenes(
         raise DataError(f"scenes: split {split!r} must be a plain word such as train, val or test")
     record = {**asdict(world), "version": VERSION, "split": split}
     name = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:12]
-    folder = Path(root).expanduser() if root else cache_folder() / "scenes"
+    folder = user_path(root) if root else cache_folder() / "scenes"
     folder /= f"{split}-{name}"
     put_back(folder)
     if not folder.is_dir():
