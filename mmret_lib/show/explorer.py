@@ -11,18 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ipywidgets import (
-    HTML,
-    BoundedIntText,
-    Button,
-    Dropdown,
-    FileUpload,
-    HBox,
-    Label,
-    Layout,
-    Text,
-    VBox,
-)
+import ipywidgets as widgets
 from PIL import Image
 
 from mmret_lib.data.images import read_image
@@ -40,7 +29,7 @@ NOTHING = "—"
 WRAP = "row wrap"
 
 
-class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
+class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Search a collection by a sentence or by a picture, with one loss or two side by side.
 
     Answers are marked right or wrong where that is known: for a sentence that is a caption of the
@@ -70,55 +59,56 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         self.judges: dict[str, RightAnswers] = {}
         self.query: str | int | Image.Image | None = None
         self.hits: list[Hit] = []
-        self._silent = False  # while the code, not the reader, fills in a field
         names = list(self.indexes)
         pairs = self.indexes[names[0]].pairs
 
         label = {"description_width": "5.5rem"}
-        narrow = Layout(width="17rem")
-        self.sentence = Text(
+        narrow, auto = widgets.Layout(width="17rem"), widgets.Layout(width="auto")
+        self.sentence = widgets.Text(
             value=query,
             description="Sentence",
             placeholder="Say what the picture shows",
             continuous_update=False,
             style=label,
-            layout=Layout(flex="1 1 20rem", width="auto", min_width="14rem"),
+            layout=widgets.Layout(flex="1 1 20rem", width="auto", min_width="14rem"),
         )
-        self.picture = BoundedIntText(
+        self.picture = widgets.BoundedIntText(
             value=0,
             min=0,
             max=len(pairs) - 1,
             description="Picture no.",
             style=label,
-            layout=Layout(width="12rem"),
+            layout=widgets.Layout(width="12rem"),
         )
         self.find = _button("Find pictures", "Search with the sentence (Enter does it too)", True)
         self.describe = _button("Find captions", "Search with the picture of this number", True)
         self.any_caption = _button("Any caption", "Search with a random caption")
         self.any_picture = _button("Any picture", "Search with a random picture")
-        self.upload = FileUpload(
-            accept="image/*", multiple=False, description="Your own", layout=Layout(width="auto")
+        self.upload = widgets.FileUpload(
+            accept="image/*", multiple=False, description="Your own", layout=auto
         )
         options = [(display_name(name), name) for name in names]
-        self.loss = Dropdown(options=options, description="Loss", style=label, layout=narrow)
-        self.beside = Dropdown(
+        self.loss = widgets.Dropdown(
+            options=options, description="Loss", style=label, layout=narrow
+        )
+        self.beside = widgets.Dropdown(
             options=[(NOTHING, NOTHING), *options],
             description="Beside it",
             style=label,
             layout=narrow,
         )
-        self.answers = BoundedIntText(
+        self.answers = widgets.BoundedIntText(
             value=k,
             min=1,
             max=MOST,
             description="Answers",
             style=label,
-            layout=Layout(width="10rem"),
+            layout=widgets.Layout(width="10rem"),
         )
-        self.results = HTML()
+        self.results = widgets.HTML()
         self.go_on = [_button(f"{n}", f"Go on with answer {n}") for n in range(1, MOST + 1)]
-        self.go_on_with = Label()
-        self.onward = HBox(layout=Layout(flex_flow=WRAP, align_items="center"))
+        self.go_on_with = widgets.Label()
+        self.onward = widgets.HBox(layout=widgets.Layout(flex_flow=WRAP, align_items="center"))
         rows = [
             [self.sentence, self.find, self.any_caption],
             [self.picture, self.describe, self.any_picture, self.upload],
@@ -126,8 +116,8 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         ]
         super().__init__(
             [
-                HTML(html.WIDGET_STYLE, layout=Layout(display="none")),
-                *(HBox(row, layout=Layout(flex_flow=WRAP)) for row in rows),
+                widgets.HTML(html.WIDGET_STYLE, layout=widgets.Layout(display="none")),
+                *(widgets.HBox(row, layout=widgets.Layout(flex_flow=WRAP)) for row in rows),
                 self.results,
                 self.onward,
             ]
@@ -145,15 +135,11 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         Args:
             query: a sentence, the number of a picture of the collection, or another picture.
         """
-        self._silent = True
-        try:
-            if isinstance(query, str):
-                self.sentence.value = query
-            elif isinstance(query, int):
-                self.picture.value = query
-        finally:
-            self._silent = False
-        self.query = query
+        self.query = query  # before its field changes, which else would ask once more
+        if isinstance(query, str):
+            self.sentence.value = query
+        elif isinstance(query, int):
+            self.picture.value = query
         self.draw()
 
     def draw(self) -> None:
@@ -167,11 +153,11 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
             judges = [self._judge(name) for name in names]
             started = time.perf_counter()
             if isinstance(self.query, str):
-                columns, noun = [self._pictures(name, self.query) for name in names], "pictures"
-                about = f"for {html.text_html(self.query)}"
+                noun, about = "pictures", f"for {html.text_html(self.query)}"
+                columns = self._find_pictures(names, self.query)
             else:
-                columns, noun = self._captions(names, self.query), "captions"
-                about = ""
+                noun, about = "captions", ""
+                columns = self._find_captions(names, self.query)
         except DataError as error:
             self.results.value, self.onward.children = html.alert(str(error)), ()
             return
@@ -188,11 +174,14 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
     def _say(self, status: str, content: str = "") -> None:
         self.results.value = html.panel(html.status(status) + content)
 
-    def _pictures(self, name: str, text: str) -> str:
-        hits = self.indexes[name].by_text(text, k=max(self.answers.value, SEARCHED))
-        return self._column(name, hits, self._judge(name).of_text(text), html.picture_cards)
+    def _find_pictures(self, names: list[str], text: str) -> list[str]:
+        columns = []
+        for name in names:
+            hits = self.indexes[name].by_text(text, k=SEARCHED)
+            columns.append(self._column(name, hits, self._judge(name).of_text(text)))
+        return columns
 
-    def _captions(self, names: list[str], query: int | Image.Image) -> list[str]:
+    def _find_captions(self, names: list[str], query: int | Image.Image) -> list[str]:
         image: Picture
         if isinstance(query, int):
             pairs = self.indexes[names[0]].pairs
@@ -202,18 +191,11 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
             image, file, heading, own = query, Path(), "Your picture", []
         columns = [html.query_picture(image, heading, own)]
         for name in names:
-            hits = self.indexes[name].by_image(image, k=max(self.answers.value, SEARCHED))
-            judge = self._judge(name).of_picture(file)
-            columns.append(self._column(name, hits, judge, html.caption_lines))
+            hits = self.indexes[name].by_image(image, k=SEARCHED)
+            columns.append(self._column(name, hits, self._judge(name).of_picture(file)))
         return columns
 
-    def _column(
-        self,
-        name: str,
-        hits: list[Hit],
-        judge: Callable[[Hit], Verdict],
-        draw: Callable[[list[Hit], Callable[[Hit], Verdict]], str],
-    ) -> str:
+    def _column(self, name: str, hits: list[Hit], judge: Callable[[Hit], Verdict]) -> str:
         shown = hits[: self.answers.value]
         if name == self.loss.value:
             self.hits = shown
@@ -229,7 +211,7 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
             note = f"No right answer among the first {len(hits)}."
         if fitting := verdicts[: len(shown)].count("fits"):
             note += f" {fitting} of these fit too: the generator knows."
-        return html.column(display_name(name), note.strip(), draw(shown, judge))
+        return html.column(display_name(name), note.strip(), html.answers(shown, judge))
 
     def _judge(self, name: str) -> RightAnswers:
         if name not in self.judges:  # its collection may first have to be embedded
@@ -260,7 +242,7 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         return self.indexes[self.loss.value].pairs
 
     def _field_changed(self, change: Any) -> None:
-        if not self._silent:
+        if change["new"] != self.query:
             self.ask(change["new"])
 
     def _entered(self, message: Any) -> None:
@@ -292,10 +274,10 @@ class SearchExplorer(VBox):  # type: ignore[misc] # ipywidgets has no types
         return f"<SearchExplorer of {', '.join(filter(None, self.indexes)) or 'one index'}>"
 
 
-def _button(text: str, tooltip: str, primary: bool = False) -> Button:
-    return Button(
+def _button(text: str, tooltip: str, primary: bool = False) -> widgets.Button:
+    return widgets.Button(
         description=text,
         tooltip=tooltip,
         button_style="primary" if primary else "",
-        layout=Layout(width="auto"),
+        layout=widgets.Layout(width="auto"),
     )

@@ -182,31 +182,23 @@ def column(name: str, note: str, content: str) -> str:
     return f'<section>{heading}<p class="where">{note}</p>{content}</section>'
 
 
-def picture_cards(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
-    """The pictures that were found, the best first, each with its captions."""
-    cards = []
+def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
+    """The hits, the best first: pictures as cards with their captions, captions as lines."""
+    items = []
     for hit in hits:
         verdict = judge(hit)
-        rest = "".join(f"<li>{text_html(caption)}</li>" for caption in hit.captions[1:])
-        more = f"<details><summary>all its captions</summary><ul>{rest}</ul></details>"
-        cards.append(
-            f'<li class="hit {verdict or ""}">{_card_image(hit.image, hit.captions[0])}'
-            f'{_score(hit, verdict)}<p class="said">{text_html(hit.captions[0])}</p>'
-            f"{more if rest else ''}</li>"
-        )
-    return f'<ol class="hits">{"".join(cards)}</ol>'
-
-
-def caption_lines(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
-    """The captions that were found, the best first."""
-    lines = []
-    for hit in hits:
-        verdict = judge(hit)
-        lines.append(
-            f'<li class="hit {verdict or ""}">{_score(hit, verdict)}'
-            f'<p class="said">{text_html(hit.caption or "")}</p></li>'
-        )
-    return f'<ol class="lines">{"".join(lines)}</ol>'
+        score = _score(hit, verdict)
+        if hit.caption is None:
+            first, *rest = hit.captions
+            item = f'{_card_image(hit.image, first)}{score}<p class="said">{text_html(first)}</p>'
+            if rest:
+                lines = "".join(f"<li>{text_html(caption)}</li>" for caption in rest)
+                item += f"<details><summary>all its captions</summary><ul>{lines}</ul></details>"
+        else:
+            item = f'{score}<p class="said">{text_html(hit.caption)}</p>'
+        items.append(f'<li class="hit {verdict or ""}">{item}</li>')
+    kind = "hits" if hits and hits[0].caption is None else "lines"
+    return f'<ol class="{kind}">{"".join(items)}</ol>'
 
 
 def query_picture(image: Picture, heading: str, own: Sequence[str]) -> str:

@@ -241,9 +241,6 @@ def push_on_circle(
             `losses.negative_weights` gives them.
         query: the image whose push is shown; each text's share is written beside it.
 
-    Returns:
-        A figure with one panel for each loss.
-
     Raises:
         ValueError: embeddings that are not (B, 2).
     """

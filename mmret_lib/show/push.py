@@ -5,18 +5,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
-from ipywidgets import (
-    HTML,
-    BoundedIntText,
-    Dropdown,
-    FloatLogSlider,
-    FloatSlider,
-    HBox,
-    Layout,
-    VBox,
-)
 from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
@@ -34,7 +25,7 @@ MOST = 128  # pairs: a larger map could not be read, nor drawn while a slider mo
 SIDE = 128  # longest side of a picture, in pixels
 
 
-class NegativeWeights(VBox):  # type: ignore[misc] # ipywidgets has no types
+class NegativeWeights(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Show how hard each loss pushes each negative of one batch, with sliders for its settings.
 
     Above, one map for each loss: a row is a query, a column a negative, darker is a larger share of
@@ -80,8 +71,8 @@ class NegativeWeights(VBox):  # type: ignore[misc] # ipywidgets has no types
             ]
 
         label = {"description_width": "6.5rem"}
-        wide = Layout(width="26rem", max_width="100%")
-        self.temperature = FloatLogSlider(
+        wide = widgets.Layout(width="26rem", max_width="100%")
+        self.temperature = widgets.FloatLogSlider(
             value=0.07,
             base=10,
             min=-2,
@@ -92,30 +83,30 @@ class NegativeWeights(VBox):  # type: ignore[misc] # ipywidgets has no types
             layout=wide,
             readout_format=".3f",
         )
-        self.margin = FloatSlider(
+        self.margin = widgets.FloatSlider(
             value=0.2, min=0.01, max=1, step=0.01, description="Margin", style=label, layout=wide
         )
-        self.direction = Dropdown(
+        self.direction = widgets.Dropdown(
             options=[("image → captions", 0), ("caption → images", 1)],
             description="Who asks",
             style=label,
             layout=wide,
         )
-        self.pair = BoundedIntText(
+        self.pair = widgets.BoundedIntText(
             value=0,
             min=0,
             max=size - 1,
             description="Query pair",
             style=label,
-            layout=Layout(width="13rem"),
+            layout=widgets.Layout(width="13rem"),
         )
-        self.results = HTML()
-        row = Layout(flex_flow="row wrap")
+        self.results = widgets.HTML()
+        row = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
-                HTML(html.WIDGET_STYLE, layout=Layout(display="none")),
-                HBox([self.temperature, self.margin], layout=row),
-                HBox([self.direction, self.pair], layout=row),
+                widgets.HTML(html.WIDGET_STYLE, layout=widgets.Layout(display="none")),
+                widgets.HBox([self.temperature, self.margin], layout=row),
+                widgets.HBox([self.direction, self.pair], layout=row),
                 self.results,
             ]
         )

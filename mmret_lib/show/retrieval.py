@@ -35,9 +35,6 @@ def text_to_image(
         k: pictures per row.
         title: replaces the one that names the size of the collection.
 
-    Returns:
-        The figure.
-
     Raises:
         ValueError: no query.
         DataError: as `by_text`.
@@ -73,9 +70,6 @@ def image_to_text(
         image_indices: which of its images are the queries; an image's own captions are right.
         k: captions per row.
         title: replaces the one that names the size of the collection.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: no image.
@@ -175,9 +169,6 @@ def similarity_grid(
         subtitle: what number and frame mean.
         owner: (M,) the picture that each caption belongs to; None where caption j is picture j's.
         notes: (N, M) short texts below the numbers, such as ranks.
-
-    Returns:
-        The figure.
 
     Raises:
         ValueError: shapes that do not fit each other.

@@ -32,9 +32,6 @@ def trial_bars(
         measure: the figure drawn: the part after "i2t_" and "t2i_".
         label: its name and unit.
         log: a logarithmic axis, for ranks.
-
-    Returns:
-        The figure.
     """
     names = [f"{direction}_{measure}" for direction in DIRECTIONS]
     table = over_seeds(rows, names)
@@ -84,9 +81,6 @@ def loss_lines(
         label: its name and unit.
         percent: whether the setting is a share, shown in percent.
         losses: which to draw, by default all.
-
-    Returns:
-        The figure.
     """
     names = [f"{direction}_{measure}" for direction in DIRECTIONS]
     figure = CourseFigure(figsize=(8.4, 3.5), layout="constrained")
