@@ -7,8 +7,6 @@ What several studies share is trained once. Started again, the same command goes
 there. data/results/README.md explains the columns.
 """
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
@@ -17,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from mmret_lib.files.errors import DataError
@@ -216,16 +215,12 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file, as text; none where there is no file."""
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
-    with io.StringIO(newline="") as text:
-        table = csv.DictWriter(text, columns, lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        write_text(path, text.getvalue())
+    table = pd.DataFrame(rows, columns=columns, dtype=object)  # as text, numbers stay as they were
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _add_epochs(path: Path, training: str, epochs: list[dict[str, Any]]) -> None:
