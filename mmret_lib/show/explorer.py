@@ -14,11 +14,11 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
-from mmret_lib.data.images import read_image
+from mmret_lib.data.images import Picture, read_image
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 from mmret_lib.search.hits import Hit
-from mmret_lib.search.index import Picture, SearchIndex
+from mmret_lib.search.index import SearchIndex
 from mmret_lib.search.right_answers import RightAnswers, Verdict
 from mmret_lib.show import html
 from mmret_lib.show.tables import display_name

@@ -215,7 +215,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a CSV file, as text; none where there is no file."""
     if not path.exists():
         return []
-    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return list(table.to_dict("records"))
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> None:
