@@ -6,9 +6,10 @@ expects, so that the captions of image i are one slice. Readers describe what th
 `Photo`s; `assemble` checks the files once, in one place, and makes the `Pairs`.
 """
 
+import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,34 @@ class Pairs:
             image_info=pick(self.image_info, images),
             caption_info=pick(self.caption_info, captions),
         )
+
+    def to_json(self) -> str:
+        """The pairs as JSON, with absolute paths, because they may be read in another folder.
+
+        Raises:
+            DataError: an id or a record that JSON cannot hold.
+        """
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record["images"] = [str(path.absolute()) for path in self.images]
+        record["owner"] = self.owner.tolist()
+        try:
+            return json.dumps(record, default=lambda number: number.item())  # numpy's ids
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"the pairs hold something that json does not ({error})") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Pairs":
+        """Read what `to_json` wrote.
+
+        Raises:
+            DataError: it holds something else.
+        """
+        try:
+            record = json.loads(text)
+            record["images"] = [Path(name) for name in record["images"]]
+            return cls(**record)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise DataError(f"it does not hold what it should ({error})") from None
 
 
 @dataclass

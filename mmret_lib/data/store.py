@@ -1,15 +1,15 @@
 """The packed store: every photo decoded once, then read at the speed of memory.
 
-A JPEG costs milliseconds each time it is opened; the slides' training waited for that. Here each
-photo is decoded, turned upright and scaled once, by all processor cores, into one array on disk.
-Mapped into memory, a batch of it costs what copying its bytes costs, and any number of processes
-read the same pages. The word pieces of all captions lie beside it.
+A JPEG costs milliseconds each time it is opened, and training would wait for that. Here each photo
+is decoded, turned upright and scaled once, by all processor cores, into one array on disk. The
+array is mapped into memory: reading a batch costs no more than copying its bytes, and any number of
+processes share one copy. The token ids of all captions lie beside it.
 
     FOLDER/manifest.json          what is here, made from what, with checksums; written last
     FOLDER/images-KEY.npy         uint8 (rows, 3, S, S)
     FOLDER/captions-KEY.json      the Pairs: captions, owner, ids, the photos' names
     FOLDER/owners-KEY.npy         int64 (2, M): each caption's image, and a number for its text
-    FOLDER/words-KEY.npy          int32 (M, longest), one such file per tokenizer
+    FOLDER/words-KEY.npy          int32 (M, longest), token ids, one such file per vocabulary
 
 KEY names what a file was made from, so a file of that name is never anything else, and only what
 has changed is made again. A file gets its name when it is whole; until then its name ends in .part,
@@ -18,9 +18,9 @@ and a journal beside it says which images it already holds.
 
 import json
 import os
-import shutil
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,31 +30,24 @@ import numpy.typing as npt
 
 from mmret_lib.data.packing import read_spans, spans_of
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store_captions import (
-    Tokenizes,
-    all_words,
-    captions_key,
-    images_key,
+from mmret_lib.data.store_files import (
+    FILE_NAMES,
+    PARTS,
+    VERSION,
+    broken,
     key_of,
-    numbered,
-    pairs_json,
-    read_pairs,
-    readable,
+    keys_of,
+    map_array,
+    outdated_parts,
+    read_manifest,
     unreadable_line,
     usual_folder,
 )
-from mmret_lib.data.store_files import (
-    OURS,
-    VERSION,
-    broken,
-    map_array,
-    read_manifest,
-    write_manifest,
-)
-from mmret_lib.files.disk import ROOM_TO_SPARE, alone
+from mmret_lib.data.tokens import Tokenizer, token_table
+from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import user_path
-from mmret_lib.files.records import damage_of, entry_of
+from mmret_lib.files.records import damage_of, entry_of, write_manifest
 from mmret_lib.files.whole import whole_file, write_text
 
 
@@ -68,9 +61,10 @@ class Store:
     Attributes:
         folder: where it lies.
         pixels: uint8 (rows, 3, S, S), mapped, read-only; image i is row `rows[i]` of it.
-        rows: int64 (N,): 0, 1, 2, … but for the rows of images that could not be read.
+        rows: int64 (N,): 0, 1, 2, … without the rows of images that could not be read.
         owner: int64 (M,): the image of each caption, as in `pairs`.
         caption_ids: int64 (M,): equal where two captions have the same text.
+        manifest: what the file manifest.json says.
     """
 
     folder: Path
@@ -86,12 +80,26 @@ class Store:
 
         Read when first asked for: batches need no texts, and half a million take up memory.
         """
-        return read_pairs(self.folder, self.manifest)
+        path = self.folder / self.manifest["captions"]["name"]
+        try:
+            pairs = Pairs.from_json(path.read_bytes())
+        except DataError as error:
+            raise broken(self.folder, f"{path.name}: {error}") from None
+        if len(pairs) != len(self.pixels):
+            raise broken(self.folder, f"{path.name} has {len(pairs):,} images")
+        return self._readable(pairs)
+
+    def _readable(self, pairs: Pairs) -> Pairs:
+        """The pairs without the images that could not be read."""
+        if len(self.rows) == len(pairs):
+            return pairs
+        left = pairs.subset(self.rows)
+        return replace(left, skipped=(*left.skipped, unreadable_line(self.manifest)))
 
     @property
     def size(self) -> int:
         """Pixels along a side of each image."""
-        return self.pixels.shape[2]
+        return int(self.pixels.shape[2])
 
     def __len__(self) -> int:
         """The number of images."""
@@ -112,34 +120,36 @@ class Store:
         # mode="clip" lets numpy write straight into `buffer`; the rows themselves are checked.
         np.take(self.pixels, self.rows[which], axis=0, out=buffer, mode="clip")
 
-    def token_ids(self, encoder: Tokenizes) -> npt.NDArray[np.int32]:
-        """The word pieces of every caption, tokenised once for each vocabulary.
+    def token_ids(self, tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
+        """The token ids of every caption, tokenised once for each vocabulary.
+
+        Args:
+            tokenizer: a text encoder such as `model.text`.
 
         Returns:
-            int32 (M, longest), mapped; -1 stands after a caption's last piece.
+            int32 (M, longest), mapped; -1 stands after a caption's last token.
         """
         left_out = json.dumps(sorted(self.manifest["images"]["unreadable"]))
-        key = key_of("words", self.manifest["captions"]["key"], left_out, encoder.vocabulary())
+        key = key_of("words", self.manifest["captions"]["key"], left_out, tokenizer.vocabulary())
         try:
             with alone(self.folder / ".lock"):
                 manifest = read_manifest(self.folder)
                 entry = manifest["words"].get(key)
                 if entry is None or damage_of(self.folder, entry):
-                    path = self.folder / f"words-{key}.npy"
-                    with whole_file(path) as file:
-                        np.save(file, all_words(self.pairs, encoder))
-                    manifest["words"][key] = entry = entry_of(path)
-                    write_manifest(self.folder, manifest)
+                    table = token_table(self.pairs.captions, tokenizer)
+                    entry = _save_array(self.folder / f"words-{key}.npy", table)
+                    manifest["words"][key] = entry
+                    write_manifest(self.folder / "manifest.json", manifest)
         except PermissionError:  # somebody else's store, read-only: then once per process
-            return all_words(self.pairs, encoder)
-        words = map_array(self.folder, entry, np.int32, 2)
-        if len(words) != len(self.owner):
-            raise broken(self.folder, f"{entry['name']} holds {len(words):,} captions")
-        return words
+            return token_table(self.pairs.captions, tokenizer)
+        token_ids: npt.NDArray[np.int32] = map_array(self.folder, entry, np.int32, 2)
+        if len(token_ids) != len(self.owner):
+            raise broken(self.folder, f"{entry['name']} holds {len(token_ids):,} captions")
+        return token_ids
 
     @classmethod
     def open(cls, folder: str | Path) -> "Store":
-        """A store that `pack` made, with the pairs it was made from.
+        """Open a store that `pack` made, with the pairs it was made from.
 
         Checksums are compared where a file's size or time is not the recorded one, as after a copy.
 
@@ -147,16 +157,32 @@ class Store:
             MissingFile: no store there, or not all of one.
             DataError: of another version, or damaged; says which images.
         """
-        folder = user_path(folder)
+        folder = user_path(folder).absolute()
         if not folder.is_dir():
             raise MissingFile(f"there is no packed store {folder}; make one: mmret data --help")
         manifest = read_manifest(folder)
-        for part in ("images", "captions", "owners"):
+        for part in PARTS:
             if damage := damage_of(folder, manifest[part]):
                 raise broken(folder, damage)
-        if said := unreadable_line(manifest):
-            warnings.warn(said, stacklevel=2)
-        return _open(folder, manifest)
+        if unreadable := unreadable_line(manifest):
+            warnings.warn(unreadable, stacklevel=2)
+        return cls._map(folder, manifest)
+
+    @classmethod
+    def _map(cls, folder: Path, manifest: dict[str, Any]) -> "Store":
+        """The store whose files `manifest` names, which were found undamaged."""
+        pixels = map_array(folder, manifest["images"], np.uint8, 4)
+        count, size = manifest["images"]["rows"], manifest["size"]
+        if pixels.shape != (count, 3, size, size):
+            raise broken(folder, f"{manifest['images']['name']} has shape {pixels.shape}")
+        owner, caption_ids = map_array(folder, manifest["owners"], np.int64, 2)
+        readable = np.ones(count, bool)
+        if manifest["images"]["unreadable"]:
+            readable[[int(row) for row in manifest["images"]["unreadable"]]] = False
+            kept = readable[owner]  # (M,): whether the caption has an image
+            new_index = np.cumsum(readable) - 1
+            owner, caption_ids = new_index[owner[kept]], caption_ids[kept]
+        return cls(folder, pixels, np.flatnonzero(readable), owner, caption_ids, manifest)
 
 
 def pack(
@@ -170,8 +196,8 @@ def pack(
 ) -> Store:
     """Pack the images of a data set at one size, or open the store where that is done already.
 
-    It is done again where a photo's name, size or time has changed, and only for the part of a
-    store that is missing or damaged. Stopped at any moment, by whatever, the next call goes on.
+    Where a photo's name, size or time has changed, or a part of the store is missing or damaged,
+    that part is made again. After an interrupt of any kind, the next call goes on where it stopped.
 
     Args:
         pairs: what to pack; a Store of that size is given back as it is.
@@ -202,134 +228,106 @@ def pack(
         raise DataError(f"size is {size}; it is a number of pixels, from 1 to 4096")
     if not len(pairs):
         raise DataError("there are no images to pack; give pairs with at least one")
-    folder = user_path(folder) if folder is not None else usual_folder(pairs, size)
-    keys = {"images": images_key(pairs, size), "captions": captions_key(pairs)}
-    if folder.exists():
-        strangers = [name for name in sorted(os.listdir(folder)) if not OURS.fullmatch(name)]
-        if strangers:
-            raise DataError(
-                f"{folder} holds {strangers[0]}, which is not part of a packed store; give a "
-                "folder of its own"
-            )
-    manifest = _sound(folder, keys, quiet=True)
-    if manifest is None:
-        _reserve(folder, keys["images"], len(pairs), size)
+    folder = usual_folder(pairs, size) if folder is None else user_path(folder).absolute()
+    keys = keys_of(pairs, size)
+    manifest, outdated = _state(folder, keys)
+    if outdated:
+        _make_folder(folder, keys["images"], len(pairs), size)
         with alone(folder / ".lock"):
-            manifest = _sound(folder, keys, quiet=False)  # another process may have made it
-            if manifest is None:
-                manifest = _make(folder, pairs, size, keys, workers, progress)
-    store = _open(folder, manifest)
-    store.__dict__["pairs"] = readable(pairs, manifest, max_unreadable)
+            manifest, outdated = _state(folder, keys)  # another process may have made it
+            for damage in filter(None, outdated.values()):
+                warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=2)
+            if outdated:
+                options = {"workers": workers, "progress": progress}
+                manifest = _make(folder, pairs, size, keys, manifest, outdated, options)
+    store = Store._map(folder, manifest)
+    if unreadable := unreadable_line(manifest):
+        _check_share(len(pairs) - len(store), len(pairs), max_unreadable, unreadable)
+        warnings.warn(unreadable, stacklevel=2)
+    store.__dict__["pairs"] = store._readable(pairs)
     return store
 
 
-def _make(
-    folder: Path, pairs: Pairs, size: int, keys: dict[str, str], workers: int | None, progress: bool
-) -> dict[str, Any]:
-    """Make what is missing, write the manifest, and only then delete what it no longer names."""
-    try:
-        old = read_manifest(folder)
-    except DataError:
-        old = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
-    images = old["images"]
-    same = images["key"] == keys["images"]
-    if not same or damage_of(folder, images):
-        written = read_spans(
-            folder / f"images-{keys['images']}.npy",
-            pairs.images,
-            size,
-            known=spans_of(images) if same else {},
-            workers=workers,
-            progress=progress,
-        )
-        images = {"key": keys["images"], **written}
-    captions, owners, words = old["captions"], old.get("owners", {}), old["words"]
-    if images["unreadable"] != old["images"].get("unreadable"):
-        words = {}
-    key = keys["captions"]
-    if captions["key"] != key or damage_of(folder, captions) or damage_of(folder, owners):
-        path = folder / f"captions-{key}.json"
-        write_text(path, pairs_json(pairs))
-        captions, words = {"key": key, **entry_of(path)}, {}
-        path = folder / f"owners-{key}.npy"
-        with whole_file(path) as file:
-            np.save(file, numbered(pairs))
-        owners = entry_of(path)
-    manifest = {
-        "format": "mmret store",
-        "version": VERSION,
-        "size": size,
-        "images": images,
-        "captions": captions,
-        "owners": owners,
-        "words": words,
-    }
-    write_manifest(folder, manifest)
-    named = {entry["name"] for entry in (images, captions, owners, *words.values())}
-    for name in os.listdir(folder):
-        if name not in {*named, "manifest.json", ".lock"}:
-            # Windows keeps a file that some process still has mapped; the next call gets it.
-            try:
-                (folder / name).unlink()
-            except OSError:
-                continue
-    return manifest
-
-
-def _open(folder: Path, manifest: dict[str, Any]) -> Store:
-    pixels = map_array(folder, manifest["images"], np.uint8, 4)
-    count, size = manifest["images"]["rows"], manifest["size"]
-    if pixels.shape != (count, 3, size, size):
-        raise broken(folder, f"{manifest['images']['name']} has shape {pixels.shape}")
-    owner, caption_ids = map_array(folder, manifest["owners"], np.int64, 2)
-    if unreadable := [int(row) for row in manifest["images"]["unreadable"]]:
-        left = np.ones(count, bool)
-        left[unreadable] = False
-        place = np.cumsum(left) - 1  # of each row among those that are left
-        owner, caption_ids = place[owner[left[owner]]], caption_ids[left[owner]]
-    rows = np.delete(np.arange(count), unreadable)
-    return Store(folder, pixels, rows, owner, caption_ids, manifest)
-
-
-def _sound(folder: Path, keys: dict[str, str], *, quiet: bool) -> dict[str, Any] | None:
-    """The manifest, if what it names was made from these inputs and is undamaged."""
+def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The manifest, and which parts must be made (again), with the damage of each."""
+    manifest: dict[str, Any] = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
+    damage = {}
     try:
         manifest = read_manifest(folder)
     except MissingFile:
-        return None
+        pass
     except DataError as error:
-        if not quiet:
-            warnings.warn(f"packing again, because {error}", stacklevel=4)
-        return None
-    if any(manifest[part]["key"] != key for part, key in keys.items()):
-        return None
-    for part in ("images", "captions", "owners"):
-        if damage := damage_of(folder, manifest[part]):
-            if not quiet:
-                warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=4)
-            return None
-    return manifest
+        damage["manifest"] = str(error)
+    return manifest, damage | outdated_parts(folder, manifest, keys)
 
 
-def _reserve(folder: Path, key: str, count: int, size: int) -> None:
-    """Make the folder, if the disk has room for what is still to be written."""
-    try:
+def _make_folder(folder: Path, key: str, count: int, size: int) -> None:
+    """Make the folder, if nothing else lies there and the disk has room for what is to be done."""
+    with disk_errors(folder, "making the folder of a packed store"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
+    if strangers:
         raise DataError(
-            f"{folder} cannot be made ({error.strerror}); give another folder"
-        ) from None
-    needed = count * 3 * size * size
+            f"{folder} holds {strangers[0]}, which is not part of a packed store; give a folder of "
+            "its own"
+        )
     # What an earlier, unfinished call has written counts: it is not written again.
-    here = sum(
+    there = sum(
         getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
         for path in folder.glob(f"images-{key}*")
     )
-    free = shutil.disk_usage(folder).free
-    if needed - min(here, needed) + ROOM_TO_SPARE > free:
+    task = f"Packing {count:,} images at {size} x {size} pixels"
+    ensure_room(folder, count * 3 * size * size - there, task)
+
+
+def _make(
+    folder: Path,
+    pairs: Pairs,
+    size: int,
+    keys: dict[str, str],
+    old: dict[str, Any],
+    outdated: dict[str, str],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Make what is outdated, write the manifest, and only then delete what it no longer names."""
+    manifest = {**old, "format": "mmret store", "version": VERSION, "size": size}
+    if "images" in outdated:
+        # Of a damaged file, the spans that are as they were need no decoding.
+        known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
+        path = folder / f"images-{keys['images']}.npy"
+        images = read_spans(path, pairs.images, size, known=known, **options)
+        manifest["images"] = {"key": keys["images"], **images}
+        if images["unreadable"] != old["images"].get("unreadable"):
+            manifest["words"] = {}
+    if {"captions", "owners"} & outdated.keys():
+        path = folder / f"captions-{keys['captions']}.json"
+        write_text(path, pairs.to_json())
+        numbers: dict[str, int] = {}  # equal captions share one
+        caption_ids = [numbers.setdefault(text, len(numbers)) for text in pairs.captions]
+        owners = np.stack([pairs.owner, np.array(caption_ids, np.int64)])
+        manifest["captions"] = {"key": keys["captions"], **entry_of(path)}
+        manifest["owners"] = _save_array(folder / f"owners-{keys['captions']}.npy", owners)
+        manifest["words"] = {}
+    write_manifest(folder / "manifest.json", manifest)
+    entries = [*(manifest[part] for part in PARTS), *manifest["words"].values()]
+    for name in set(os.listdir(folder)) - {e["name"] for e in entries} - {"manifest.json", ".lock"}:
+        with suppress(OSError):  # Windows keeps a file that is mapped; the next call gets it
+            (folder / name).unlink()
+    return manifest
+
+
+def _save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
+    with whole_file(path) as file:
+        np.save(file, array)
+    return entry_of(path)
+
+
+def _check_share(unreadable: int, count: int, max_unreadable: float, summary: str) -> None:
+    if unreadable == count:
+        raise DataError(f"none of the {count:,} images can be read; fetch them again. {summary}")
+    if unreadable > max_unreadable * count:
         raise DataError(
-            f"{count:,} images at {size} x {size} pixels take {needed / 2**30:.1f} GiB, and "
-            f"{folder} has {free / 2**30:.1f} GiB free: make room there, name another folder "
-            "(MMRET_CACHE moves them all), or take a smaller size, or a part of the images "
-            "(pairs.subset)"
+            f"{unreadable / count:.1%} of the images cannot be read, more than the "
+            f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
+            f"pass a larger max_unreadable. {summary}"
         )

@@ -4,7 +4,6 @@ import os
 import re
 import secrets
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mmret_lib.data.store_captions import pairs_json
 from mmret_lib.files.disk import ensure_room
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
@@ -164,7 +162,5 @@ class Draft:
             if isinstance(vectors.index, FaissIndex) and f"{side}_index" not in unchanged:
                 vectors.index.write(self._path(f"{side}_index", "faiss"))
         if "pairs" not in unchanged:
-            # Absolute, because the next process may run in another folder.
-            images = [path.absolute() for path in collection.pairs.images]
-            text = pairs_json(replace(collection.pairs, images=images))
+            text = collection.pairs.to_json()
             self._path("pairs", "json").write_text(text, encoding="utf-8")

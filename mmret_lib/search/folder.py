@@ -14,7 +14,6 @@ between the folder is as before, and the next change deletes what was left. Only
 a folder at a time.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -176,11 +175,9 @@ class IndexFolder:
     def _load_pairs(self, manifest: dict[str, Any]) -> Pairs:
         path = self.folder / manifest["files"]["pairs"]["name"]
         try:
-            record = json.loads(path.read_bytes())
-            record["images"] = [Path(name) for name in record["images"]]
-            return Pairs(**record)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise self._broken(f"{path.name} does not hold what it should ({error})") from None
+            return Pairs.from_json(path.read_bytes())
+        except DataError as error:
+            raise self._broken(f"{path.name}: {error}") from None
 
     def map_array(
         self, manifest: dict[str, Any], name: str, dtype: Any, shape: tuple[int, ...]

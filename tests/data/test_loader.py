@@ -7,25 +7,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_stores import Letters
 
 from mmret_lib.data import Pairs
 from mmret_lib.data.augment import crop_and_flip, shift_and_flip
 from mmret_lib.data.loader import Loader
 from mmret_lib.data.store import pack
-
-
-class Letters:
-    """A tokeniser that can be read back: one id per letter."""
-
-    def vocabulary(self):
-        return "letters"
-
-    def tokenize(self, texts):
-        longest = max(map(len, texts))
-        ids = torch.zeros(len(texts), longest, dtype=torch.int64)
-        for row, text in enumerate(texts):
-            ids[row, : len(text)] = torch.tensor([ord(letter) for letter in text])
-        return {"input_ids": ids, "attention_mask": ids > 0}
 
 
 def a_loader(store, batch_size, **options):
