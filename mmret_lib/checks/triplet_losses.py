@@ -85,6 +85,12 @@ COSINE_TASK = Task(
     ),
 )
 
+# In the losses a wrong similarity is one mistake among many.
+WRONG_SIMILARITIES = [
+    Mistake(f"in the similarities (task 1), {mistake.says}", mistake.wrong)
+    for mistake in pairs.WRONG_COSINES
+]
+
 # ---------------------------------------------------------------------------------------------
 # Tasks 2 and 3: the sum and the maximum of hinges
 
@@ -126,7 +132,7 @@ SUM_TASK = Task(
     name="sum_triplet",
     right=hinges.sum_triplet,
     cases=LOSS_CASES,
-    mistakes=[*hinges.WRONG_HINGES, *hinges.WRONG_SUMS, *pairs.WRONG_SIMILARITIES],
+    mistakes=[*hinges.WRONG_HINGES, *hinges.WRONG_SUMS, *WRONG_SIMILARITIES],
     gradient_mistakes=hinges.WRONG_GRADIENTS,
     remark=(
         "Its gradient by s_bk is 1 / B for every negative within the margin, far or near: the sum "
@@ -137,7 +143,7 @@ WRONG_MAXIMA = [
     hinges.DIAGONAL_KEPT_MAX,
     *hinges.WRONG_HINGES,
     *hinges.WRONG_MAXIMA,
-    *pairs.WRONG_SIMILARITIES,
+    *WRONG_SIMILARITIES,
 ]
 MAX_TASK = Task(
     name="max_triplet",

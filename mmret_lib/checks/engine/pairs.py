@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmret_lib.checks.engine.task import Case, Formula, Mistake, mistakes
+from mmret_lib.checks.engine.task import Case, Formula, mistakes
 
 SIZE = "a size is fixed in the code: take B and D from the arguments (image_emb.shape)"
 HAND = (
@@ -39,9 +39,9 @@ def case(args: Sequence[Any], about: str = "", *hints: str, smooth: bool = True)
     return Case(tuple(args), about or f"{size} pairs of {dim} numbers each", hints, smooth)
 
 
-def unit_rows(images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows (B, D) of length 1; a row of zeros stays as it is."""
-    return F.normalize(images, dim=1), F.normalize(texts, dim=1)
+def each(scale: Formula) -> Formula:
+    """A `normalise` that does the same to both branches."""
+    return lambda i, t: (scale(i), scale(t))
 
 
 def cosines(
@@ -49,17 +49,12 @@ def cosines(
     text_emb: Tensor,
     *,
     rows: Formula = lambda e: e,
-    normalise: Formula = unit_rows,
+    normalise: Formula = lambda i, t: (F.normalize(i), F.normalize(t)),
     product: Formula = lambda i, t: i @ t.T,
 ) -> Tensor:
-    """The right formula: the cosine of every image with every text, (B, B)."""
+    """The cosine of every image with every text, (B, B); 0 for a row of zeros."""
     similarity: Tensor = product(*normalise(rows(image_emb), rows(text_emb)))
     return similarity
-
-
-def each(scale: Formula) -> Formula:
-    """A `normalise` that does the same to both branches."""
-    return lambda i, t: (scale(i), scale(t))
 
 
 def divided(length: Formula) -> Formula:
@@ -114,10 +109,6 @@ WRONG_COSINES = mistakes(
         "a softmax is taken over the texts": lambda i, t: (i @ t.T).softmax(dim=1),
     },
 )
-# A wrong similarity inside a loss is one mistake among many, and the task about it says the rest.
-WRONG_SIMILARITIES = [
-    Mistake(f"in the similarities (task 1), {one.says}", one.wrong) for one in WRONG_COSINES
-]
 WRONG_COSINE_GRADIENTS = mistakes(
     {},
     normalise={
