@@ -64,9 +64,9 @@ def train(
     """The weights, how many saves failed, and of how many that was said."""
     model = build_model("simclr", store.pairs, image_weights=None, text_weights=None)
     one = Trainer(model, build_loss("simclr"), store, CONFIG, folder=folder, progress=False)
-    step, steps, mend = one._train_step, [], []
+    step, steps, mend = one.train_step, [], []
 
-    def troubled(batch, state):
+    def troubled(batch):
         if trouble and len(steps) == FIRST:
             mend.append(trouble(folder))
         if mend and len(steps) == LAST:
@@ -74,12 +74,12 @@ def train(
             if lose:
                 raise Lost
         steps.append(1)
-        return step(batch, state)
+        return step(batch)
 
-    one._train_step = troubled
+    one.train_step = troubled
     failures = []
-    if one.snapshots:
-        save = one.snapshots.save
+    if one.checkpoints.snapshots:
+        save = one.checkpoints.snapshots.save
 
         def watched(*args):
             try:
@@ -88,7 +88,7 @@ def train(
                 failures.append(error)
                 raise
 
-        one.snapshots.save = watched
+        one.checkpoints.snapshots.save = watched
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with contextlib.suppress(Lost):

@@ -82,9 +82,9 @@ def main() -> None:
         fits["mmret, compiled"] = fitted(trainer("resnet34", images, compiled))
     steps = {
         "mmret": ours(one),
-        "torchvision + transformers": peer("plain", batch, device, one._autocast),
-        "open_clip": peer("open_clip", batch, device, one._autocast),
-        "open_clip, padded to 77": peer("open_clip", batch, device, one._autocast, length=77),
+        "torchvision + transformers": peer("plain", batch, device, one.autocast),
+        "open_clip": peer("open_clip", batch, device, one.autocast),
+        "open_clip, padded to 77": peer("open_clip", batch, device, one.autocast, length=77),
     }
     seconds = in_turn(steps, rounds, device)
     middle = {name: statistics.median(times) for name, times in seconds.items()}

@@ -35,7 +35,6 @@ from mmret_lib.data.loader import Batch
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder, train_wordpiece
 from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model
-from mmret_lib.training.trainer import Progress
 
 HERE = Path(__file__).parent
 WORDS = 30522  # rows of BERT's table of word pieces
@@ -71,14 +70,13 @@ def trainer(backbone: str, images: int, config: TrainConfig) -> Trainer:
 def ours(one: Trainer) -> Step:
     """The trainer's own step, its loader's work included."""
     one.model.train()
-    state = Progress()
 
     def batches():
         for epoch in itertools.count():
             yield from one.loader.epoch(epoch)
 
     waiting = batches()
-    return lambda: one._train_step(next(waiting).to(one.device), state)
+    return lambda: one.train_step(next(waiting).to(one.device))
 
 
 class Plain(nn.Module):
@@ -190,19 +188,18 @@ def peak_memory(batch_size: int, chunk_size: int) -> float:
     one = trainer("mini", 4096, config)
     one.model.train()
     batch = next(one.loader.epoch(0))
-    one._train_step(
+    one.train_step(
         Batch(
             batch.images[:2],
             {k: v[:2] for k, v in batch.tokens.items()},
             batch.image_ids[:2],
             batch.caption_ids[:2],
-        ),
-        Progress(),
+        )
     )
     Path("/proc/self/clear_refs").write_text("5")  # the imports have raised the peak: start anew
     before = resident("VmRSS")
     for _ in range(2):
-        one._train_step(batch, Progress())
+        one.train_step(batch)
     return resident("VmHWM") - before
 
 
@@ -221,7 +218,7 @@ def train_mode_difference() -> dict[str, float]:
         )
         one = Trainer(model, build_loss("simclr"), store, config, progress=False)
         one.model.train()
-        one._train_step(next(one.loader.epoch(0)), Progress())
+        one.train_step(next(one.loader.epoch(0)))
         gradients[chunk_size] = torch.cat([p.grad.flatten() for p in one.parameters])
     whole = gradients.pop(0)
     return {str(size): ((g - whole).norm() / whole.norm()).item() for size, g in gradients.items()}

@@ -18,7 +18,7 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.metrics.ceiling import best_possible
 from mmret_lib.show.tables import DISPLAY
-from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model, made_by, validate
+from mmret_lib.training import TrainConfig, build_loss, build_model, made_by, train_run
 
 # name -> loss, settings of the loss, settings of the model
 TRIALS: dict[str, tuple[str, dict, dict]] = {
@@ -36,14 +36,14 @@ def measure(trial: str, seed: int, train: Store, test: Store) -> dict:
     loss, loss_settings, model_settings = TRIALS[trial]
     model = build_model(loss, train.pairs, seed=seed, **model_settings)
     config = TrainConfig(seed=seed, validate=False)
-    history = Trainer(model, build_loss(loss, **loss_settings), train, config).fit()
-    figures = validate(model, test).as_dict()
+    module = build_loss(loss, **loss_settings)
+    run = train_run(None, model, module, train, config, evaluate_on={"test": test})
     return {
         "trial": trial,
         "seed": seed,
-        "seconds": round(history.training_seconds, 1),
-        "last_loss": round(history.rows[-1]["loss"], 4),
-        **{name: round(value, 2) for name, value in figures.items()},
+        "seconds": run.figures["training_seconds"],
+        "last_loss": round(run.history.rows[-1]["loss"], 4),
+        **{name: round(value, 2) for name, value in run.figures["test"].items()},
     }
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,14 +23,6 @@ DEFAULT = TrainConfig()
 LossName = Literal["sum_triplet", "max_triplet", "simclr", "barlow_twins"]
 DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
-
-# The splits to train on, to watch while training, and to report, where none is asked for.
-SPLITS = {
-    "scenes": ("train", "val", "test"),
-    "coco": ("train2017", None, "val2017"),
-    "flickr8k": ("train", "dev", "test"),
-    "flickr30k": ("train", "val", "test"),
-}
 
 app = tyro.extras.SubcommandApp()
 types = tyro.constructors.ConstructorRegistry()
@@ -88,7 +81,7 @@ def prepare(
         keep_archives: keep what was downloaded after unpacking it.
         max_unreadable: share of images that may be unreadable before that is an error.
     """
-    from mmret_lib.data import sources
+    from mmret_lib.data import SPLITS, sources
     from mmret_lib.data.store import pack
 
     splits = [split for split in SPLITS[data] if split]
@@ -158,26 +151,23 @@ def train(
         resume: go on with the training in the run folder, or begin where there is none.
         config: how to train.
     """
-    from mmret_lib.data.store import Store, pack
+    from mmret_lib.data import SPLITS
+    from mmret_lib.data.store import pack
     from mmret_lib.files.whole import put_back, refuse_strangers
     from mmret_lib.training.distributed import Processes
-    from mmret_lib.training.recipes import build_loss, build_model, made_by
-    from mmret_lib.training.run import HOLDS, save_run
-    from mmret_lib.training.trainer import Trainer, validate
+    from mmret_lib.training.recipes import build_loss, build_model
+    from mmret_lib.training.run import HOLDS, train_run
 
-    # A device that is not there should show before minutes of preparation.
+    # What can be wrong in the command should show before minutes of preparation.
     processes = Processes.join(config.device)
     if not processes.first:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    train_split, usual_val, _ = SPLITS[data]
-    split, val_split = split or train_split, val_split or usual_val
     out = out or Path("runs") / f"{data}-{loss}"
     put_back(out)
     refuse_strangers(out, HOLDS)
-    if resume and (out / "run.json").exists() and not (out / "snapshots").exists():
-        print(f"{out} is finished already; there is nothing to resume")
-        return
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    train_split, usual_val, _ = SPLITS[data]
+    split, val_split = split or train_split, _none(val_split or usual_val or "none")
     pairs = _load(data, root, split)
     model = build_model(
         loss,
@@ -189,41 +179,30 @@ def train(
         pooling=pooling,
         seed=config.seed,
     )
-
-    def packed(pairs: Any) -> Store:
-        return pack(pairs, model.image.image_size, max_unreadable=max_unreadable)
-
-    validation = packed(_load(data, root, val_split)) if _none(val_split or "none") else None
-    trainer = Trainer(model, loss_module, packed(pairs), config, validation=validation, folder=out)
-    history = trainer.fit(resume=resume)
-    waited = history.waiting_seconds / history.training_seconds
-    among = f" in {processes.count} processes" if processes.count > 1 else ""
-    print(
-        f"{history.training_seconds:.0f} s of training ({trainer.config.epochs} epochs){among}, "
-        f"{waited:.1%} of it waiting for data"
-    )
-    figures: dict[str, Any] = {"training_seconds": round(history.training_seconds, 1)}
-    if validation is not None:
-        report = validate(model, validation, processes=processes)
-        figures[val_split or ""] = report.as_dict()
-        print(f"{data} {val_split}:\n{report}")
-    if not processes.first:
-        return
-    save_run(
+    packed = partial(pack, size=model.image.image_size, max_unreadable=max_unreadable)
+    validation = packed(_load(data, root, val_split)) if val_split else None
+    run = train_run(
         out,
         model,
-        history,
-        trainer.config,
-        loss=loss,
-        loss_settings={"repr": repr(loss_module)},
-        data={
-            "name": data,
-            "root": str(root.resolve()) if root else "",
-            "split": split,
-        },
-        figures=figures,
-        made_by=made_by(),
+        loss_module,
+        packed(pairs),
+        config,
+        validation=validation,
+        evaluate_on={val_split: validation} if val_split and validation is not None else {},
+        root=root,
+        resume=resume,
     )
+    if run.finished_before:
+        print(f"{out} is finished already; there is nothing to resume")
+        return
+    seconds = run.history.training_seconds
+    among = f" in {processes.count} processes" if processes.count > 1 else ""
+    print(
+        f"{seconds:.0f} s of training ({run.config.epochs} epochs){among}, "
+        f"{run.history.waiting_seconds / seconds:.1%} of it waiting for data"
+    )
+    for name, report in run.reports.items():
+        print(f"{data} {name}:\n{report}")
     print(f"wrote {out}\nMeasure it: mmret evaluate {out}")
 
 
@@ -504,6 +483,8 @@ def _where(
     trained: dict[str, Any], data: str | None, root: Path | None, split: str | None
 ) -> tuple[str, Path | None, str]:
     """Name, root and split of what to use a run on, given what it was trained on."""
+    from mmret_lib.data import SPLITS
+
     name = data or trained["name"]
     if root is None and name == trained["name"] and trained["root"]:
         root = Path(trained["root"])

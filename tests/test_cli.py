@@ -16,9 +16,11 @@ from unittest import mock
 import pandas as pd
 import pytest
 from PIL import Image
+from transformers import DistilBertConfig
 
 from mmret_lib.cli import main
 from mmret_lib.data.store import Store
+from mmret_lib.encoders import train_wordpiece
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--epochs", "1", "--batch-size", "16"]
@@ -122,6 +124,24 @@ def test_demo_makes_the_table_the_figures_and_the_runs(home):
     assert page.read_text().count("<img") == 3
 
 
+OTHER_TRAININGS = [
+    ("--temperature", "0.05", "temperature: was 0.07, is now 0.05"),
+    ("--pooling", "mean", "text.pooling: was first, is now mean"),
+    ("--image-weights", "mini", "image.pretrained_weights: was None, is now mini"),
+    ("--text-backbone", "BERT", "text.backbone_name: was mini, is now "),
+    ("--split", "dev", "data: was flickr8k train, is now flickr8k dev"),
+]
+
+
+def small_bert(home):
+    """A folder with a text backbone other than the mini one."""
+    train_wordpiece(["a picture"]).save_pretrained(home / "bert")
+    DistilBertConfig(vocab_size=100, dim=32, hidden_dim=32, n_heads=2, n_layers=1).save_pretrained(
+        home / "bert"
+    )
+    return home / "bert"
+
+
 @pytest.mark.kill
 def test_a_killed_training_goes_on(home, photos):
     """Killed after its first snapshot; the same command with --resume ends with a whole run."""
@@ -154,12 +174,20 @@ def test_a_killed_training_goes_on(home, photos):
     process.wait()
     assert not (home / "killed" / "run.json").exists()
     assert "not finished: go on with it (resume)" in mmret(home, *arguments, ok=False)
+    for option, value, said in OTHER_TRAININGS:
+        value = small_bert(home) if value == "BERT" else value
+        changed = [*arguments, "--resume", option, value]
+        changed += ["--text-weights", "none"] * (option == "--text-backbone")
+        out = mmret(home, *changed, ok=False)
+        assert "is of another training" in out and said in out, out
     out = mmret(home, *arguments, "--resume")
     assert "(3 epochs)" in out
     names = {path.name for path in (home / "killed").iterdir()}
-    assert names == {"run.json", "history.csv", "model", "best"}
+    assert names == {"run.json", "training.json", "history.csv", "model", "best"}
     assert len(pd.read_csv(home / "killed" / "history.csv")) == 3
     assert "is finished already" in mmret(home, *arguments, "--resume")
+    other = mmret(home, *arguments, "--resume", "--temperature", "0.05", ok=False)
+    assert "killed is of another training (temperature: was 0.07, is now 0.05)" in other
 
 
 def test_evaluate_prints_the_pool_and_writes_json(home, run):

@@ -18,7 +18,7 @@ from mmret_lib.data import coco, flickr
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 
-__all__ = ["DATASETS", "Pairs", "load_pairs"]
+__all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs"]
 
 
 def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
@@ -33,6 +33,14 @@ DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "coco": (coco.read_coco, coco.LAYOUT),
     "flickr8k": (flickr.read_flickr8k, flickr.LAYOUT_8K),
     "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
+}
+
+# The splits to train on, to watch while training, and to report, where none is asked for.
+SPLITS = {
+    "scenes": ("train", "val", "test"),
+    "coco": ("train2017", None, "val2017"),
+    "flickr8k": ("train", "dev", "test"),
+    "flickr30k": ("train", "val", "test"),
 }
 
 

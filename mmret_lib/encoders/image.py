@@ -93,6 +93,7 @@ class ImageEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
+        self.pretrained_weights = None if weights is None else str(weights)
         self.image_size = image_size or (64 if backbone == "mini" else 224)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone: nn.Module

@@ -57,6 +57,7 @@ class TextEncoder(nn.Module):
                 f"choose {own} or none (--text-weights)."
             )
         self.backbone_name = str(backbone)
+        self.pretrained_weights = weights
         self.pooling = pooling
         self.max_length = max_length
         self.backbone: PreTrainedModel

@@ -30,9 +30,8 @@ from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.explorer import SearchExplorer
 from mmret_lib.show.push import NegativeWeights
 from mmret_lib.training.config import TrainConfig
-from mmret_lib.training.recipes import build_loss, build_model, made_by
-from mmret_lib.training.run import load_run, save_run
-from mmret_lib.training.trainer import Trainer
+from mmret_lib.training.recipes import build_loss, build_model
+from mmret_lib.training.run import load_run, train_run
 
 SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
 BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
@@ -189,18 +188,7 @@ def quick_runs(
         if not (run / "run.json").exists():
             pairs = load_pairs("scenes", split="train", size=size)
             model, loss = build_model(name, pairs, seed=config.seed), build_loss(name)
-            history = Trainer(model, loss, pairs, config).fit()
-            save_run(
-                run,
-                model,
-                history,
-                config,
-                loss=name,
-                loss_settings={"repr": repr(loss)},
-                data={"name": "scenes", "root": "", "split": "train"},
-                figures={},
-                made_by=made_by(),
-            )
+            train_run(run, model, loss, pairs, config, snapshots=False)
     return list(runs.values())
 
 

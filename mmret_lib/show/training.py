@@ -12,7 +12,7 @@ from mmret_lib.metrics.report import Report
 from mmret_lib.show import sheet
 from mmret_lib.show.sheet import INK, QUIET, CourseFigure, styled
 from mmret_lib.show.tables import display_name
-from mmret_lib.training.trainer import History
+from mmret_lib.training.history import History
 
 
 @styled

@@ -25,9 +25,9 @@ from mmret_lib.show.retrieval import image_to_text, text_to_image
 from mmret_lib.show.tables import DISPLAY, results_frame, results_text
 from mmret_lib.show.training import training_curves
 from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.history import History
 from mmret_lib.training.recipes import build_loss, build_model, made_by
-from mmret_lib.training.run import save_run
-from mmret_lib.training.trainer import History, Trainer, validate
+from mmret_lib.training.run import train_run
 
 BATCH_SHOWN = 24  # pairs in the picture of the negatives' weights: small enough to read
 
@@ -63,25 +63,19 @@ def run_demo(
         print(f"\n[{number}/{len(LOSSES)}] {DISPLAY[name]}")
         loss = build_loss(name)
         model = build_model(name, train.pairs, seed=config.seed)
-        history = Trainer(model, loss, train, config, validation=val).fit()
-        report = validate(model, test)
-        reports[name], models[name], histories[name] = report, model.to("cpu"), history
-        print(f"{history.training_seconds:.0f} s of training\n{report}")
-        save_run(
+        run = train_run(
             out / "runs" / name,
             model,
-            history,
+            loss,
+            train,
             config,
-            loss=name,
-            loss_settings={"repr": repr(loss)},
-            data={"name": "scenes", "root": "", "split": "train"},
-            figures={
-                "training_seconds": round(history.training_seconds, 1),
-                "test": report.as_dict(),
-                "ceiling": ceiling.as_dict(),
-            },
-            made_by=made_by(),
+            validation=val,
+            evaluate_on={"test": test},
+            figures={"ceiling": ceiling.as_dict()},
+            snapshots=False,
         )
+        reports[name], models[name], histories[name] = run.reports["test"], model.cpu(), run.history
+        print(f"{run.history.training_seconds:.0f} s of training\n{reports[name]}")
     frame = results_frame(reports, ceiling)
     frame.insert(
         0,

@@ -39,7 +39,7 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     from mmret_lib.data import load_pairs
     from mmret_lib.data.store import pack
     from mmret_lib.training.recipes import build_loss, build_model
-    from mmret_lib.training.trainer import Trainer, validate
+    from mmret_lib.training.run import train_run
 
     settings = trial.settings()
     knobs = settings["data"]
@@ -54,13 +54,13 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     loss = build_loss(**{"name": settings["loss"].pop("loss"), **settings["loss"]})
     model = build_model(trial.loss, train.pairs, seed=seed, **settings["model"])
     config = TrainConfig(seed=seed, validate=False, **settings["config"])
-    history = Trainer(model, loss, train, config, progress=False).fit()
-    figures = validate(model, test).as_dict()
+    run = train_run(None, model, loss, train, config, evaluate_on={"test": test}, progress=False)
+    rows = run.history.rows
     return {
-        "seconds": round(history.training_seconds, 1),
-        "last_loss": round(history.rows[-1]["loss"], 4),
-        **{name: round(value, 2) for name, value in figures.items()},
-        "epochs": [{"epoch": r["epoch"], "loss": round(r["loss"], 4)} for r in history.rows],
+        "seconds": run.figures["training_seconds"],
+        "last_loss": round(rows[-1]["loss"], 4),
+        **{name: round(value, 2) for name, value in run.figures["test"].items()},
+        "epochs": [{"epoch": row["epoch"], "loss": round(row["loss"], 4)} for row in rows],
     }
 
 

@@ -10,28 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmret_lib.training.config import TrainConfig
+    from mmret_lib.training.history import History
     from mmret_lib.training.recipes import build_loss, build_model, made_by
-    from mmret_lib.training.run import Run, load_run, save_run
-    from mmret_lib.training.trainer import History, Trainer, validate
+    from mmret_lib.training.run import Run, TrainedRun, load_run, save_run, train_run
+    from mmret_lib.training.trainer import Trainer
+    from mmret_lib.training.validation import validate
 
 # Imported when first asked for: `mmret --help` needs TrainConfig and should not wait for torch.
 _HOMES = {
     "config": ("TrainConfig",),
+    "history": ("History",),
     "recipes": ("build_loss", "build_model", "made_by"),
-    "run": ("Run", "load_run", "save_run"),
-    "trainer": ("History", "Trainer", "validate"),
+    "run": ("Run", "TrainedRun", "load_run", "save_run", "train_run"),
+    "trainer": ("Trainer",),
+    "validation": ("validate",),
 }
 
 __all__ = [
     "History",
     "Run",
     "TrainConfig",
+    "TrainedRun",
     "Trainer",
     "build_loss",
     "build_model",
     "load_run",
     "made_by",
     "save_run",
+    "train_run",
     "validate",
 ]
 

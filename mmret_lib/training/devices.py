@@ -1,12 +1,14 @@
 """What this machine can compute on, and in which precision."""
 
+import contextlib
+
 import torch
 
 from mmret_lib.files.errors import DataError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """ "auto" takes the GPU if there is one.
+    """Choose the device to compute on; "auto" takes the GPU if there is one.
 
     Raises:
         DataError: a device that this machine does not have.
@@ -17,15 +19,29 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise DataError(f"device {name!r} is not to be had here ({error}); try auto") from None
+        raise DataError(f"this machine has no device {name!r} ({error}); try auto") from None
     return device
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" by what the hardware does itself: a Tesla T4 says it has bfloat16 but emulates it."""
+    """Choose the type to compute in: the one named, or with "auto" the fastest on this device.
+
+    bfloat16 needs a GPU of compute capability 8.0: a Tesla T4 says that it has it, but emulates it.
+    """
     if name != "auto":
-        return getattr(torch, name)
+        dtype = getattr(torch, name)
+        assert isinstance(dtype, torch.dtype)
+        return dtype
     if device.type != "cuda":
         return torch.float32
     recent = torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if recent else torch.float16
+
+
+def mixed_precision(
+    device: torch.device, dtype: torch.dtype
+) -> contextlib.AbstractContextManager[object]:
+    """A context in which layers compute in ``dtype`` where that is safe; none for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

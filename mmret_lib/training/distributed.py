@@ -15,10 +15,9 @@ torch.distributed; one process alone needs neither.
 """
 
 import os
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -26,6 +25,8 @@ from torch import Tensor, nn
 
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.training.devices import pick_device
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Processes:
 
     @classmethod
     def join(cls, device: str = "auto") -> "Processes":
-        """Connect with the others, if a launcher started any (WORLD_SIZE says so).
+        """Join the other processes, if a launcher started any (WORLD_SIZE says so).
 
         Raises:
             DataError: a device that this machine does not have.
@@ -61,38 +62,47 @@ class Processes:
         """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """(b, ...) of each process, in the order of the ranks: (count * b, ...), with gradients."""
-        return _Gather.apply(rows, self) if self.count > 1 else rows
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Put together the rows of all processes, with gradients.
 
-    def sum(self, numbers: Tensor) -> Tensor:
-        """The sum of all processes' tensors of one shape, without gradients."""
+        Args:
+            rows: (b, ...), as many rows in every process.
+
+        Returns:
+            (count * b, ...), in the order of the ranks.
+        """
+        if self.count > 1:
+            rows = AllGather.apply(rows, self)
+        return rows
+
+    def all_reduce(self, numbers: Tensor) -> Tensor:
+        """Add up a tensor of one shape over all processes, in place and without gradients."""
         if self.count > 1:
             dist.all_reduce(numbers)
         return numbers
 
-    def told(self, value: Any) -> Any:
-        """What process 0 holds."""
+    def broadcast(self, value: T) -> T:
+        """Send the value that process 0 holds to all; returns it."""
         if self.count == 1:
             return value
-        held = [value]
-        dist.broadcast_object_list(held, src=0)
-        return held[0]
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
-    def each(self, value: Any) -> list[Any]:
-        """What every process holds, in the order of the ranks."""
+    def all_gather_objects(self, value: T) -> list[T]:
+        """Collect what every process holds, in the order of the ranks."""
         if self.count == 1:
             return [value]
-        held: list[Any] = [None] * self.count
-        dist.all_gather_object(held, value)
-        return held
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
 
-    def share(self, rows: int) -> slice:
-        """This process's part of so many rows; the parts differ by one row at most."""
+    def shard(self, rows: int) -> slice:
+        """Choose this process's part of ``rows`` rows; the parts differ by one row at most."""
         return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
 
     def parallel(self, model: DualEncoder) -> nn.Module:
-        """`Branches` of the model; with several processes their gradients become one.
+        """Wrap the model in `Branches`, and these so that all processes' gradients are averaged.
 
         The BatchNorms of ``model`` are replaced, in place, by ones that take their statistics
         over all processes. Names and values of its weights stay as they are.
@@ -104,31 +114,37 @@ class Processes:
             if cuda:
                 nn.SyncBatchNorm.convert_sync_batchnorm(branch)
             else:
-                _join_batch_norms(branch)
+                _replace_batch_norms(branch)
         return nn.parallel.DistributedDataParallel(
             Branches(model), device_ids=[self.device] if cuda else None
         )
 
 
 class Branches(nn.Module):
-    """Both branches without the standardisation that may end them: that is of the whole batch."""
+    """Both branches without the standardisation that may end them, which needs the whole batch."""
 
     def __init__(self, model: DualEncoder) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Embed images (b, 3, H, W) and tokens (b, L): (b, dim) of each."""
         return self.model.image(images), self.model.text(**tokens)
 
 
-def without_exchange(branches: nn.Module) -> Callable[[], AbstractContextManager]:
-    """Makes contexts in which `backward` keeps a process's gradient to itself for now."""
-    return getattr(branches, "no_sync", nullcontext)
+def without_all_reduce(branches: nn.Module) -> AbstractContextManager[None]:
+    """Return a context in which `backward` does not average the gradients of all processes yet."""
+    if isinstance(branches, nn.parallel.DistributedDataParallel):
+        return branches.no_sync()
+    return nullcontext()
 
 
-class _Gather(torch.autograd.Function):
+class AllGather(torch.autograd.Function):
+    """The rows of all processes; back to each goes the gradient of its own rows."""
+
     @staticmethod
     def forward(ctx: Any, rows: Tensor, processes: Processes) -> Tensor:
+        """(b, ...) to (count * b, ...)."""
         ctx.mine = slice(processes.rank * len(rows), (processes.rank + 1) * len(rows))
         ctx.count = processes.count
         parts = [torch.empty_like(rows) for _ in range(processes.count)]
@@ -137,23 +153,28 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # Every process takes the loss of the whole batch, so each would send back just what this
-        # one has: their sum is known without asking. DistributedDataParallel then divides by it.
+        """(count * b, ...) to (b, ...)."""
+        # Every process takes the loss of the whole batch, so the gradients that the others hold for
+        # these rows equal this one: their sum is `count` times it, and needs no communication.
+        # DistributedDataParallel then divides by `count`.
         return grad[ctx.mine] * ctx.count, None
 
 
-class _Sum(torch.autograd.Function):
+class AllReduce(torch.autograd.Function):
     """The sum over all processes; its gradient is the sum of theirs."""
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor) -> Tensor:
+        """A tensor of one shape in every process to their sum."""
         total = numbers.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return _Sum.apply(grad)
+        """The sum of all processes' gradients."""
+        total: Tensor = AllReduce.apply(grad)
+        return total
 
 
 class JoinedBatchNorm2d(nn.BatchNorm2d):
@@ -163,24 +184,27 @@ class JoinedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise (b, C, H, W) by the statistics of all processes' parts."""
         if not self.training:
             return super().forward(input)
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None
         channels = (1, -1, 1, 1)
-        many = input.numel() // input.shape[1] * dist.get_world_size()
-        mean = _Sum.apply(input.sum((0, 2, 3))) / many  # (C,)
+        count = input.numel() // input.shape[1] * dist.get_world_size()
+        mean = AllReduce.apply(input.sum((0, 2, 3))) / count  # (C,)
         centred = input - mean.view(channels)
-        var = _Sum.apply(centred.square().sum((0, 2, 3))) / many  # (C,)
+        var = AllReduce.apply(centred.square().sum((0, 2, 3))) / count  # (C,)
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum or 0.0)
-            self.running_var.lerp_(var * many / (many - 1), self.momentum or 0.0)
+            self.running_var.lerp_(var * count / (count - 1), self.momentum or 0.0)
         scale = self.weight * (var + self.eps).rsqrt()  # (C,)
-        return centred * scale.view(channels) + self.bias.view(channels)
+        output: Tensor = centred * scale.view(channels) + self.bias.view(channels)
+        return output
 
 
-def _join_batch_norms(module: nn.Module) -> None:
+def _replace_batch_norms(module: nn.Module) -> None:
+    """Put a `JoinedBatchNorm2d` in the place of every BatchNorm2d inside ``module``."""
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
             joined = JoinedBatchNorm2d(child.num_features, child.eps, child.momentum or 0.0)
@@ -190,4 +214,4 @@ def _join_batch_norms(module: nn.Module) -> None:
             joined.train(child.training)
             setattr(module, name, joined)
         else:
-            _join_batch_norms(child)
+            _replace_batch_norms(child)

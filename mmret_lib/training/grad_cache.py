@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from mmret_lib.training.distributed import without_exchange
+from mmret_lib.training.distributed import without_all_reduce
 
 
 def cached_backward(
@@ -31,13 +31,14 @@ def cached_backward(
     chunk_size: int,
     *,
     scale: Callable[[Tensor], Tensor] = lambda loss: loss,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Tensor:
     """Add the gradient of the whole batch's loss to the branches' and the loss's parameters.
 
     Args:
-        branches: (images, tokens) to (image_emb, text_emb), as `processes.Branches`.
-        images, tokens: the batch, B rows.
+        branches: (images, tokens) to (image_emb, text_emb), as `distributed.Branches`.
+        images: the batch, B rows.
+        tokens: the batch's captions, B rows in each entry.
         loss_of: (image_emb, text_emb), both (B, dim), to a scalar. What belongs to the batch as a
             whole, such as a standardisation that ends the branches, is done here.
         chunk_size: pairs that go through the branches at a time.
@@ -47,41 +48,42 @@ def cached_backward(
     Returns:
         the loss, detached.
     """
-    spans = [slice(first, first + chunk_size) for first in range(0, len(images), chunk_size)]
+    chunks = [slice(first, first + chunk_size) for first in range(0, len(images), chunk_size)]
     device = images.device
 
-    def embed(span: slice) -> tuple[Tensor, Tensor]:
+    def embed(chunk: slice) -> tuple[Tensor, Tensor]:
         with autocast():
-            part = {name: value[span] for name, value in tokens.items()}
-            return branches(images[span], part)
+            part = {name: ids[chunk] for name, ids in tokens.items()}
+            image_emb, text_emb = branches(images[chunk], part)  # (b, dim) each
+        return image_emb, text_emb
 
-    before, pieces = [], []
-    with torch.no_grad(), _statistics_at_rest(branches):
-        for span in spans:
-            before.append(_random_state(device))
-            pieces.append(embed(span))
-    after = _random_state(device)
-    leaves = [torch.cat(side).detach().requires_grad_() for side in zip(*pieces, strict=True)]
-    loss = loss_of(*leaves)
+    states, pieces = [], []
+    with torch.no_grad(), _frozen_statistics(branches):
+        for chunk in chunks:
+            states.append(_random_state(device))
+            pieces.append(embed(chunk))
+    image_emb, text_emb = (torch.cat(side).requires_grad_() for side in zip(*pieces, strict=True))
+    loss = loss_of(image_emb, text_emb)
     scale(loss).backward()
-    for span, state in zip(spans, before, strict=True):
-        _set_random_state(device, state)
-        # Several processes exchange their gradients once, with those of the last piece.
-        with nullcontext() if span is spans[-1] else without_exchange(branches)():
-            sides = [
-                (emb, leaf.grad[span])
-                for emb, leaf in zip(embed(span), leaves, strict=True)
-                if emb.requires_grad and leaf.grad is not None
-            ]
-            if sides:
-                torch.autograd.backward([emb for emb, _ in sides], [grad for _, grad in sides])
-    _set_random_state(device, after)
+    # Afterwards chance goes on from here: a loss that draws must not draw the same in every step.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        for chunk, state in zip(chunks, states, strict=True):
+            _set_random_state(device, state)
+            # Several processes add up their gradients once, with those of the last piece.
+            with nullcontext() if chunk is chunks[-1] else without_all_reduce(branches):
+                sides = [
+                    (emb, whole.grad[chunk])
+                    for emb, whole in zip(embed(chunk), (image_emb, text_emb), strict=True)
+                    if emb.requires_grad and whole.grad is not None
+                ]
+                if sides:
+                    torch.autograd.backward([emb for emb, _ in sides], [grad for _, grad in sides])
     return loss.detach()
 
 
 @contextmanager
-def _statistics_at_rest(branches: nn.Module) -> Iterator[None]:
-    """The backbones' BatchNorms keep their running statistics: a piece counts once, not twice."""
+def _frozen_statistics(branches: nn.Module) -> Iterator[None]:
+    """Keep the running statistics of BatchNorms as they are, so that a piece counts only once."""
     norms = [
         module
         for module in branches.modules()

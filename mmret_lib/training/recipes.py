@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
+from torch import nn
 
 from mmret_lib import __version__
 from mmret_lib.data.pairs import Pairs
@@ -32,7 +33,11 @@ STANDARDISED = {"barlow_twins"}
 
 
 def build_loss(name: str, **settings: Any) -> PairLoss:
-    """The loss called ``name`` with its defaults, but for the ``settings`` that are not None.
+    """Build a loss by its name, with the course's defaults.
+
+    Args:
+        name: one of `LOSSES`.
+        settings: its arguments, where they differ from the defaults; None means the default.
 
     Raises:
         DataError: no such loss, or a setting that it does not have.
@@ -48,6 +53,14 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
         raise DataError(f"{name}: {error}") from None
 
 
+def name_of_loss(loss: nn.Module) -> str:
+    """Return the name of a loss on the command line; of one that is not there, its class's."""
+    for name, kind in LOSSES.items():
+        if type(loss) is kind:
+            return name
+    return type(loss).__name__
+
+
 def build_model(
     loss: str,
     pairs: Pairs,
@@ -59,12 +72,22 @@ def build_model(
     seed: int = 0,
     **settings: Any,
 ) -> DualEncoder:
-    """The two branches for training ``loss`` on ``pairs``; ``settings`` go to `from_names`.
+    """Build the two branches for training with a loss on some pairs.
 
     Weights "auto" are the ones that help: ImageNet's and the language model's own for the big
     backbones; for the mini ones what the course ships if the pairs are drawn scenes, and random
     weights with a vocabulary of the pairs' own captions for everything else (backbones that know
     only drawings, and words for drawings, are no start for photos).
+
+    Args:
+        loss: its name; Barlow Twins needs branches that end in a standardisation.
+        pairs: what will be trained on.
+        image_backbone: "mini", "resnet18", "resnet34" or "resnet50".
+        image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
+        text_backbone: "mini", or a BERT-family model by hub name or folder.
+        text_weights: "auto", None for random ones, or what `TextEncoder` takes.
+        seed: decides the random weights.
+        settings: further arguments of `DualEncoder.from_names`, such as ``dim=64``.
     """
     drawn = pairs.name == "scenes"
     if image_weights == "auto":
@@ -83,7 +106,7 @@ def build_model(
 
 
 def made_by() -> dict[str, str]:
-    """Versions and machine, to be kept beside every figure."""
+    """Name the versions and the machine, to be kept beside every figure."""
     return {
         "mmret": __version__,
         "python": platform.python_version(),

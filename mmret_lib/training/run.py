@@ -1,33 +1,46 @@
-"""A training run on disk: the model, what made it, and how it went.
+"""Train a model and keep it in a run folder: the model, what made it, and how it went.
 
-    RUN/run.json      what was trained on what, with which settings, and the figures it reached
-    RUN/history.csv   one row per epoch
-    RUN/model/        the model itself (see `DualEncoder.save`), after the last epoch
-    RUN/best/         the model of the epoch with the best validation figures
+    RUN/run.json        what was trained on what, with which settings, and the figures it reached
+    RUN/training.json   what must be the same for a training to be the same one, as `identity` says
+    RUN/history.csv     one row per epoch
+    RUN/model/          the model itself (see `DualEncoder.save`), after the last epoch
+    RUN/best/           the model of the epoch with the best validation figures
+    RUN/snapshots/      while it trains: what an interrupted training goes on from
 
-The folder has its name only once all of it is written, and nothing in it is ever unpickled.
+The folder has its final content only once all of it is written, and nothing in it is ever
+unpickled.
 """
 
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.store import Store, pack
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import MissingFile
 from mmret_lib.files.places import user_path
-from mmret_lib.files.records import read_json, write_json
-from mmret_lib.files.whole import put_back, whole_folder
+from mmret_lib.files.records import read_json, read_note, write_json
+from mmret_lib.files.whole import put_back, refuse_strangers, whole_folder
+from mmret_lib.metrics.report import Report
+from mmret_lib.training.checkpoints import refuse_another_training
 from mmret_lib.training.config import TrainConfig
-from mmret_lib.training.trainer import History
+from mmret_lib.training.history import History
+from mmret_lib.training.identity import Identity
+from mmret_lib.training.recipes import made_by, name_of_loss
+from mmret_lib.training.trainer import Trainer
+from mmret_lib.training.validation import validate
 
 RUN_VERSION = 1
-KEPT = ("best", "tensorboard")  # what training has put there itself
-HOLDS = {"run.json", "history.csv", "model", "snapshots", *KEPT}
+KEPT = ("best", "tensorboard")  # what the trainer has put there itself
+HOLDS = {"run.json", "training.json", "history.csv", "model", "snapshots", *KEPT}
 _ENTRIES = {
     "loss": str,
     "loss_settings": dict,
@@ -43,9 +56,11 @@ class Run:
     """What a run folder says.
 
     Attributes:
-        loss: the loss's name on the command line, and its settings.
-        data: name, root ("" for the built-in world), split and options of the training pairs.
-        config: the training configuration, as a dict of `TrainConfig`'s fields.
+        loss: the loss's name on the command line.
+        loss_settings: its settings.
+        data: name, root ("" for the built-in world) and split of the training pairs.
+        config: the training configuration, as a dict of `TrainConfig`'s fields, with the number of
+            epochs, the device and the precision that it came to.
         figures: training seconds and recalls by split, as far as they were measured.
         made_by: versions and machine.
         history: the rows of `History`.
@@ -60,6 +75,136 @@ class Run:
     history: list[dict[str, float]]
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """What came out of `train_run`.
+
+    Attributes:
+        model: trained, in eval mode.
+        history: how it went.
+        config: with the number of epochs, the device and the precision that it came to.
+        figures: training seconds and recalls by split, as `run.json` holds them.
+        reports: by split, the full reports of what was evaluated just now.
+        finished_before: the folder held the finished run already, and nothing was trained.
+    """
+
+    model: DualEncoder
+    history: History
+    config: TrainConfig
+    figures: dict[str, Any]
+    reports: dict[str, Report]
+    finished_before: bool = False
+
+
+def train_run(
+    folder: str | Path | None,
+    model: DualEncoder,
+    loss: nn.Module,
+    pairs: Pairs | Store,
+    config: TrainConfig | None = None,
+    *,
+    validation: Pairs | Store | None = None,
+    evaluate_on: Mapping[str, Pairs | Store] | None = None,
+    root: str | Path | None = None,
+    figures: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    snapshots: bool = True,
+    on_epoch: Callable[[History], object] | None = None,
+    progress: bool = True,
+) -> TrainedRun:
+    """Train a model, rank some splits with it, and keep all of it in a run folder.
+
+    >>> model = build_model("simclr", pairs)
+    >>> run = train_run("runs/mine", model, SimCLR(), pairs, TrainConfig(epochs=4), resume=True)
+    >>> run.history.column("loss")
+
+    Args:
+        folder: run folder to write; an older run there is replaced. None keeps nothing.
+        model: trained in place; `build_model` makes one.
+        loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
+        pairs: training pairs.
+        config: how to train.
+        validation: pairs to measure recall on after each epoch.
+        evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures.
+        root: folder of the data set, for the run's record; the built-in world has none.
+        figures: more figures for the run's record.
+        resume: go on with the training that the folder holds, or begin where there is none. Of a
+            run that is finished, the model and the record are read.
+        snapshots: save snapshots in the folder while training; without them nothing can be resumed.
+        on_epoch: called with the history after each epoch.
+        progress: show progress bars.
+
+    Returns:
+        the trained model, its history and its figures.
+
+    Raises:
+        DataError: the folder holds other things than a run, or (with `resume`) another training;
+            whatever `Trainer` raises.
+    """
+    folder = user_path(folder) if folder is not None else None
+    if folder is not None:
+        put_back(folder)
+        refuse_strangers(folder, HOLDS)
+    trainer = Trainer(
+        model,
+        loss,
+        pairs,
+        config,
+        validation=validation,
+        folder=folder if snapshots else None,
+        on_epoch=on_epoch,
+        progress=progress,
+    )
+    if resume and folder and _is_finished(folder):
+        return _finished_run(folder, trainer.identity)
+    history = trainer.fit(resume=resume and snapshots)
+    size = model.image.image_size
+    reports = {
+        name: validate(
+            model, pack(split, size, progress=trainer.progress), processes=trainer.processes
+        )
+        for name, split in (evaluate_on or {}).items()
+    }
+    all_figures = {
+        "training_seconds": round(history.training_seconds, 1),
+        **{name: report.as_dict() for name, report in reports.items()},
+        **(figures or {}),
+    }
+    if folder is not None and trainer.processes.first:
+        data = trainer.loader.store.pairs
+        save_run(
+            folder,
+            model,
+            history,
+            trainer.config,
+            loss=name_of_loss(loss),
+            loss_settings={"repr": repr(loss)},
+            data={
+                "name": data.name,
+                "root": str(user_path(root).resolve()) if root else "",
+                "split": data.split,
+            },
+            figures=all_figures,
+            made_by=made_by(),
+            identity=trainer.identity,
+        )
+    return TrainedRun(model, history, trainer.config, all_figures, reports)
+
+
+def _is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run, and no snapshots of a later training that is under way."""
+    return (folder / "run.json").exists() and not (folder / "snapshots").exists()
+
+
+def _finished_run(folder: Path, identity: Identity) -> TrainedRun:
+    """Read a run that is finished; refuse it if it is another training's."""
+    model, run = load_run(folder)
+    if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
+        refuse_another_training(folder, theirs, identity)
+    history = History(run.history, run.figures.get("training_seconds", 0.0))
+    return TrainedRun(model, history, TrainConfig(**run.config), run.figures, {}, True)
+
+
 def save_run(
     folder: str | Path,
     model: DualEncoder,
@@ -71,8 +216,23 @@ def save_run(
     data: dict[str, Any],
     figures: dict[str, Any],
     made_by: dict[str, str],
+    identity: Identity | None = None,
 ) -> None:
-    """Write a run folder; an older run of that name is replaced, snapshots are no longer needed.
+    """Save a trained model, its history and its record in a run folder; `train_run` calls this.
+
+    An older run of that name is replaced, and the snapshots are deleted.
+
+    Args:
+        folder: the run folder.
+        model: after its training.
+        history: of the training.
+        config: as the trainer had it, `trainer.config`.
+        loss: the loss's name on the command line.
+        loss_settings: as `Run` says, like the next three.
+        data: what was trained on.
+        figures: what came out.
+        made_by: versions and machine.
+        identity: `trainer.identity`, so that resuming can tell this training from others.
 
     Raises:
         DataError: the folder holds other things, which replacing it would delete.
@@ -95,10 +255,12 @@ def save_run(
             "made_by": made_by,
         }
         write_json(draft / "run.json", record)
+        if identity is not None:
+            write_json(draft / "training.json", identity)
 
 
 def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
-    """The trained model in eval mode on the CPU, and the record of its run.
+    """Load a run folder: the trained model, in eval mode on the CPU, and the record of its run.
 
     Raises:
         MissingFile: the folder or a part of it is not there (a run that did not end).

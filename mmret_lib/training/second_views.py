@@ -30,7 +30,7 @@ class SecondViews:
     """
 
     def __init__(self, model: DualEncoder, store: Store, augment: str = "shift") -> None:
-        self.model, self.store, self.augment = model, store, AUGMENTATIONS[augment]
+        self.model, self.store, self.augment = model, store, augment
         token_ids = store.token_ids(model.text).astype("int64")
         self.token_ids = torch.from_numpy(token_ids)  # (M, L), -1 after a caption's last
         counts = torch.bincount(torch.from_numpy(store.owner.copy()))  # (N,) captions of each image
@@ -52,11 +52,11 @@ class SecondViews:
         if processes.first:
             captions = self.draw_captions(image_ids.cpu(), caption_ids.cpu())  # (B,)
             drawn = captions, int(torch.randint(2**31, ()))
-        captions, seed = processes.told(drawn)
-        mine = processes.share(len(image_ids))
+        captions, seed = processes.broadcast(drawn)
+        mine = processes.shard(len(image_ids))
         image_emb = self.model.image(self._images(image_ids[mine], seed, processes))
         text_emb = self.model.text(**self._tokens(captions[mine]))
-        emb = self.model.standardised(processes.gather(image_emb), processes.gather(text_emb))
+        emb = self.model.standardised(processes.all_gather(image_emb), processes.all_gather(text_emb))
         second_ids = torch.from_numpy(self.store.caption_ids[captions.numpy()])
         return *emb, second_ids.to(caption_ids.device)
 
@@ -72,7 +72,7 @@ class SecondViews:
     def _images(self, image_ids: Tensor, seed: int, processes: Processes) -> Tensor:
         pixels = torch.from_numpy(self.store[image_ids.cpu().numpy()]).to(self.model.device)
         generator = torch.Generator().manual_seed(seed)
-        return self.augment(pixels, generator, processes.rank, processes.count)
+        return AUGMENTATIONS[self.augment](pixels, generator, processes.rank, processes.count)
 
     def _tokens(self, captions: Tensor) -> dict[str, Tensor]:
         token_ids = self.token_ids[captions]  # (b, L)

@@ -66,7 +66,7 @@ def test_quick_runs_are_trained_once(runs, monkeypatch):
     assert [run.name for run in runs] == ["simclr", "max_triplet"]
     records = [json.loads((run / "run.json").read_text()) for run in runs]
     assert [record["loss"] for record in records] == ["simclr", "max_triplet"]
-    monkeypatch.setattr(app, "Trainer", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(app, "train_run", lambda *_, **__: pytest.fail("trained again"))
     assert quick_runs(runs[0].parent) == runs
 
 

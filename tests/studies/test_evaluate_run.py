@@ -14,7 +14,7 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.metrics import evaluate
 from mmret_lib.studies.evaluate_run import evaluate_run
 from mmret_lib.training import TrainConfig, save_run
-from mmret_lib.training.trainer import History
+from mmret_lib.training.history import History
 
 
 def save(folder: Path, model: DualEncoder) -> Path:

@@ -77,5 +77,5 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("rows", "count"), [(10, 3), (2, 4), (7, 1)])
 def test_shares_make_up_the_whole(rows, count):
     device = torch.device("cpu")
-    shares = [Processes(rank, count, device).share(rows) for rank in range(count)]
+    shares = [Processes(rank, count, device).shard(rows) for rank in range(count)]
     assert [row for share in shares for row in range(rows)[share]] == list(range(rows))

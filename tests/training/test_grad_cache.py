@@ -151,3 +151,21 @@ def test_frozen_parts_get_no_gradient(model, part):
     images, tokens = batch(model, "cpu")
     in_pieces(model, images, tokens, LOSSES["simclr"](), 5)
     assert gradients(model).keys() == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_a_loss_that_draws_draws_anew_in_every_step(model, device):
+    """No dropout here, so that only the loss draws; with dropout, the pieces draw before it."""
+    model = copy.deepcopy(model).to(device).eval()
+    images, tokens = batch(model, device)
+    draws = []
+
+    def drawing(image_emb, text_emb):
+        draws.append(torch.rand(3, device=device))
+        return LOSSES["simclr"]()(image_emb, text_emb)
+
+    torch.manual_seed(5)
+    for _ in range(3):
+        in_pieces(model, images, tokens, drawing, 5)
+    torch.manual_seed(5)
+    expected = [torch.rand(3, device=device) for _ in range(3)]
+    torch.testing.assert_close(draws, expected)

@@ -1,0 +1,48 @@
+"""What a training writes down epoch by epoch, and the copy of it for TensorBoard."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmret_lib.files.errors import DataError
+
+
+@dataclass
+class History:
+    """How a training went.
+
+    Attributes:
+        rows: one per epoch: epoch (from 1), loss (mean), lr, seconds, and the validation figures.
+        training_seconds: all epochs together, validation not counted.
+        waiting_seconds: of these, spent waiting for data.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    training_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+
+    def column(self, name: str) -> list[float]:
+        """One figure of every epoch that has it, such as "loss" or "t2i_r1"."""
+        return [row[name] for row in self.rows if name in row]
+
+
+def summary_writer() -> Any:
+    """TensorBoard's class for writing; TensorBoard is an extra that few have installed.
+
+    Raises:
+        DataError: it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DataError(
+            f"tensorboard=True needs TensorBoard ({error}): pip install tensorboard"
+        ) from None
+    return SummaryWriter
+
+
+def write_tensorboard(folder: Path, row: dict[str, float]) -> None:
+    """Add the figures of one epoch, a row of the history, to TensorBoard's files in ``folder``."""
+    with summary_writer()(str(folder)) as writer:
+        for name, value in row.items():
+            writer.add_scalar(name, value, int(row["epoch"]))

@@ -1,0 +1,117 @@
+"""What must not change between two parts of one training, so that a mixture is never resumed."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmret_lib.data.store import Store
+from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.losses.base import PairLoss
+from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.second_views import SecondViews
+
+Identity = dict[str, dict[str, Any]]
+
+# What may change: where a training computes, and what it keeps on the way.
+FREE = ("device", "snapshot_minutes", "tensorboard", "compile")
+
+# Attributes of a module that are no settings of it: its mode, and what `train_only` set.
+NO_SETTINGS = {"training", "trains", "number"}
+
+
+def training_identity(
+    model: DualEncoder, loss: nn.Module, store: Store, config: TrainConfig
+) -> Identity:
+    """Describe everything that shapes a training, as JSON can hold it.
+
+    Args:
+        model: before its first step: its weights are those that the training starts from.
+        loss: any module.
+        store: the packed training pairs.
+        config: with its epochs filled in. A precision of "auto" stays "auto", so that a training
+            may go on where the GPU is another one.
+
+    Returns:
+        the sections "config", "loss", "model", "starting weights" and "data".
+    """
+    pairs = store.pairs
+    content = json.dumps([pairs.captions, pairs.owner.tolist(), [p.name for p in pairs.images]])
+    identity = {
+        "config": {name: value for name, value in asdict(config).items() if name not in FREE},
+        "loss": {"loss": type(loss).__name__, **_settings(loss)},
+        "model": {"model": type(model).__name__, **_settings(model)},
+        "starting weights": {**_summaries(model, ""), **_summaries(loss, "loss.")},
+        "data": {
+            "data": f"{pairs.name} {pairs.split}".strip(),
+            "images": len(pairs),
+            "captions and file names": hashlib.sha256(content.encode()).hexdigest()[:16],
+            "pixels": store.size,
+            "packed format": store.manifest["version"],
+        },
+    }
+    as_in_a_file: Identity = json.loads(json.dumps(identity))
+    return as_in_a_file
+
+
+def differences(old: Identity, new: Identity) -> list[str]:
+    """Name each entry in which two trainings differ, with its old and its new value."""
+    lines = []
+    for section in ("config", "loss", "model", "data"):
+        before, now = old.get(section, {}), new.get(section, {})
+        changed = [n for n in {**before, **now} if before.get(n, "") != now.get(n, "")]
+        if section in changed:  # another kind of loss, model or data: its settings say no more
+            changed = [section]
+        lines += [f"{n}: was {before.get(n, '')}, is now {now.get(n, '')}" for n in changed]
+    before, now = old.get("starting weights", {}), new["starting weights"]
+    lines += [
+        f"starting weights of {part}: their size was {before[part][-1]:g}, is now {now[part][-1]:g}"
+        for part in sorted(before.keys() & now.keys())
+        if not _alike(before[part], now[part])
+    ]
+    return lines
+
+
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """The plain attributes (numbers, texts, switches) of a module and of its direct parts."""
+    settings = {}
+    parts: dict[str, Any] = {f"{name}.": child for name, child in module.named_children()}
+    parts |= {f"{n}.": value for n, value in vars(module).items() if isinstance(value, SecondViews)}
+    for prefix, part in {"": module, **parts}.items():
+        for name, value in vars(part).items():
+            plain = value is None or isinstance(value, bool | int | float | str)
+            if plain and not name.startswith("_") and name not in NO_SETTINGS:
+                if name == "fixed" and isinstance(part, PairLoss):
+                    name = part.number  # under the name that its constructor gives it
+                settings[prefix + name] = value
+    return settings
+
+
+def _summaries(module: nn.Module, prefix: str) -> dict[str, list[float]]:
+    """Count, mean and root mean square of the weights of each part, such as "image.backbone".
+
+    No digest of the bytes: random weights from one seed differ in their last bits between
+    processors, and a training must be able to go on when Colab gives another machine.
+    """
+    sums: dict[str, list[float]] = {}
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            part = sums.setdefault(prefix + ".".join(name.split(".")[:2]), [0, 0.0, 0.0])
+            part[0] += value.numel()
+            part[1] += value.sum(dtype=torch.float64).item()
+            part[2] += value.square().sum(dtype=torch.float64).item()
+    return {
+        part: [count, total / count, math.sqrt(squares / count)]
+        for part, (count, total, squares) in sums.items()
+        if count
+    }
+
+
+def _alike(one: list[float], other: list[float]) -> bool:
+    return all(
+        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) for a, b in zip(one, other, strict=True)
+    )

@@ -1,0 +1,121 @@
+"""Where a training stands: how far it is, and everything that its next step depends on."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.training.distributed import Processes
+from mmret_lib.training.history import History
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    Attributes:
+        epoch: epochs that are done.
+        step: steps of the next epoch that are done.
+        losses: theirs, scalars.
+        seconds: spent on them.
+        history: of the epochs that are done.
+        best_epoch: the one with the best validation figures, from 1; 0 if none was measured.
+        best_rsum: its sum of recalls.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[Tensor] = field(default_factory=list)
+    seconds: float = 0.0
+    history: History = field(default_factory=History)
+    best_epoch: int = 0
+    best_rsum: float = -1.0
+
+
+@dataclass
+class TrainingState:
+    """All that a step changes, to be captured as tensors and plain values, and restored.
+
+    Attributes:
+        generator: the random numbers of the augmentation; dropout draws from torch's own.
+    """
+
+    model: DualEncoder
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    scaler: torch.amp.GradScaler
+    generator: torch.Generator
+    processes: Processes
+
+    def capture(self, progress: Progress) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Collect the tensors by name, and the rest as JSON can hold it.
+
+        All processes must call this together: each adds the state of its random numbers.
+        """
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"loss.{name}": value for name, value in self.loss.state_dict().items()}
+        for number, entries in optimizer["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in entries.items()}
+        tensors["random.augmentation"] = self.generator.get_state()
+        for rank, states in enumerate(self.processes.all_gather_objects(self._random_states())):
+            tensors |= {f"random.{rank}.{name}": state for name, state in states.items()}
+        if progress.losses:
+            tensors["losses"] = torch.stack(progress.losses)
+        return tensors, {
+            "epoch": progress.epoch,
+            "steps": progress.step,
+            "seconds": progress.seconds,
+            "history": asdict(progress.history),
+            "best": [progress.best_epoch, progress.best_rsum],
+            "groups": optimizer["param_groups"],
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> Progress:
+        """Put what `capture` returned back in place; returns the progress it was captured at."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            names = [name for name in tensors if name.startswith(prefix)]
+            return {name.removeprefix(prefix): tensors[name] for name in names}
+
+        self.model.load_state_dict(part("model."))
+        self.loss.load_state_dict(part("loss."))
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in part("optimizer.").items():
+            number, _, name = key.partition(".")
+            if value.ndim:  # laid out like its parameter: the fused step walks both side by side
+                value = torch.empty_like(parameters[int(number)]).copy_(value)
+            state.setdefault(int(number), {})[name] = value
+        self.optimizer.load_state_dict({"state": state, "param_groups": values["groups"]})
+        self.schedule.load_state_dict(values["schedule"])
+        self.scaler.load_state_dict(values["scaler"])
+        self.generator.set_state(tensors["random.augmentation"])
+        # With more processes than before, the new ones keep the states that `fit` gave them.
+        random_states = part(f"random.{self.processes.rank}.")
+        device = self.processes.device
+        if "cpu" in random_states:
+            torch.set_rng_state(random_states["cpu"])
+        if device.type == "cuda" and "cuda" in random_states:
+            torch.cuda.set_rng_state(random_states["cuda"], device)
+        losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
+        return Progress(
+            values["epoch"],
+            values["steps"],
+            losses,
+            values["seconds"],
+            History(**values["history"]),
+            *values["best"],
+        )
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """Of this process: what dropout draws from."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.processes.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.processes.device)
+        return states

@@ -1,0 +1,45 @@
+"""Settings out of range, the learning rate's schedules, devices and precision."""
+
+import math
+
+import pytest
+import torch
+
+from mmret_lib.files.errors import DataError
+from mmret_lib.training import TrainConfig
+from mmret_lib.training.devices import pick_device, pick_precision
+from mmret_lib.training.schedule import enough_epochs, rate_factor
+
+
+@pytest.mark.parametrize(
+    "bad", [{"epochs": 0}, {"batch_size": 1}, {"backbone_lr": -1}, {"warmup": 2}, {"clip": -1}]
+)
+def test_settings_out_of_range_are_named(bad):
+    with pytest.raises(DataError, match=next(iter(bad))):
+        TrainConfig(**bad)
+
+
+def test_schedules_against_their_formulas():
+    plain = {"epochs": 12, "warmup": 0.0}
+    steps = TrainConfig(schedule="multistep", **plain)
+    by_epoch = [rate_factor(10 * epoch, steps, 10) for epoch in range(12)]
+    assert by_epoch == [1, 0.5, 0.5, 0.5, *[0.25] * 6, 0.125, 0.125]  # x 0.5 at 1, 4, 10
+    cosine = TrainConfig(schedule="cosine", **plain)
+    for step in (0, 30, 60, 120):
+        expected = 0.5 * (1 + math.cos(math.pi * step / 120))
+        assert math.isclose(rate_factor(step, cosine, 10), expected, abs_tol=1e-12)
+    warm = TrainConfig(schedule="constant", epochs=10, warmup=0.1)
+    assert [rate_factor(step, warm, 10) for step in (0, 4, 9, 50)] == [0.1, 0.5, 1, 1]
+
+
+def test_small_sets_get_more_epochs():
+    assert enough_epochs(8000, 128) == 7
+    assert enough_epochs(128, 128) == 430
+    assert enough_epochs(885, 128) == 72  # 6 batches an epoch
+
+
+def test_devices_and_precision():
+    assert pick_precision("auto", torch.device("cpu")) == torch.float32
+    assert pick_precision("bfloat16", torch.device("cpu")) == torch.bfloat16
+    with pytest.raises(DataError, match="has no device 'nonsense'"):
+        pick_device("nonsense")
