@@ -56,7 +56,8 @@ class SecondViews:
         mine = processes.shard(len(image_ids))
         image_emb = self.model.image(self._images(image_ids[mine], seed, processes))
         text_emb = self.model.text(**self._tokens(captions[mine]))
-        emb = self.model.standardised(processes.all_gather(image_emb), processes.all_gather(text_emb))
+        gather = processes.all_gather
+        emb = self.model.standardised(gather(image_emb), gather(text_emb))
         second_ids = torch.from_numpy(self.store.caption_ids[captions.numpy()])
         return *emb, second_ids.to(caption_ids.device)
 
