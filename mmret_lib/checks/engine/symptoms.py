@@ -84,7 +84,7 @@ def described(error: BaseException, function: Callable[..., Any]) -> str:
 
 
 def line_of(error: BaseException, function: Callable[..., Any]) -> str:
-    """ " at `the line of the student's code that raised it`", or an empty string."""
+    """The line of the student's code that raised the error, behind "at", or an empty string."""
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return ""

@@ -59,7 +59,8 @@ def triplet(
 ) -> Tensor:
     """The triplet loss of a batch; combine(hinges (2, B, B)) -> (2, B) is sum or maximum.
 
-    A first axis of 2 is the direction: images as queries, texts as queries.
+    A first axis of 2 is the direction: images as queries, texts as queries. In the steps m is the
+    margin, p the positives (1, B, 1), n the negatives and h the hinges (2, B, B).
     """
     s = cosines(image_emb, text_emb, **similarity)
     rows = torch.stack([s, s.T])
@@ -137,8 +138,7 @@ DIAGONAL_KEPT_MAX = Mistake(
     "(or the margin is added outside the hinge)",
     {"counted": with_diagonal},
 )
-# m is the margin, p the positives (1, B, 1), n the negatives and h the hinges (2, B, B); in
-# `counted` n is True for negatives.
+# Names are as in `triplet`, but in `counted` n is True for negatives.
 WRONG_HINGES = [
     *mistakes(
         REMEDIES,
