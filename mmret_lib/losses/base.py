@@ -97,11 +97,12 @@ class PairLoss(nn.Module):
         """
         similarity = similarities(image_emb, text_emb).detach()  # (B, B): images in rows
         both = []
-        for rows, mask in ((similarity, negatives), (similarity.T, negatives.T)):
-            with torch.enable_grad():
-                rows = rows.clone().requires_grad_()
+        # Also where the caller has switched gradients off.
+        with torch.inference_mode(False), torch.enable_grad():
+            for rows, mask in ((similarity, negatives), (similarity.T, negatives.T)):
+                rows, mask = rows.clone().requires_grad_(), mask.clone()
                 (gradient,) = torch.autograd.grad(self.direction(rows, mask), rows)  # (B, B)
-            both.append(gradient.relu().masked_fill(~mask, 0))
+                both.append(gradient.relu().masked_fill(~mask, 0))
         return torch.stack(both)
 
     def checked(

@@ -232,9 +232,17 @@ def test_a_new_loss_needs_a_forward_and_a_direction_alone() -> None:
         torch.testing.assert_close(weights, hinges / torch.where(sums > 0, sums, 1))
     assert repr(loss) == "SquaredHinges(margin=0.5, mask_duplicates=True)"
     assert not negative_weights(loss, image_emb, text_emb, image_ids=[1] * 6).any()
-    with torch.no_grad():
-        leaf = image_emb.clone().requires_grad_()
-        assert not negative_weights(loss, leaf, text_emb).requires_grad and leaf.grad is None
+
+
+@pytest.mark.parametrize("make", [*EVERY, SquaredHinges])
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_gradients_may_be_switched_off(make: Callable, without: Callable) -> None:
+    loss, emb = make(0.5), pairs(6, 4)
+    expected = negative_weights(loss, *emb)
+    with without():
+        leaves = [part.clone().requires_grad_() for part in emb]
+        weights = negative_weights(loss, *leaves, image_ids=range(6))
+    assert torch.equal(weights, expected) and not weights.requires_grad
 
 
 @pytest.mark.parametrize("make", [SimCLR, ClipForm])
