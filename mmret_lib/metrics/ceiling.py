@@ -1,7 +1,7 @@
 """The best recall that any system can reach on the built-in world.
 
 Captions say only part of what a scene shows, so even a reader who knew how the world was made
-would confuse some scenes. That reader ranks by the generator's own probabilities:
+would confuse some scenes. Such a reader ranks by the generator's own probabilities:
 
 - text -> image: images by P(caption | scene), which with every image equally likely beforehand is
   also the order of P(scene | caption);
@@ -20,7 +20,7 @@ from mmret_lib.metrics.report import Report, report_from_scores
 
 
 def best_possible(pairs: Pairs) -> Report:
-    """The ceiling beside which a result on the built-in world is to be read.
+    """Report the recalls of the best possible ranking, to read other results beside.
 
     Raises:
         DataError: pairs that do not come from the built-in world.

@@ -1,4 +1,4 @@
-"""Query by query: what was asked, where the right answer came, and what came before it.
+"""Query by query: where the right answer came, and which wrong one came before it.
 
 A recall hides what kind of question a model fails at. This table shows it: sorted by rank, the
 worst failures stand on top, each with the wrong answer that the model preferred.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,15 @@ import torch
 from torch import Tensor
 
 from mmret_lib.data.judgements import Judgements
-from mmret_lib.metrics.rankable import Array, check_embeddings, check_owner
-from mmret_lib.metrics.ranks import PairScores, embedding_ranks, full_precision, slices
+from mmret_lib.metrics.inputs import Array, check_pool
+from mmret_lib.metrics.ranks import (
+    Owner,
+    PairScores,
+    embedding_ranks,
+    full_precision,
+    own_entries_of,
+    slices,
+)
 
 TILE = 1024
 
@@ -30,7 +38,7 @@ def query_table(
     captions: Sequence[str] | None = None,
     judgements: Judgements | None = None,
 ) -> pd.DataFrame:
-    """One row for each query, N images and then M captions; every rank is within the whole pool.
+    """List every query with its rank, its right answer and the best wrong one.
 
     >>> table = query_table(image_emb, text_emb, pairs.owner, captions=pairs.captions)
     >>> table[table.direction == "t2i"].sort_values("rank", ascending=False).head(20)
@@ -42,6 +50,7 @@ def query_table(
         judgements: who knows of more right answers, such as `scene_truth(pairs)`.
 
     Returns:
+        One row for each query, N images and then M captions; every rank is within the whole pool.
         Columns `direction` ("i2t" or "t2i"), `query` (index), `rank` (of the best right answer,
         from 1, ties at their expected rank), `right` and `right_score` (index and cosine of that
         answer), `wrong` and `wrong_score` (the best wrong answer: -1 and NaN where there is none),
@@ -52,77 +61,72 @@ def query_table(
     Raises:
         ValueError: as `mmret_lib.metrics.evaluate`, and for names that are too few or too many.
     """
-    image_rows, texts = check_embeddings(image_emb, text_emb)
-    owners = check_owner(owner, len(image_rows), len(texts))
-    for title, names, wanted in (("images", images, image_rows), ("captions", captions, texts)):
-        if names is not None and len(names) != len(wanted):
-            raise ValueError(f"{title} holds {len(names)} names for {len(wanted)} rows")
+    image_rows, texts, owners = check_pool(image_emb, text_emb, owner)
+    for title, names, rows in (("images", images, image_rows), ("captions", captions, texts)):
+        if names is not None and len(names) != len(rows):
+            raise ValueError(f"{title} holds {len(names)} names for {len(rows)} rows")
     i2t_ranks, t2i_ranks = embedding_ranks(image_rows, texts, owners)
-    with torch.no_grad(), full_precision(image_rows.device.type):
+    with full_precision(image_rows.device.type):
         i2t_best, t2i_best = _best_answers(image_rows, texts, owners)
     parts = []
-    fits = judgements
-    for way, ranks, (right, right_score, wrong, wrong_score), names, answers, judged in (
-        ("i2t", i2t_ranks, i2t_best, images, captions, fits.i2t if fits else None),
-        ("t2i", t2i_ranks, t2i_best, captions, images, fits.t2i if fits else None),
+    for way, ranks, best, names, answers in (
+        ("i2t", i2t_ranks, i2t_best, images, captions),
+        ("t2i", t2i_ranks, t2i_best, captions, images),
     ):
-        columns: dict[str, object] = {
-            "direction": way,
-            "query": np.arange(len(ranks)),
-            "rank": ranks + 1,
-            "right": right,
-            "right_score": right_score,
-            "wrong": wrong,
-            "wrong_score": wrong_score,
-            "lead": right_score - wrong_score,
-        }
+        query = np.arange(len(ranks))
+        part = pd.DataFrame({"direction": way, "query": query, "rank": ranks + 1, **best})
+        part["lead"] = part["right_score"] - part["wrong_score"]
         if names is not None:
-            columns["query_name"] = [str(name) for name in names]
+            part["query_name"] = [str(name) for name in names]
         if answers is not None:
-            columns["right_name"] = [str(answers[answer]) for answer in right]
-            columns["wrong_name"] = [str(answers[a]) if a >= 0 else "" for a in wrong]
-        if judged is not None:
-            known = set(map(tuple, judged.tolist()))
-            columns["wrong_fits"] = [pair in known for pair in enumerate(wrong.tolist())]
-        parts.append(pd.DataFrame(columns))
+            part["right_name"] = [str(answers[answer]) for answer in part["right"]]
+            part["wrong_name"] = [str(answers[a]) if a >= 0 else "" for a in part["wrong"]]
+        if judgements is not None:
+            known = set(map(tuple, getattr(judgements, way).tolist()))
+            part["wrong_fits"] = [pair in known for pair in enumerate(part["wrong"].tolist())]
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-Best = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _best_answers(images: Tensor, texts: Tensor, owner: np.ndarray) -> tuple[Best, Best]:
-    """For images (N,) and captions (M,): best right answer and score, best wrong one and score."""
-    device = images.device
-    owners = torch.from_numpy(owner).to(device)
-    everyone = torch.arange(len(owner), device=device)
+def _best_answers(
+    images: Tensor, texts: Tensor, owner: Owner
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The columns right, right_score, wrong and wrong_score, of images (N,) and captions (M,)."""
+    owners = torch.from_numpy(owner).to(images.device)
+    all_images = torch.arange(len(images), device=images.device)
+    all_texts = torch.arange(len(texts), device=images.device)
     pair_scores = PairScores(images, texts)
-    own = pair_scores(owners, everyone)  # (M,)
+    own = pair_scores(owners, all_texts)  # (M,)
     # Sorted by image and then by score, an image's best caption is its last.
     order = np.lexsort((own.cpu().numpy(), owner))
-    right = torch.from_numpy(order[np.cumsum(np.bincount(owner)) - 1]).to(device)
+    right = torch.from_numpy(order[np.cumsum(np.bincount(owner)) - 1]).to(images.device)
 
+    # The best wrong answers by float32 scores; index 0 for captions, 1 for images.
     image_unit, text_unit = pair_scores.float32()
-    wrong = [torch.full((len(rows),), -1, device=device) for rows in (texts, images)]
-    score = [torch.full((len(rows),), -math.inf, device=device) for rows in (texts, images)]
+    wrong = [torch.full_like(every, -1) for every in (all_texts, all_images)]
+    score = [torch.full_like(every, -math.inf, dtype=torch.float32) for every in wrong]
     for columns in slices(len(texts), TILE):
         for rows in slices(len(images), TILE):
             block = image_unit[rows] @ text_unit[columns].T  # (R, C)
-            row_of = owners[columns]
-            inside = ((row_of >= rows.start) & (row_of < rows.stop)).nonzero()[:, 0]
-            block[row_of[inside] - rows.start, inside] = -math.inf
+            block[own_entries_of(owners[columns], rows)] = -math.inf
             for dim, (lines, start) in enumerate(((columns, rows.start), (rows, columns.start))):
                 best, place = block.max(dim)
                 better = best > score[dim][lines]
                 score[dim][lines] = torch.where(better, best, score[dim][lines])
                 wrong[dim][lines] = torch.where(better, place + start, wrong[dim][lines])
 
-    def numbers(right: Tensor, right_score: Tensor, wrong: Tensor, exact: Tensor) -> Best:
-        exact = torch.where(wrong >= 0, exact, math.nan)
-        return tuple(part.cpu().numpy() for part in (right, right_score, wrong, exact))  # type: ignore[return-value]
+    def as_columns(
+        right: Tensor, right_score: Tensor, wrong: Tensor, wrong_score: Tensor
+    ) -> dict[str, Any]:
+        wrong_score = torch.where(wrong >= 0, wrong_score, math.nan)
+        columns = {"right": right, "right_score": right_score}
+        columns |= {"wrong": wrong, "wrong_score": wrong_score}
+        return {name: values.cpu().numpy() for name, values in columns.items()}
 
-    all_images = torch.arange(len(images), device=device)
+    wrong_texts, wrong_images = wrong[1], wrong[0]
     return (
-        numbers(right, own[right], wrong[1], pair_scores(all_images, wrong[1].clamp(min=0))),
-        numbers(owners, own, wrong[0], pair_scores(wrong[0].clamp(min=0), everyone)),
+        as_columns(
+            right, own[right], wrong_texts, pair_scores(all_images, wrong_texts.clamp(min=0))
+        ),
+        as_columns(owners, own, wrong_images, pair_scores(wrong_images.clamp(min=0), all_texts)),
     )

@@ -18,10 +18,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from mmret_lib.metrics.ranks import Owner
 from mmret_lib.metrics.report import Report
 
+Floats = npt.NDArray[np.float64]
 DRAWS = 1000
 PIECE = 2**22  # drawn counts held at a time: 32 MB
 
@@ -29,11 +32,13 @@ PIECE = 2**22  # drawn counts held at a time: 32 MB
 def intervals(
     report: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap interval (low, high) of every figure in `report.as_dict()`, and rsum.
+    """Estimate an interval (low, high) for every figure in `report.as_dict()`, and rsum.
 
-    With protocol "1k" images are drawn within each fold, and the folds averaged.
+    They are percentile bootstrap intervals. With protocol "1k" images are drawn within each fold,
+    and the folds averaged.
 
     Args:
+        report: what `mmret_lib.metrics.evaluate` gives.
         level: share of the draws between low and high.
         draws: how often to draw.
         seed: of the draws; the same seed draws the same images for every report of one pool.
@@ -41,24 +46,18 @@ def intervals(
     Raises:
         ValueError: level not between 0 and 1, or fewer than 2 draws.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: a share between 0 and 1, such as 0.95")
-    ends = (50 - 50 * level, 50 + 50 * level)
     drawn = _draw(report, draws, seed)
-    return {
-        name: (float(low), float(high))
-        for name, values in drawn.items()
-        for low, high in [np.percentile(values, ends)]
-    }
+    return {name: _interval(values, level) for name, values in drawn.items()}
 
 
 def interval_text(report: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0) -> str:
-    """The intervals as lines to print below the report."""
+    """Write the intervals as lines to print below the report."""
     ranges = intervals(report, level=level, draws=draws, seed=seed)
+    heads = [*(f"R@{k}" for k in report.i2t.recall), "mean r", "med r"]
     lines = [
         f"{100 * level:g} % intervals, images drawn {draws:,} times with their captions "
         f"(rsum {_range(ranges['rsum'])}):",
-        " " * 10 + "".join(f"{head:>13}" for head in (*_heads(report), "mean r", "med r")),
+        " " * 10 + "".join(f"{head:>13}" for head in heads),
     ]
     for title, way in (("image→text", "i2t"), ("text→image", "t2i")):
         cells = [_range(ends) for name, ends in ranges.items() if name.startswith(way)]
@@ -69,7 +68,11 @@ def interval_text(report: Report, *, level: float = 0.95, draws: int = DRAWS, se
 def compare(
     one: Report, other: Report, *, level: float = 0.95, draws: int = DRAWS, seed: int = 0
 ) -> pd.DataFrame:
-    """Two runs on the same images and captions, figure by figure.
+    """Compare two runs on the same images and captions, figure by figure.
+
+    Args:
+        one, other: the reports of the two runs.
+        level, draws, seed: as in `intervals`.
 
     Returns:
         One row for each recall, mean rank, median rank and rsum, with the columns
@@ -85,27 +88,29 @@ def compare(
     """
     same = len(one.owner) == len(other.owner) and (one.owner == other.owner).all()
     if not same or one.protocol != other.protocol:
+        pools = "; ".join(
+            f"{report.images:,} images, {len(report.owner):,} captions, protocol {report.protocol}"
+            for report in (one, other)
+        )
         raise ValueError(
-            f"the reports are of different pools ({_pool(one)}; {_pool(other)}): only runs that "
-            "ranked the same images and captions can be compared image by image"
+            f"the reports are of different pools ({pools}): only runs that ranked the same images "
+            "and captions can be compared image by image"
         )
     if list(one.i2t.recall) != list(other.i2t.recall):
         raise ValueError(
             f"the reports have different K ({list(one.i2t.recall)} and {list(other.i2t.recall)})"
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}: a share between 0 and 1, such as 0.95")
-    ends = (50 - 50 * level, 50 + 50 * level)
     drawn, drawn_other = _draw(one, draws, seed), _draw(other, draws, seed)
     p = _sign_flips(one, other, draws, seed)
+    figures = [{**report.as_dict(), "rsum": report.rsum} for report in (one, other)]
     rows = {}
     for name, values in drawn.items():
-        low, high = np.percentile(values - drawn_other[name], ends)
-        figures = [{**report.as_dict(), "rsum": report.rsum}[name] for report in (one, other)]
+        low, high = _interval(values - drawn_other[name], level)
+        first, second = figures[0][name], figures[1][name]
         rows[name] = {
-            "one": figures[0],
-            "other": figures[1],
-            "difference": figures[0] - figures[1],
+            "one": first,
+            "other": second,
+            "difference": first - second,
             "low": low,
             "high": high,
             "p": p.get(name, np.nan),
@@ -114,7 +119,7 @@ def compare(
 
 
 def compare_text(table: pd.DataFrame, one: str, other: str) -> str:
-    """The table of `compare` as lines to print; differences that could be chance are said so."""
+    """Write the table of `compare` as lines to print, and mark what could be chance."""
     width = max(len(one), len(other), 8) + 2
     lines = [
         f"{'':16}{one:>{width}}{other:>{width}}{'difference':>12}{'95 % interval':>18}{'p':>8}"
@@ -130,11 +135,8 @@ def compare_text(table: pd.DataFrame, one: str, other: str) -> str:
     return "\n".join(lines)
 
 
-# --- drawing ---
-
-
-def _draw(report: Report, draws: int, seed: int) -> dict[str, np.ndarray]:
-    """The figures of `draws` drawn sets of images, each (draws,)."""
+def _draw(report: Report, draws: int, seed: int) -> dict[str, Floats]:
+    """Compute every figure for `draws` drawn sets of images, each (draws,)."""
     if draws < 2:
         raise ValueError(f"draws is {draws}: an interval needs at least 2, better 1,000")
     rng = np.random.default_rng(seed)
@@ -144,8 +146,8 @@ def _draw(report: Report, draws: int, seed: int) -> dict[str, np.ndarray]:
     return drawn
 
 
-def _draw_pool(report: Report, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    parts: dict[str, list[np.ndarray]] = {}
+def _draw_pool(report: Report, draws: int, rng: np.random.Generator) -> dict[str, Floats]:
+    parts: dict[str, list[Floats]] = {}
     for times in _times_drawn(report.images, draws, rng):  # (draws, N)
         for way, direction, image in (
             ("i2t", report.i2t, np.arange(report.images)),
@@ -160,8 +162,8 @@ def _draw_pool(report: Report, draws: int, rng: np.random.Generator) -> dict[str
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-def _times_drawn(images: int, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each of N images is drawn, (draws, N), in pieces of a few draws."""
+def _times_drawn(images: int, draws: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Yield how often each of N images is drawn, (draws, N), a few draws at a time."""
     step = max(1, PIECE // images)
     for start in range(0, draws, step):
         count = min(step, draws - start)
@@ -170,8 +172,8 @@ def _times_drawn(images: int, draws: int, rng: np.random.Generator) -> Iterator[
         yield times.reshape(count, images).astype(np.float64)
 
 
-def _sums(ranks: np.ndarray, image: np.ndarray, ks: dict[int, float]) -> np.ndarray:
-    """Per image, summed over its queries: 100 for each hit at each K, rank + 1, and 1: (N, K + 2).
+def _sums(ranks: Floats, image: Owner, ks: dict[int, float]) -> Floats:
+    """Sum over the queries of each image: 100 for each hit at each K, rank + 1, and 1: (N, K + 2).
 
     Every figure but the median is one column's sum divided by the last's.
     """
@@ -179,7 +181,7 @@ def _sums(ranks: np.ndarray, image: np.ndarray, ks: dict[int, float]) -> np.ndar
     return np.stack([np.bincount(image, weights=column) for column in columns], 1)
 
 
-def _medians(ranks: np.ndarray, image: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _medians(ranks: Floats, image: Owner, times: Floats) -> Floats:
     """The median rank (draws,) where query q counts `times[:, image[q]]` times."""
     order = np.argsort(ranks, kind="stable")
     ordered, image = ranks[order], image[order]
@@ -222,13 +224,12 @@ def _sign_flips(one: Report, other: Report, draws: int, seed: int) -> dict[str, 
     return dict(zip(names, ((as_far + 1) / (draws + 1)).tolist(), strict=True))
 
 
-def _heads(report: Report) -> list[str]:
-    return [f"R@{k}" for k in report.i2t.recall]
+def _interval(values: Floats, level: float) -> tuple[float, float]:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}: a share between 0 and 1, such as 0.95")
+    low, high = np.percentile(values, (50 - 50 * level, 50 + 50 * level))
+    return float(low), float(high)
 
 
 def _range(ends: tuple[float, float]) -> str:
     return f"{ends[0]:.1f}–{ends[1]:.1f}"
-
-
-def _pool(report: Report) -> str:
-    return f"{report.images:,} images, {len(report.owner):,} captions, protocol {report.protocol}"

@@ -11,13 +11,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from mmret_lib.data.judgements import Judgements
-from mmret_lib.metrics.rankable import Array, check_embeddings, check_ks
-from mmret_lib.metrics.ranks import TIE_TOLERANCE, PairScores, full_precision
+from mmret_lib.metrics.inputs import Array, check_embeddings, check_ks
+from mmret_lib.metrics.ranks import (
+    PIECE,
+    TIE_TOLERANCE,
+    PairScores,
+    doubled_ranks,
+    full_precision,
+)
 
+Indices = npt.NDArray[np.int64]
 HELD = 2**22  # scores held at a time: 32 MB
 
 
@@ -45,9 +52,9 @@ class JudgedDirection:
     map_at_r: float
     queries: int
     answers: float
-    queries_of: np.ndarray = field(repr=False, compare=False)
-    ranks: np.ndarray = field(repr=False, compare=False)
-    average_precision: np.ndarray = field(repr=False, compare=False)
+    queries_of: Indices = field(repr=False, compare=False)
+    ranks: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    average_precision: npt.NDArray[np.float64] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class JudgedReport:
     t2i: JudgedDirection
 
     def as_dict(self) -> dict[str, float]:
-        """Flat, and ready for JSON: i2t_r1 …, i2t_r_precision, i2t_map_at_r, i2t_queries, …"""
+        """Give all figures flat, for JSON: i2t_r1, …, i2t_map_at_r, i2t_queries, …, t2i_r1, …."""
         flat: dict[str, float] = {}
         for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
             flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
@@ -106,7 +113,7 @@ def evaluate_judged(
                 f"{judgements.name} {name} judges pairs beyond the {len(images)} images and "
                 f"{len(texts)} captions given: it is of another collection"
             )
-    with torch.no_grad(), full_precision(images.device.type):
+    with full_precision(images.device.type):
         return JudgedReport(
             judgements.name,
             _judge(PairScores(images, texts), judgements.i2t, ks),
@@ -114,8 +121,8 @@ def evaluate_judged(
         )
 
 
-def _judge(scores: PairScores, pairs: np.ndarray, ks: tuple[int, ...]) -> JudgedDirection:
-    """One direction; queries are the rows of `scores`, answers its columns."""
+def _judge(scores: PairScores, pairs: Indices, ks: tuple[int, ...]) -> JudgedDirection:
+    """Judge one direction; queries are the rows of `scores`, answers its columns."""
     queries, first, count = np.unique(pairs[:, 0], return_index=True, return_counts=True)
     worst = max(*ks, int(count.max()))  # how deep a ranking has to be known
     ranks, precision, average = [], [], []
@@ -124,7 +131,8 @@ def _judge(scores: PairScores, pairs: np.ndarray, ks: tuple[int, ...]) -> Judged
         some = slice(start, start + step)
         size = count[some]
         mine = pairs[first[some][0] : first[some][0] + size.sum()]
-        wrong_above, line = _wrong_above(scores, queries[some], mine, size, worst)
+        line = np.repeat(np.arange(len(size)), size)  # (P,) which of these queries a pair is of
+        wrong_above = _wrong_above(scores, queries[some], line, mine[:, 1], worst)
         # Among a query's right answers, each comes after those with fewer wrong ones above.
         order = np.lexsort((wrong_above, line))
         wrong_above = wrong_above[order]
@@ -150,22 +158,20 @@ def _judge(scores: PairScores, pairs: np.ndarray, ks: tuple[int, ...]) -> Judged
 
 
 def _wrong_above(
-    scores: PairScores, queries: np.ndarray, pairs: np.ndarray, size: np.ndarray, worst: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each pair (P,): how many wrong answers come before it (exact where fewer than `worst`),
-    and the line of its query in `queries`."""
+    scores: PairScores, queries: Indices, line: Indices, right: Indices, worst: int
+) -> npt.NDArray[np.float64]:
+    """How many wrong answers come before each right one, exact where fewer than `worst`.
+
+    Pair p is of query queries[line[p]] and its right answer right[p]; the result is (P,).
+    """
     device = scores.images.device
-    line = np.repeat(np.arange(len(queries)), size)
     lines = torch.from_numpy(line).to(device)
     block = scores.block(torch.from_numpy(queries).to(device), slice(None))  # (Q, all answers)
-    right = lines, torch.from_numpy(pairs[:, 1]).to(device)
-    target = block[right]  # (P,)
-    block[right] = -torch.inf
+    pairs = lines, torch.from_numpy(right).to(device)
+    target = block[pairs]  # (P,)
+    block[pairs] = -torch.inf
     # Twice as deep, for of those that tie only half are counted.
-    hardest: Tensor = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
-    doubled = [
-        (hardest[piece] > goal + TIE_TOLERANCE).sum(1)
-        + (hardest[piece] >= goal - TIE_TOLERANCE).sum(1)
-        for piece, goal in zip(lines.split(8192), target.unsqueeze(1).split(8192), strict=True)
-    ]
-    return torch.cat(doubled).cpu().numpy() / 2, line
+    hardest = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
+    pieces = zip(torch.split(lines, PIECE), torch.split(target, PIECE), strict=True)
+    doubled = [doubled_ranks(hardest[piece], goal, TIE_TOLERANCE, 1) for piece, goal in pieces]
+    return torch.cat(doubled).cpu().numpy() / 2

@@ -1,8 +1,24 @@
-"""Exact ranks of the right answers, by counting: how many wrong answers score above each.
+"""The rank of the right answer: how many wrong answers score above it.
 
-Nothing is sorted, and the (N, M) matrix of all scores never exists: it is made in tiles that stay
-in the cache, and each tile is counted in both directions before the next one. The ways in which
-this goes wrong elsewhere, and the rules that keep it right, are listed in `mmret_lib.metrics`.
+For every image all captions are ranked by cosine similarity, and for every caption all images.
+Counting is enough, nothing is sorted; and the (N, M) matrix of all scores never exists: it is made
+in tiles that stay in the cache, and each tile is counted in both directions before the next one.
+`score_ranks` is the same count on a finished matrix, in a few lines.
+
+Four things go wrong in the plain ten-line version, and each shapes this file:
+
+- **A positive compared with itself.** Its score computed row by row differs in the last bits from
+  the same score inside a matrix product, whose own bits change with the product's shape; then
+  `score > positive` counts positives against themselves and R@1 falls by a third or more. Here own
+  entries are left out by index: they are NaN before the comparison, and NaN compares false.
+- **Ties.** Counting only what scores strictly higher gives a model that answers the same to
+  everything R@1 = 100 %. Tied others count one half each: the rank expected of a coin toss. To stay
+  in whole numbers, ranks are counted doubled: 2 for an answer above, 1 for a tied one.
+- **NaN.** No comparison with NaN is true, so an all-NaN model would be perfect, too. `inputs`
+  refuses it, by row.
+- **Rounding.** Float32 products err by up to D / 2^25, enough to break the ties of a constant
+  model. Float32 therefore decides only what is clear of that bound (nearly everything); the
+  close calls are scored again in float64. The ranks do not depend on the tile.
 """
 
 from __future__ import annotations
@@ -13,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -22,37 +39,74 @@ TIE_TOLERANCE = 5e-7
 PIECE = 8192  # rows that are held in float64 at a time
 LONG = 5e9  # scores from which on a progress bar is shown
 
+Ranks = npt.NDArray[np.float64]
+Owner = npt.NDArray[np.int64]
+
+
+def score_ranks(scores: Tensor, owner: Owner) -> tuple[Ranks, Ranks]:
+    """Rank the right answers in a full score matrix (N, M).
+
+    Args:
+        scores: higher is better; -inf is allowed, NaN is not.
+        owner: (M,), the image of each caption.
+
+    Returns:
+        0-based ranks of images (N,) and captions (M,).
+    """
+    owners = torch.from_numpy(owner).to(scores.device)
+    own_entries = owners, torch.arange(len(owner), device=scores.device)
+    own = scores[own_entries]  # (M,)
+    others = scores.clone()
+    others[own_entries] = math.nan
+    best = _best_own(own, owners, len(scores))
+    i2t, t2i = doubled_ranks(others, best, 0.0, 1), doubled_ranks(others, own, 0.0, 0)
+    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+
+
+def doubled_ranks(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
+    """Twice the expected 0-based rank of `target` among `scores` (R, C), counted along `dim`."""
+    target = target.unsqueeze(dim)
+    above = (scores > (target + tolerance).to(scores.dtype)).sum(dim)
+    return above + (scores >= (target - tolerance).to(scores.dtype)).sum(dim)
+
 
 def embedding_ranks(
-    images: Tensor, texts: Tensor, owner: np.ndarray, tile: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """0-based expected ranks of images (N,) and captions (M,) from embeddings (N, D) and (M, D).
+    images: Tensor, texts: Tensor, owner: Owner, tile: int | None = None
+) -> tuple[Ranks, Ranks]:
+    """Rank the right answers by the cosines of embeddings (N, D) and (M, D).
 
-    Both on one device, finite; `owner` (M,) as in `mmret_lib.metrics.evaluate`, which checks all
-    of it. Beside unit vectors in float32, what is held at a time is bounded by the tile.
+    All of it is checked already (see `inputs.check_pool`). Beside unit vectors in float32, the
+    memory that is needed is bounded by the tile.
+
+    Args:
+        images, texts: both on one device, finite.
+        owner: (M,), the image of each caption.
+        tile: side of the square of scores held at a time.
+
+    Returns:
+        0-based expected ranks of images (N,) and captions (M,).
     """
     device = images.device
     tile = min(tile or (1024 if device.type == "cpu" else 8192), max(len(images), len(texts)))
     panels = list(slices(len(texts), tile))
-    quiet = len(images) * len(texts) < LONG
-    bar = tqdm(total=len(texts), desc="ranking", unit="caption", disable=quiet, leave=False)
-    with torch.no_grad(), full_precision(device.type), bar:
-        count = _Counting(images, texts, torch.from_numpy(owner).to(device), tile)
-        # Ranks are kept doubled, so that one tied other adds a whole 1.
+    short = len(images) * len(texts) < LONG
+    bar = tqdm(total=len(texts), desc="ranking", unit="caption", disable=short, leave=False)
+    with full_precision(device.type), bar:
+        counter = _Counter(images, texts, torch.from_numpy(owner).to(device), tile)
         i2t = torch.zeros(len(images), dtype=torch.int64, device=device)
         t2i = torch.zeros(len(texts), dtype=torch.int64, device=device)
-        with closing(_in_threads(count, panels, device)) as parts:
-            for columns, (down, along) in zip(panels, parts, strict=True):
-                t2i[columns] = down
-                i2t += along
+        with closing(_in_threads(counter.count, panels, device)) as counts:
+            for columns, (of_captions, of_images) in zip(panels, counts, strict=True):
+                t2i[columns] = of_captions
+                i2t += of_images
                 bar.update(columns.stop - columns.start)
     return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
 
 
 def _in_threads(
-    work: Callable[[slice], tuple[Tensor, Tensor]], panels: list[slice], device: torch.device
+    count: Callable[[slice], tuple[Tensor, Tensor]], panels: list[slice], device: torch.device
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """`work` done on every panel, on a CPU by as many threads as torch may use, in order.
+    """Count every panel, on a CPU by as many threads as torch may use, in order.
 
     Each panel stays with one core and its cache. Torch's own threads would meet after each of the
     ten small steps of a tile, and on a machine that has other things to do wait there for the
@@ -60,44 +114,44 @@ def _in_threads(
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1 or len(panels) == 1:
-        yield from map(work, panels)
+        yield from map(count, panels)
         return
 
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        yield from pool.map(work, panels)
+        yield from pool.map(count, panels)
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # for threads yet to come; this one has kept its own
 
 
-class _Counting:
-    """Counts, for one panel of captions after the other, what scores above the right answers."""
+class _Counter:
+    """Counts what scores above the right answers, for one panel of captions after the other."""
 
     def __init__(self, images: Tensor, texts: Tensor, owners: Tensor, tile: int) -> None:
         self.owners, self.tile = owners, tile
         # A float32 dot product of unit vectors adds D terms whose partial sums stay within 1, an
         # error of 2^-25 at most each; rounding the vectors, products and thresholds takes 7 more.
-        clear_by = TIE_TOLERANCE + (images.shape[1] + 8) * 2.0**-25
+        margin = TIE_TOLERANCE + (images.shape[1] + 8) * 2.0**-25
         self.pair_scores = PairScores(images, texts)
         self.image_unit, self.text_unit = self.pair_scores.float32()
         own = self.pair_scores(owners, torch.arange(len(owners), device=owners.device))
         # What a query's answers are compared with; index 0 counts down columns, 1 along rows.
         self.targets = own, _best_own(own, owners, len(images))  # (M,), (N,)
-        self.lows = [(target - clear_by).float() for target in self.targets]
-        self.highs = [(target + clear_by).float() for target in self.targets]
+        self.lows = [(target - margin).float() for target in self.targets]
+        self.highs = [(target + margin).float() for target in self.targets]
 
-    def __call__(self, columns: slice) -> tuple[Tensor, Tensor]:
+    def count(self, columns: slice) -> tuple[Tensor, Tensor]:
         """Twice the ranks of the panel's captions (C,), and its share of the images' (N,)."""
         device, images = self.owners.device, len(self.image_unit)
         width = columns.stop - columns.start
         totals = [torch.zeros(n, dtype=torch.int64, device=device) for n in (width, images)]
-        room = [torch.empty(min(self.tile, images), width, device=device) for _ in "12"]
-        close_calls: list[tuple[int, Tensor, Tensor]] = []
+        buffers = [torch.empty(min(self.tile, images), width, device=device) for _ in range(2)]
+        close_calls: list[tuple[int, Tensor, Tensor]] = []  # direction, rows, places in the panel
         for rows in slices(images, self.tile):
-            scores, hits = (space[: rows.stop - rows.start] for space in room)  # (R, C)
+            scores, hits = (buffer[: rows.stop - rows.start] for buffer in buffers)  # (R, C)
             torch.mm(self.image_unit[rows], self.text_unit[columns].T, out=scores)
-            own_entries = _inside(self.owners[columns], rows)
+            own_entries = own_entries_of(self.owners[columns], rows)
             scores[own_entries] = math.nan  # compares false with everything
             exact = None
             for dim, (lines, total) in enumerate(((columns, totals[0]), (rows, totals[1][rows]))):
@@ -116,15 +170,15 @@ class _Counting:
                 total += 2 * sure.long()
                 if close:
                     unsure = (possible > sure).nonzero()[:, 0]
-                    found = _between(scores, low, high, unsure, dim)
-                    close_calls.append((dim, found[0] + rows.start, found[1]))
-        self._settle(close_calls, columns, totals)
+                    near_rows, near_places = _close_pairs(scores, low, high, unsure, dim)
+                    close_calls.append((dim, near_rows + rows.start, near_places))
+        self._add_close_calls(close_calls, columns, totals)
         return totals[0], totals[1]
 
-    def _settle(
+    def _add_close_calls(
         self, close_calls: list[tuple[int, Tensor, Tensor]], columns: slice, totals: list[Tensor]
     ) -> None:
-        """Decide in float64 what float32 could not; many at once, for each call has its cost."""
+        """Decide in float64 what float32 could not; all at once, for each call has its cost."""
         for dim in (0, 1):
             mine = [(rows, places) for way, rows, places in close_calls if way == dim]
             if not mine:
@@ -136,23 +190,27 @@ class _Counting:
             totals[dim].index_add_(0, rows if dim else places, above_or_tied)
 
 
-def score_ranks(scores: Tensor, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """0-based ranks of images (N,) and captions (M,) from a full score matrix (N, M)."""
-    owners = torch.from_numpy(owner).to(scores.device)
-    own_entries = owners, torch.arange(len(owner), device=scores.device)
-    own = scores[own_entries]  # (M,)
-    others = scores.clone()
-    others[own_entries] = math.nan
-    best = _best_own(own, owners, len(scores))
-    i2t, t2i = doubled_ranks(others, best, 0.0, 1), doubled_ranks(others, own, 0.0, 0)
-    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+def _close_pairs(
+    scores: Tensor, low: Tensor, high: Tensor, lines: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
+    """Rows and columns of scores from `low` to `high`, looking only at `lines` across `dim`."""
+    across = 1 - dim
+    part = scores.index_select(across, lines)
+    near = (part >= low.index_select(across, lines)) & (part <= high.index_select(across, lines))
+    entries = list(near.nonzero(as_tuple=True))
+    entries[across] = lines[entries[across]]
+    return entries[0], entries[1]
 
 
-def doubled_ranks(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
-    """Twice the expected 0-based rank of `target` among `scores` (R, C), counted along `dim`."""
-    target = target.unsqueeze(dim)
-    above = (scores > (target + tolerance).to(scores.dtype)).sum(dim)
-    return above + (scores >= (target - tolerance).to(scores.dtype)).sum(dim)
+def own_entries_of(owners: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    """Rows and columns of a tile's own pairs; `owners` (C,) are the images of its captions."""
+    inside = ((owners >= rows.start) & (owners < rows.stop)).nonzero()[:, 0]
+    return owners[inside] - rows.start, inside
+
+
+def _best_own(own: Tensor, owners: Tensor, images: int) -> Tensor:
+    """The best of each image's own captions: scores (M,) -> (N,)."""
+    return own.new_full((images,), -math.inf).scatter_reduce(0, owners, own, "amax")
 
 
 class PairScores:
@@ -167,11 +225,8 @@ class PairScores:
 
     def __call__(self, rows: Tensor, columns: Tensor) -> Tensor:
         """(P,) cosines of P pairs."""
-        scores = [
-            (self._image(r) * self._text(c)).sum(1)
-            for r, c in zip(rows.split(PIECE), columns.split(PIECE), strict=True)
-        ]
-        return torch.cat(scores)
+        pieces = zip(torch.split(rows, PIECE), torch.split(columns, PIECE), strict=True)
+        return torch.cat([(self._image(r) * self._text(c)).sum(1) for r, c in pieces])
 
     def block(self, rows: slice | Tensor, columns: slice | Tensor) -> Tensor:
         """(R, C) cosines of all pairs of some rows and some columns."""
@@ -199,36 +254,18 @@ def _inverse_lengths(rows: Tensor) -> Tensor:
 
 
 def slices(length: int, step: int) -> Iterator[slice]:
+    """Cut 0 to `length` into slices of `step`, the last one shorter."""
     for start in range(0, length, step):
         yield slice(start, min(start + step, length))
 
 
-def _inside(row_of: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-    """Own entries of a tile: where the columns' images (C,) lie in `rows`, from the corner."""
-    inside = ((row_of >= rows.start) & (row_of < rows.stop)).nonzero()[:, 0]
-    return row_of[inside] - rows.start, inside
-
-
-def _best_own(own: Tensor, owners: Tensor, images: int) -> Tensor:
-    """The best of each image's own captions: scores (M,) -> (N,)."""
-    return own.new_full((images,), -math.inf).scatter_reduce(0, owners, own, "amax")
-
-
-def _between(
-    scores: Tensor, low: Tensor, high: Tensor, lines: Tensor, dim: int
-) -> tuple[Tensor, Tensor]:
-    """Rows and columns of scores from `low` to `high`, looking only at `lines` across `dim`."""
-    across = 1 - dim
-    part = scores.index_select(across, lines)
-    near = (part >= low.index_select(across, lines)) & (part <= high.index_select(across, lines))
-    found = list(near.nonzero(as_tuple=True))
-    found[across] = lines[found[across]]
-    return found[0], found[1]
-
-
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Real float32 products, whatever training has chosen (autocast, TF32, bfloat16)."""
+    """Compute without gradients and in real float32, whatever training has chosen.
+
+    Training may have switched on autocast, TF32 or bfloat16 products; they are as before in the
+    end.
+    """
     # The older torch.set_float32_matmul_precision refuses to answer once a caller has used these.
     backends = (
         torch.backends.cuda.matmul,
@@ -238,7 +275,7 @@ def full_precision(device_type: str) -> Iterator[None]:
     try:
         for backend in backends:
             backend.fp32_precision = "ieee"
-        with torch.autocast(device_type, enabled=False):
+        with torch.no_grad(), torch.autocast(device_type, enabled=False):
             yield
     finally:
         for backend, precision in zip(backends, before, strict=True):

@@ -1,23 +1,7 @@
-"""How well the two branches find each other: exact ranks, and recall@K, mean and median rank.
+"""How well the two branches find each other: recall@K, mean and median rank.
 
-For every image all captions are ranked by cosine similarity, and for every caption all images.
-A rank is how many wrong answers score above the right one, so counting does and nothing is
-sorted. Four things go wrong in the plain ten-line version, and each shapes this file:
-
-- **A positive compared with itself.** Its score computed row by row differs in the last bits from
-  the same score inside a matrix product, whose own bits change with the product's shape; then
-  `score > positive` counts positives against themselves and R@1 falls by a third or more. Here own
-  entries are left out by index: they are NaN before the comparison, and NaN compares false.
-- **Ties.** Counting only what scores strictly higher gives a model that answers the same to
-  everything R@1 = 100 %. Tied others count one half each: the rank expected of a coin toss.
-- **NaN.** No comparison with NaN is true, so an all-NaN model is perfect, too. Refused by row.
-- **Rounding.** Float32 products err by up to D / 2^25, enough to break the ties of a constant
-  model. Float32 therefore decides only what is clear of that bound (nearly everything); the
-  close calls are scored again in float64. The ranks do not depend on the tile.
-
-The counting itself is in `ranks`; what the figures are worth in `intervals` (how sure they are, and
-whether one run is better than another) and `judged` (right answers that a data set counts as
-wrong); which queries fail worst in `queries`.
+`ranks` counts the ranks; how sure the figures are stands in `intervals`, and what becomes of them
+with more right answers than the data set knows of in `judged`.
 """
 
 from __future__ import annotations
@@ -28,10 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmret_lib.metrics.rankable import Array, check_embeddings, check_ks, check_owner, check_scores
-from mmret_lib.metrics.ranks import TIE_TOLERANCE, embedding_ranks, score_ranks
-
-__all__ = ["TIE_TOLERANCE", "DirectionReport", "Report", "evaluate", "report_from_scores"]
+from mmret_lib.metrics.inputs import Array, check_ks, check_owner, check_pool, check_scores
+from mmret_lib.metrics.ranks import Owner, Ranks, embedding_ranks, score_ranks
 
 FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
 
@@ -56,7 +38,7 @@ class DirectionReport:
     recall: dict[int, float]
     mean_rank: float
     median_rank: float
-    ranks: np.ndarray = field(repr=False, compare=False)
+    ranks: Ranks = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,17 +56,17 @@ class Report:
     images: int
     captions: int | float
     captions_per_image: tuple[int, int]
-    owner: np.ndarray = field(repr=False, compare=False)
+    owner: Owner = field(repr=False, compare=False)
     protocol: str = "full"
     folds: tuple[Report, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def rsum(self) -> float:
-        """All recalls of both directions added (with K = 1, 5, 10 at most 600)."""
+        """The sum of all recalls of both directions (with K = 1, 5, 10 at most 600)."""
         return sum(self.i2t.recall.values()) + sum(self.t2i.recall.values())
 
     def as_dict(self) -> dict[str, float]:
-        """Flat, and ready for JSON: i2t_r1 …, i2t_mean_rank, i2t_median_rank, t2i_…, pool."""
+        """Give all figures flat, for JSON: i2t_r1, …, i2t_mean_rank, …, t2i_r1, …, images."""
         flat: dict[str, float] = {}
         for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
             flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
@@ -143,14 +125,12 @@ def evaluate(
             that the protocol cannot be applied to.
     """
     ks = check_ks(ks)
-    images, texts = check_embeddings(image_emb, text_emb)
-    owners = check_owner(owner, len(images), len(texts))
+    images, texts, owners = check_pool(image_emb, text_emb, owner)
     if tile is not None and tile < 1:
         raise ValueError(f"tile is {tile}: at least one score must be held at a time")
 
     if protocol == "full":
-        i2t, t2i = embedding_ranks(images, texts, owners, tile)
-        return _report(i2t, t2i, owners, ks)
+        return _report(*embedding_ranks(images, texts, owners, tile), owners, ks)
     if protocol != "1k":
         raise ValueError(f'protocol is {protocol!r}: choose "full" or "1k"')
     _check_folds(owners, len(images))
@@ -159,8 +139,8 @@ def evaluate(
         last = first + FOLD_IMAGES
         captions = slice(*np.searchsorted(owners, (first, last)))
         fold_owners = owners[captions] - first
-        i2t, t2i = embedding_ranks(images[first:last], texts[captions], fold_owners, tile)
-        reports.append(_report(i2t, t2i, fold_owners, ks))
+        ranks = embedding_ranks(images[first:last], texts[captions], fold_owners, tile)
+        reports.append(_report(*ranks, fold_owners, ks))
     return _mean_report(reports)
 
 
@@ -171,7 +151,7 @@ def report_from_scores(
     owner: Array | Sequence[int],
     ks: Iterable[int] = (1, 5, 10),
 ) -> Report:
-    """The same report from finished scores, for a pool small enough to hold them all.
+    """Make the same report from finished scores, for a pool small enough to hold them all.
 
     Each direction may have its own scores, as the best possible ranking of a generated world
     does: log P(caption | scene) for one and log P(scene | caption) for the other.
@@ -200,10 +180,7 @@ def report_from_scores(
     return _report(score_ranks(i2t, owners)[0], score_ranks(t2i, owners)[1], owners, ks)
 
 
-# --- reports ---
-
-
-def _report(i2t: np.ndarray, t2i: np.ndarray, owner: np.ndarray, ks: tuple[int, ...]) -> Report:
+def _report(i2t: Ranks, t2i: Ranks, owner: Owner, ks: tuple[int, ...]) -> Report:
     per_image = np.bincount(owner)
     return Report(
         i2t=_direction_report(i2t, ks),
@@ -215,7 +192,7 @@ def _report(i2t: np.ndarray, t2i: np.ndarray, owner: np.ndarray, ks: tuple[int, 
     )
 
 
-def _direction_report(ranks: np.ndarray, ks: tuple[int, ...]) -> DirectionReport:
+def _direction_report(ranks: Ranks, ks: tuple[int, ...]) -> DirectionReport:
     return DirectionReport(
         recall={k: 100.0 * float(np.mean(ranks < k)) for k in ks},
         mean_rank=float(ranks.mean()) + 1,
@@ -225,7 +202,7 @@ def _direction_report(ranks: np.ndarray, ks: tuple[int, ...]) -> DirectionReport
 
 
 def _mean_report(reports: list[Report]) -> Report:
-    """The metrics of all folds averaged; the ranks of all folds one after the other."""
+    """Average the figures of all folds; put the ranks of all folds one after the other."""
 
     def mean(parts: list[DirectionReport]) -> DirectionReport:
         return DirectionReport(
@@ -249,7 +226,7 @@ def _mean_report(reports: list[Report]) -> Report:
     )
 
 
-def _check_folds(owner: np.ndarray, images: int) -> None:
+def _check_folds(owner: Owner, images: int) -> None:
     needed = FOLDS * FOLD_IMAGES
     if images < needed or images % FOLD_IMAGES:
         raise ValueError(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mmret_lib.metrics.ranks
 from mmret_lib.metrics import evaluate, report_from_scores
-from mmret_lib.metrics.report import TIE_TOLERANCE
+from mmret_lib.metrics.ranks import TIE_TOLERANCE
 
 KEYS = {
     *(f"{way}_{name}" for way in ("i2t", "t2i") for name in ("r1", "r5", "r10")),
@@ -191,7 +191,7 @@ def test_an_error_in_one_thread_ends_the_others(three_threads, monkeypatch):
         calls.append(columns)
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(mmret_lib.metrics.ranks._Counting, "__call__", fails)
+    monkeypatch.setattr(mmret_lib.metrics.ranks._Counter, "count", fails)
     rows = torch.ones(4000, 2)
     with pytest.raises(RuntimeError, match="no memory"):
         evaluate(rows, rows, range(4000), tile=1)

@@ -1,23 +1,29 @@
-"""What can be ranked, and what is refused, with the argument and its first bad row by name."""
+"""Check what is to be ranked; errors name the argument and its first bad row."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = Tensor | np.ndarray
+Array = Tensor | npt.NDArray[Any]
+
+
+def check_pool(
+    image_emb: object, text_emb: object, owner: object
+) -> tuple[Tensor, Tensor, npt.NDArray[np.int64]]:
+    """Check embeddings (N, D) and (M, D) and owners (M,) as `mmret_lib.metrics.evaluate` does."""
+    images, texts = check_embeddings(image_emb, text_emb)
+    return images, texts, check_owner(owner, len(images), len(texts))
 
 
 def check_embeddings(image_emb: object, text_emb: object) -> tuple[Tensor, Tensor]:
-    """Both sides on the images' device, (N, D) and (M, D), finite, in one space.
-
-    Raises:
-        ValueError: as `mmret_lib.metrics.evaluate`.
-    """
+    """Check that both sides are finite floats of one length; bring them to the images' device."""
     images, texts = _check_embedding("image_emb", image_emb), _check_embedding("text_emb", text_emb)
     if images.shape[1] != texts.shape[1]:
         raise ValueError(
@@ -54,6 +60,7 @@ def _check_embedding(name: str, values: object) -> Tensor:
 
 
 def check_scores(name: str, values: object) -> Tensor:
+    """Check a matrix of scores, images by captions, for NaN."""
     scores = _as_tensor(values)
     if scores.ndim != 2 or 0 in scores.shape:
         raise ValueError(f"{name} has shape {tuple(scores.shape)}, expected (images, captions)")
@@ -63,7 +70,8 @@ def check_scores(name: str, values: object) -> Tensor:
     return scores if scores.is_floating_point() else scores.double()
 
 
-def check_owner(owner: object, images: int, captions: int) -> np.ndarray:
+def check_owner(owner: object, images: int, captions: int) -> npt.NDArray[np.int64]:
+    """Check that each caption has an image and each image a caption."""
     values = owner.detach().cpu().numpy() if isinstance(owner, Tensor) else np.asarray(owner)
     if values.shape != (captions,) or values.dtype.kind not in "iu":
         raise ValueError(
@@ -87,6 +95,7 @@ def check_owner(owner: object, images: int, captions: int) -> np.ndarray:
 
 
 def check_ks(ks: Iterable[int]) -> tuple[int, ...]:
+    """Check the K of recall@K; sorted, each once."""
     checked = tuple(sorted({operator.index(k) for k in ks}))
     if not checked or checked[0] < 1:
         raise ValueError(f"ks is {checked}: recall@K needs at least one K, each 1 or more")
