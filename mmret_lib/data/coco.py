@@ -163,7 +163,7 @@ def _karpathy_photo(record: dict[str, Any], name: str, source: Path) -> Photo:
             f"{source}: {name}: sentences is {short(sentences)}, not a list of objects; {REPAIR}"
         )
     file_name = record.get("filename")
-    image_id = record.get("cocoid", file_name)
+    image_id: Any = record.get("cocoid", file_name)
     if "filepath" in record and isinstance(file_name, str):
         file_name = f"{record['filepath']}/{file_name}"
     return Photo(

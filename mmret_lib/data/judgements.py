@@ -1,6 +1,6 @@
-"""Right answers that a data set counts as wrong: who knows of them, and how to read it.
+"""Right answers that a data set counts as wrong, read from the sources that know them.
 
-A caption was written for one picture, but often fits others too. Three sources know of it:
+A caption was written for one picture, but often fits others too. Three sources say which:
 
 - **CxC** (Parekh et al., arXiv 2004.15020): people rated 0 to 5 how well captions of COCO's
   Karpathy val and test splits fit pictures. 3 or more is a right answer.
@@ -16,7 +16,6 @@ from github.com/google-research-datasets/Crisscrossed-Captions. ECCV Caption: th
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from mmret_lib.files.places import user_path
 
 CXC_COLUMNS = ["caption", "image", "agg_score", "sampling_method"]
 CXC_RIGHT = 3.0  # the rating from which on the paper's section 3 counts a pair as right
+Ids = tuple[int, int]  # of a query and of an answer that is right for it
 I2C, C2I = "_image_to_caption.json", "_caption_to_image.json"
 
 
@@ -38,9 +38,12 @@ I2C, C2I = "_image_to_caption.json", "_caption_to_image.json"
 class Judgements:
     """Right answers of one source, by index into a collection.
 
-    `i2t` (P, 2): rows of (image, caption that is right for it); `t2i` (P', 2): rows of (caption,
-    image that is right for it); int64, sorted by query, no row twice. The two need not mirror each
-    other: a source judges some queries and says nothing of the rest, which are then left out.
+    A source judges some queries and leaves out the rest, so the two directions may differ.
+
+    Attributes:
+        name: the source, for titles.
+        i2t: int64 (P, 2), rows of (image, a caption that is right for it), sorted, none twice.
+        t2i: int64 (P', 2), rows of (caption, an image that is right for it), sorted, none twice.
     """
 
     name: str
@@ -49,9 +52,9 @@ class Judgements:
 
 
 def scene_truth(pairs: Pairs) -> Judgements:
-    """The built-in world's own truth: every image of which a caption is true.
+    """All right answers of the built-in world: every image of which a caption is true.
 
-    A wrong caption (knob `wrong_captions`) is right for the scenes it happens to fit, if any.
+    A wrong caption (setting `wrong_captions`) is right for the scenes it happens to fit, if any.
 
     Raises:
         DataError: pairs that do not come from the built-in world.
@@ -63,7 +66,7 @@ def scene_truth(pairs: Pairs) -> Judgements:
 
 
 def read_judgements(path: str | Path, pairs: Pairs) -> list[Judgements]:
-    """The judgements in a file or folder, as far as they are of `pairs`.
+    """Read the judgements in a file or folder that concern `pairs`.
 
     Args:
         path: CxC's `sits_*.csv`; one of ECCV Caption's `*_image_to_caption.json` (its twin
@@ -89,24 +92,24 @@ def read_judgements(path: str | Path, pairs: Pairs) -> list[Judgements]:
         if not files:
             raise MissingFile(f"{path} holds neither sits_*.csv (CxC) nor *{I2C} (ECCV Caption)")
     image_index, caption_index = _indices(pairs)
-    found = []
+    judgements = []
     for file in files:
         read = _read_cxc if file.suffix.lower() == ".csv" else _read_eccv
-        name, ways = read(file)
-        i2t = _known(ways[0], image_index, caption_index)
-        t2i = _known(ways[1], caption_index, image_index)
+        name, i2t_ids, t2i_ids = read(file)
+        i2t = _known(i2t_ids, image_index, caption_index)
+        t2i = _known(t2i_ids, caption_index, image_index)
         if len(i2t) and len(t2i):
-            found.append(Judgements(name, i2t, t2i))
-    if not found:
+            judgements.append(Judgements(name, i2t, t2i))
+    if not judgements:
         raise DataError(
             f"{path} judges no image and caption of {pairs.name} {pairs.split}: CxC judged "
             "Karpathy's val and test splits of COCO, ECCV Caption the test split (--split test, "
             "with dataset_coco.json in the root folder)"
         )
-    return found
+    return judgements
 
 
-def _read_cxc(file: Path) -> tuple[str, tuple[Iterator, Iterator]]:
+def _read_cxc(file: Path) -> tuple[str, list[Ids], list[Ids]]:
     right = []
     try:
         with file.open(newline="", encoding="utf-8") as lines:
@@ -131,28 +134,30 @@ def _read_cxc(file: Path) -> tuple[str, tuple[Iterator, Iterator]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} is not a table in UTF-8 ({error}); download it again") from None
     name = f"CxC ({file.name}, rated {CXC_RIGHT:g} or more)"
-    return name, (iter(right), ((caption, image) for image, caption in right))
+    return name, right, [(caption, image) for image, caption in right]
 
 
-def _read_eccv(file: Path) -> tuple[str, tuple[Iterator, Iterator]]:
+def _read_eccv(file: Path) -> tuple[str, list[Ids], list[Ids]]:
     if not file.name.endswith((I2C, C2I)):
         raise DataError(f"{file} is neither CxC's sits_*.csv nor ECCV Caption's *{I2C}")
     name = file.name.removesuffix(I2C).removesuffix(C2I)
-    twins = [file.with_name(name + end) for end in (I2C, C2I)]
     titles = {"eccv": "ECCV Caption", "cxc": "CxC, as ECCV Caption ships it"}
-    return titles.get(name, name), (_read_answers(twins[0]), _read_answers(twins[1]))
+    i2t, t2i = (_read_answers(file.with_name(name + end)) for end in (I2C, C2I))
+    return titles.get(name, name), i2t, t2i
 
 
-def _read_answers(file: Path) -> Iterator[tuple[int, int]]:
+def _read_answers(file: Path) -> list[Ids]:
     """(query, right answer) of a json of the form {"query id": [answer ids]}."""
+    rows = []
     for query, answers in read_json(file).items():
         try:
-            yield from ((int(query), int(answer)) for answer in answers)
+            rows += [(int(query), int(answer)) for answer in answers]
         except (TypeError, ValueError):
             raise DataError(
                 f"{file}: key {short(query)} should name a query by number and list the numbers "
                 f"of its right answers, and holds {short(answers)}; download the file again"
             ) from None
+    return rows
 
 
 def _indices(pairs: Pairs) -> tuple[dict[int, int], dict[int, int]]:
@@ -170,13 +175,11 @@ def _indices(pairs: Pairs) -> tuple[dict[int, int], dict[int, int]]:
     return images, {caption_id: j for j, caption_id in enumerate(ids)}
 
 
-def _known(
-    found: Iterator[tuple[int, int]], query_index: dict[int, int], answer_index: dict[int, int]
-) -> np.ndarray:
+def _known(ids: list[Ids], query_index: dict[int, int], answer_index: dict[int, int]) -> np.ndarray:
     """Ids -> indices (P, 2), sorted, each once, without what the collection does not hold."""
     kept = {
         (query_index[query], answer_index[answer])
-        for query, answer in found
+        for query, answer in ids
         if query in query_index and answer in answer_index
     }
     return np.array(sorted(kept), dtype=np.int64).reshape(-1, 2)

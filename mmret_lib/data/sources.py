@@ -1,4 +1,4 @@
-"""Which files make up each real data set, where they lie, and on what terms; and fetch them.
+"""Fetch the real data sets: their files, addresses, checksums and terms of use.
 
 Sizes and SHA-256 of the COCO and Karpathy archives are those that tensorflow/datasets records
 (url_checksums/coco_captions.txt). The MD5s of Flickr8k are those that torchvision's R sister,
@@ -39,8 +39,8 @@ class Source:
         parts: name -> archive, in the order in which they are fetched.
         groups: short names for several parts at once.
         usual: the parts, or groups of them, that are fetched when none are asked for.
-        photos: where the photos cannot be fetched: the folders in which they are looked for.
-        by_hand: and then, how to come by them.
+        photos: folders in which the photos are looked for, where they cannot be fetched.
+        by_hand: how to get such photos.
     """
 
     terms: str
@@ -51,17 +51,32 @@ class Source:
     by_hand: str = ""
 
 
-def _coco(path: str, size: int, sha256: str) -> Remote:
+# SHA-256 of COCO's archives.
+_COCO = {
+    "train2014.zip": "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+    "val2014.zip": "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+    "annotations_trainval2014.zip": (
+        "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009"
+    ),
+    "train2017.zip": "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
+    "val2017.zip": "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
+    "annotations_trainval2017.zip": (
+        "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268"
+    ),
+}
+
+
+def _coco(folder: str, name: str, size: int, only: tuple[str, ...] | None = None) -> Part:
     # The official address has no certificate of its own name, hence http; the second is the same
     # store under its provider's name.
     hosts = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
-    name = path.rpartition("/")[2]
-    return Remote(name, tuple(f"{host}/{path}" for host in hosts), size, sha256)
+    urls = tuple(f"{host}/{folder}/{name}" for host in hosts)
+    return Part(Remote(name, urls, size, _COCO[name]), only)
 
 
-def _flickr8k(name: str, md5: str) -> Remote:
+def _flickr8k(name: str, md5: str) -> Part:
     base = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
-    return Remote(name, (f"{base}/{name}",), md5=md5)
+    return Part(Remote(name, (f"{base}/{name}",), md5=md5))
 
 
 KARPATHY = Remote(
@@ -70,6 +85,8 @@ KARPATHY = Remote(
     36_745_453,
     "4cfd70132527b80933105e5829dc9034eaab9573482e2e680abbab6130244817",
 )
+# The boxes and key points beside them are ten times as large, and not read here.
+CAPTIONS = ("annotations/captions_*.json",)
 
 SETS: dict[str, Source] = {
     "coco": Source(
@@ -78,52 +95,17 @@ SETS: dict[str, Source] = {
             "owner chose on Flickr (https://cocodataset.org/#termsofuse)"
         ),
         parts={
-            "val2017": Part(
-                _coco(
-                    "zips/val2017.zip",
-                    815_585_330,
-                    "4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
-                )
+            "val2017": _coco("zips", "val2017.zip", 815_585_330),
+            "annotations2017": _coco(
+                "annotations", "annotations_trainval2017.zip", 252_907_541, CAPTIONS
             ),
-            "annotations2017": Part(
-                _coco(
-                    "annotations/annotations_trainval2017.zip",
-                    252_907_541,
-                    "113a836d90195ee1f884e704da6304dfaaecff1f023f49b6ca93c4aaae470268",
-                ),
-                # The boxes and key points beside them are ten times as large, and not read here.
-                only=("annotations/captions_*.json",),
-            ),
-            "train2017": Part(
-                _coco(
-                    "zips/train2017.zip",
-                    19_336_861_798,
-                    "69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
-                )
-            ),
+            "train2017": _coco("zips", "train2017.zip", 19_336_861_798),
             "karpathy": Part(KARPATHY, only=("dataset_coco.json",)),
-            "val2014": Part(
-                _coco(
-                    "zips/val2014.zip",
-                    6_645_013_297,
-                    "fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
-                )
+            "val2014": _coco("zips", "val2014.zip", 6_645_013_297),
+            "annotations2014": _coco(
+                "annotations", "annotations_trainval2014.zip", 252_872_794, CAPTIONS
             ),
-            "annotations2014": Part(
-                _coco(
-                    "annotations/annotations_trainval2014.zip",
-                    252_872_794,
-                    "031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
-                ),
-                only=("annotations/captions_*.json",),
-            ),
-            "train2014": Part(
-                _coco(
-                    "zips/train2014.zip",
-                    13_510_573_713,
-                    "ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
-                )
-            ),
+            "train2014": _coco("zips", "train2014.zip", 13_510_573_713),
         },
         groups={
             "2017": ("val2017", "annotations2017", "train2017"),
@@ -137,8 +119,8 @@ SETS: dict[str, Source] = {
             "(Hodosh, Young and Hockenmaier 2013); the photos belong to their Flickr users"
         ),
         parts={
-            "text": Part(_flickr8k("Flickr8k_text.zip", "bf6c1abcb8e4a833b7f922104de18627")),
-            "images": Part(_flickr8k("Flickr8k_Dataset.zip", "f18a1e2920de5bd84dae7cf08ec78978")),
+            "text": _flickr8k("Flickr8k_text.zip", "bf6c1abcb8e4a833b7f922104de18627"),
+            "images": _flickr8k("Flickr8k_Dataset.zip", "f18a1e2920de5bd84dae7cf08ec78978"),
         },
         usual=("text", "images"),
     ),
@@ -170,8 +152,8 @@ def get(
 ) -> Path:
     """Fetch and unpack a data set, so that `load_pairs(name, root=root)` can read it.
 
-    Prints the terms of use before anything is fetched. What an earlier call has done is not done
-    again; what it left half-done is finished.
+    Prints the terms of use before anything is fetched. After an interrupt, the next call goes on
+    where it stopped.
 
     Args:
         name: "coco", "flickr8k" or "flickr30k". The photos of the last one must lie in `root`
@@ -197,7 +179,7 @@ def get(
             f"{', '.join(sets)}"
         )
     source = sets[name]
-    chosen = _chosen(name, source, parts)
+    chosen = _chosen_parts(name, source, parts)
     root = user_path(root)
     if source.photos and not any((root / folder).is_dir() for folder in source.photos):
         raise MissingFile(
@@ -207,11 +189,11 @@ def get(
     with disk_errors(root, f"fetching {name}"):
         root.mkdir(parents=True, exist_ok=True)
         with alone(root / f"{NOTE}.lock"):
-            missing = {
-                key: part for key, part in chosen.items() if not _is_done(root, f"{name}/{key}")
-            }
+            missing = {k: part for k, part in chosen.items() if not _is_done(root, f"{name}/{k}")}
             if missing:
-                _announce(source, missing)
+                sizes = [part.remote.size for part in missing.values()]
+                total = f", {sum(size or 0 for size in sizes) / 1e6:,.0f} MB" if all(sizes) else ""
+                print(f"{source.terms}. Fetching {', '.join(missing)}{total}.", flush=True)
                 _ensure_room_for_all(root, missing, keep_archives)
             for key, part in missing.items():
                 archive = fetch(part.remote, root, progress=progress)
@@ -226,7 +208,7 @@ def get(
     return root
 
 
-def _chosen(name: str, source: Source, parts: Sequence[str] | None) -> dict[str, Part]:
+def _chosen_parts(name: str, source: Source, parts: Sequence[str] | None) -> dict[str, Part]:
     wanted: set[str] = set()
     for part in source.usual if parts is None else parts:
         if part not in source.parts and part not in source.groups:
@@ -251,17 +233,11 @@ def _count(root: Path, tops: Sequence[str]) -> int:
     return inner + sum(path.is_file() for path in paths)
 
 
-def _announce(source: Source, missing: Mapping[str, Part]) -> None:
-    sizes = [part.remote.size for part in missing.values()]
-    known = sum(size or 0 for size in sizes)
-    total = f", {known / 1e6:,.0f} MB" if None not in sizes else ""
-    print(f"{source.terms}. Fetching {', '.join(missing)}{total}.", flush=True)
-
-
 def _ensure_room_for_all(root: Path, missing: Mapping[str, Part], keep: bool) -> None:
-    """Before hours of fetching: photos hardly shrink in an archive, so all of it is needed twice.
+    """Ask for the room before hours of fetching.
 
-    Without the archives only the largest of them stands beside what comes out.
+    Photos hardly shrink in an archive, so an archive needs as much again beside it when it is
+    unpacked; archives that are not kept are there one at a time.
     """
     sizes = [part.remote.size or 0 for part in missing.values()]
     needed = sum(sizes) + (sum(sizes) if keep else max(sizes))
@@ -274,7 +250,7 @@ def _ensure_room_for_all(root: Path, missing: Mapping[str, Part], keep: bool) ->
 
 
 def _tidy(root: Path, remote: Remote, keep: bool) -> None:
-    """Away with the archive, unless it is to be kept, and with the notes and locks about it."""
+    """Delete the notes and locks about an archive and, unless it is to be kept, the archive."""
     name = remote.name
     if not keep:
         (root / name).unlink(missing_ok=True)
