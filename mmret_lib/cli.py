@@ -1,4 +1,4 @@
-"""The command `mmret`: demo, data, train, evaluate, search, index, app, pretrain, experiments.
+"""The command `mmret`: demo, data, train, evaluate, search, index, app, cache and some more.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
@@ -435,6 +435,25 @@ def experiments(
     from mmret_lib.studies.measure import measure_studies
 
     measure_studies(studies, out, jobs=jobs)
+
+
+@app.command(name="cache")
+def show_cache(clear: bool = False, older_than: str | None = None) -> None:
+    """List what mmret keeps in its cache folder, or delete it; MMRET_CACHE moves the folder.
+
+    Whatever a running training or search uses stays, and so do weights that were put there by hand.
+    All else is made again when it is needed.
+
+    Args:
+        clear: delete it, and say how much that freed.
+        older_than: only what was not used for so long: hours, days or weeks, such as 12h, 30d, 6w.
+    """
+    from mmret_lib.files import cache
+
+    if clear:
+        print(cache.summary_of(*cache.clear_cache(older_than)))
+    else:
+        print(cache.table_of(cache.list_cache(older_than)))
 
 
 def _none(value: str) -> str | None:

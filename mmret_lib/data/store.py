@@ -44,6 +44,7 @@ from mmret_lib.data.store_files import (
     usual_folder,
 )
 from mmret_lib.data.tokens import Tokenizer, token_table
+from mmret_lib.files.cache import InUse
 from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import user_path
@@ -73,6 +74,7 @@ class Store:
     owner: npt.NDArray[np.int64]
     caption_ids: npt.NDArray[np.int64]
     manifest: dict[str, Any]
+    in_use: InUse  # so that `mmret cache --clear` leaves the folder alone
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -160,16 +162,17 @@ class Store:
         folder = user_path(folder).absolute()
         if not folder.is_dir():
             raise MissingFile(f"there is no packed store {folder}; make one: mmret data --help")
+        in_use = InUse(folder)
         manifest = read_manifest(folder)
         for part in PARTS:
             if damage := damage_of(folder, manifest[part]):
                 raise broken(folder, damage)
         if unreadable := unreadable_line(manifest):
             warnings.warn(unreadable, stacklevel=2)
-        return cls._map(folder, manifest)
+        return cls._map(folder, manifest, in_use)
 
     @classmethod
-    def _map(cls, folder: Path, manifest: dict[str, Any]) -> "Store":
+    def _map(cls, folder: Path, manifest: dict[str, Any], in_use: InUse) -> "Store":
         """The store whose files `manifest` names, which were found undamaged."""
         pixels = map_array(folder, manifest["images"], np.uint8, 4)
         count, size = manifest["images"]["rows"], manifest["size"]
@@ -182,7 +185,8 @@ class Store:
             kept = readable[owner]  # (M,): whether the caption has an image
             new_index = np.cumsum(readable) - 1
             owner, caption_ids = new_index[owner[kept]], caption_ids[kept]
-        return cls(folder, pixels, np.flatnonzero(readable), owner, caption_ids, manifest)
+        rows = np.flatnonzero(readable)
+        return cls(folder, pixels, rows, owner, caption_ids, manifest, in_use)
 
 
 def pack(
@@ -229,10 +233,12 @@ def pack(
     if not len(pairs):
         raise DataError("there are no images to pack; give pairs with at least one")
     folder = usual_folder(pairs, size) if folder is None else user_path(folder).absolute()
+    with disk_errors(folder, "making the folder of a packed store"):
+        in_use = InUse(folder, make=True)
     keys = keys_of(pairs, size)
     manifest, outdated = _state(folder, keys)
     if outdated:
-        _make_folder(folder, keys["images"], len(pairs), size)
+        _check_folder(folder, keys["images"], len(pairs), size)
         with alone(folder / ".lock"):
             manifest, outdated = _state(folder, keys)  # another process may have made it
             for damage in filter(None, outdated.values()):
@@ -240,7 +246,7 @@ def pack(
             if outdated:
                 options = {"workers": workers, "progress": progress}
                 manifest = _make(folder, pairs, size, keys, manifest, outdated, options)
-    store = Store._map(folder, manifest)
+    store = Store._map(folder, manifest, in_use)
     if unreadable := unreadable_line(manifest):
         _check_share(len(pairs) - len(store), len(pairs), max_unreadable, unreadable)
         warnings.warn(unreadable, stacklevel=2)
@@ -261,10 +267,8 @@ def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str
     return manifest, damage | outdated_parts(folder, manifest, keys)
 
 
-def _make_folder(folder: Path, key: str, count: int, size: int) -> None:
-    """Make the folder, if nothing else lies there and the disk has room for what is to be done."""
-    with disk_errors(folder, "making the folder of a packed store"):
-        folder.mkdir(parents=True, exist_ok=True)
+def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
+    """Raise DataError if something else lies there, or the disk lacks room for what is to be done."""
     strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
     if strangers:
         raise DataError(

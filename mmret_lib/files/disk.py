@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]  # a module, or none
 
+HAS_MARKS = fcntl is not None  # whether `mark_used` works on this system
 BLOCK = 2**20  # bytes read from the disk at a time
 ROOM_TO_SPARE = 64 * 2**20  # bytes that stay free: a full disk takes other programs down too
 WORTH_A_BAR = 2**28  # bytes; reading a larger file takes long enough to show a progress bar
@@ -70,7 +71,10 @@ def mark_used(path: Path, *, shared: bool = False) -> int | None:
     """
     if fcntl is None:
         return None
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return None
     try:
         fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except OSError:

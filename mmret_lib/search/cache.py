@@ -22,6 +22,7 @@ import torch
 
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.cache import InUse
 from mmret_lib.files.disk import alone
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import cache_folder
@@ -58,7 +59,7 @@ class CachedSides(dict[str, Vectors]):
         name = f"{side}_emb"
         with ExitStack() as stack:
             with suppress(OSError):  # nothing can be kept in a cache that cannot be written to
-                folder.mkdir(parents=True, exist_ok=True)
+                in_use = InUse(folder, make=True)  # noqa: F841, until the file is read or written
                 stack.enter_context(alone(folder / ".lock"))
             shape = (count_rows(self.data, side), self.model.dim)
             emb = self._read(name, shape)

@@ -23,6 +23,7 @@ from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import pack
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
+from mmret_lib.files.cache import use_until_exit
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import cache_folder, user_path
 from mmret_lib.files.whole import put_back, put_back_all
@@ -189,6 +190,7 @@ def quick_runs(
             pairs = load_pairs("scenes", split="train", size=size)
             model, loss = build_model(name, pairs, seed=config.seed), build_loss(name)
             train_run(run, model, loss, pairs, config, snapshots=False)
+        use_until_exit(run)
     return list(runs.values())
 
 

@@ -33,6 +33,7 @@ from mmret_lib.data.world.captions import (
     make_claim,
     put_into_words,
 )
+from mmret_lib.files.cache import use_until_exit
 from mmret_lib.files.disk import alone
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import cache_folder, user_path
@@ -227,6 +228,7 @@ def load_scenes(
         with alone(folder.parent / f".{folder.name}.lock", delete=True):
             if not folder.is_dir():  # another process may have made the same world
                 write_world(folder, world, split, progress=progress)
+    use_until_exit(folder)  # its pictures are opened when they are shown
     return read_coco(folder, split, name="scenes", keep_info=True)
 
 
