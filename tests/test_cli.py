@@ -311,7 +311,7 @@ def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_p
 
 def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = in_a_process(home, "--help")
-    for command in ("demo", "data", "train", "evaluate", "search", "pretrain"):
+    for command in ("demo", "data", "train", "evaluate", "search", "cache", "pretrain"):
         assert command in out
     heavy = "import sys, mmret_lib.cli; print({'torch', 'pandas', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True)

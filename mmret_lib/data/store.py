@@ -268,7 +268,7 @@ def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str
 
 
 def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
-    """Raise DataError if something else lies there, or the disk lacks room for what is to be done."""
+    """Raise DataError if other files lie there, or the disk lacks room for what is to be done."""
     strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
     if strangers:
         raise DataError(
