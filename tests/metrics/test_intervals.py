@@ -211,6 +211,6 @@ def test_what_is_refused():
     swapped = report_from_scores(np.eye(3)[:, [0, 0, 1, 2]], owner=[0, 0, 1, 2])
     with pytest.raises(ValueError, match="different pools"):
         compare(swapped, report_from_scores(np.eye(3)[:, [0, 1, 1, 2]], owner=[0, 1, 1, 2]))
+    of_one, of_two = (report_from_scores(np.eye(3), owner=range(3), ks=ks) for ks in ((1,), (2,)))
     with pytest.raises(ValueError, match="different K"):
-        scores = np.eye(3)
-        compare(*(report_from_scores(scores, owner=range(3), ks=ks) for ks in ((1,), (2,))))
+        compare(of_one, of_two)
