@@ -41,9 +41,9 @@ def measure(trial: str, seed: int, train: Store, test: Store) -> dict:
     return {
         "trial": trial,
         "seed": seed,
-        "seconds": run.figures["training_seconds"],
+        "seconds": run.record.figures["training_seconds"],
         "last_loss": round(run.history.rows[-1]["loss"], 4),
-        **{name: round(value, 2) for name, value in run.figures["test"].items()},
+        **{name: round(value, 2) for name, value in run.record.figures["test"].items()},
     }
 
 

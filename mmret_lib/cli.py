@@ -198,7 +198,7 @@ def train(
     seconds = run.history.training_seconds
     among = f" in {processes.count} processes" if processes.count > 1 else ""
     print(
-        f"{seconds:.0f} s of training ({run.config.epochs} epochs){among}, "
+        f"{seconds:.0f} s of training ({run.record.config['epochs']} epochs){among}, "
         f"{run.history.waiting_seconds / seconds:.1%} of it waiting for data"
     )
     for name, report in run.reports.items():

@@ -57,9 +57,9 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     run = train_run(None, model, loss, train, config, evaluate_on={"test": test}, progress=False)
     rows = run.history.rows
     return {
-        "seconds": run.figures["training_seconds"],
+        "seconds": run.record.figures["training_seconds"],
         "last_loss": round(rows[-1]["loss"], 4),
-        **{name: round(value, 2) for name, value in run.figures["test"].items()},
+        **{name: round(value, 2) for name, value in run.record.figures["test"].items()},
         "epochs": [{"epoch": row["epoch"], "loss": round(row["loss"], 4)} for row in rows],
     }
 

@@ -1,7 +1,5 @@
 """What this machine can compute on, and in which precision."""
 
-import contextlib
-
 import torch
 
 from mmret_lib.files.errors import DataError
@@ -36,12 +34,3 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.float32
     recent = torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if recent else torch.float16
-
-
-def mixed_precision(
-    device: torch.device, dtype: torch.dtype
-) -> contextlib.AbstractContextManager[object]:
-    """A context in which layers compute in ``dtype`` where that is safe; none for float32."""
-    if dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, dtype=dtype)

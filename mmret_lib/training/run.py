@@ -13,7 +13,7 @@ unpickled.
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,26 +53,25 @@ _ENTRIES = {
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder says.
+    """The record of a training, as a run folder holds it.
 
     Attributes:
         loss: the loss's name on the command line.
-        loss_settings: its settings.
         data: name, root ("" for the built-in world) and split of the training pairs.
-        config: the training configuration, as a dict of `TrainConfig`'s fields, with the number of
-            epochs, the device and the precision that it came to.
+        config: `TrainConfig` as a dict, with the epochs, device and precision that it came to.
+        history: the rows of `History`.
+        loss_settings: those of the loss.
         figures: training seconds and recalls by split, as far as they were measured.
         made_by: versions and machine.
-        history: the rows of `History`.
     """
 
     loss: str
-    loss_settings: dict[str, Any]
     data: dict[str, Any]
     config: dict[str, Any]
-    figures: dict[str, Any]
-    made_by: dict[str, str]
     history: list[dict[str, float]]
+    loss_settings: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,17 +80,15 @@ class TrainedRun:
 
     Attributes:
         model: trained, in eval mode.
-        history: how it went.
-        config: with the number of epochs, the device and the precision that it came to.
-        figures: training seconds and recalls by split, as `run.json` holds them.
-        reports: by split, the full reports of what was evaluated just now.
+        record: what the run folder says.
+        history: how the training went.
+        reports: by name, of the splits that were evaluated just now.
         finished_before: the folder held the finished run already, and nothing was trained.
     """
 
     model: DualEncoder
+    record: Run
     history: History
-    config: TrainConfig
-    figures: dict[str, Any]
     reports: dict[str, Report]
     finished_before: bool = False
 
@@ -165,30 +162,27 @@ def train_run(
         )
         for name, split in (evaluate_on or {}).items()
     }
-    all_figures = {
-        "training_seconds": round(history.training_seconds, 1),
-        **{name: report.as_dict() for name, report in reports.items()},
-        **(figures or {}),
-    }
+    data = trainer.loader.store.pairs
+    record = Run(
+        loss=name_of_loss(loss),
+        data={
+            "name": data.name,
+            "root": str(user_path(root).resolve()) if root else "",
+            "split": data.split,
+        },
+        config=asdict(trainer.config),
+        history=history.rows,
+        loss_settings={"repr": repr(loss)},
+        figures={
+            "training_seconds": round(history.training_seconds, 1),
+            **{name: report.as_dict() for name, report in reports.items()},
+            **(figures or {}),
+        },
+        made_by=made_by(),
+    )
     if folder is not None and trainer.processes.first:
-        data = trainer.loader.store.pairs
-        save_run(
-            folder,
-            model,
-            history,
-            trainer.config,
-            loss=name_of_loss(loss),
-            loss_settings={"repr": repr(loss)},
-            data={
-                "name": data.name,
-                "root": str(user_path(root).resolve()) if root else "",
-                "split": data.split,
-            },
-            figures=all_figures,
-            made_by=made_by(),
-            identity=trainer.identity,
-        )
-    return TrainedRun(model, history, trainer.config, all_figures, reports)
+        save_run(folder, model, record, trainer.identity)
+    return TrainedRun(model, record, history, reports)
 
 
 def _is_finished(folder: Path) -> bool:
@@ -198,41 +192,25 @@ def _is_finished(folder: Path) -> bool:
 
 def _finished_run(folder: Path, identity: Identity) -> TrainedRun:
     """Read a run that is finished; refuse it if it is another training's."""
-    model, run = load_run(folder)
+    model, record = load_run(folder)
     if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
         refuse_another_training(folder, theirs, identity)
-    history = History(run.history, run.figures.get("training_seconds", 0.0))
-    return TrainedRun(model, history, TrainConfig(**run.config), run.figures, {}, True)
+    history = History(record.history, record.figures.get("training_seconds", 0.0))
+    return TrainedRun(model, record, history, {}, finished_before=True)
 
 
 def save_run(
-    folder: str | Path,
-    model: DualEncoder,
-    history: History,
-    config: TrainConfig,
-    *,
-    loss: str,
-    loss_settings: dict[str, Any],
-    data: dict[str, Any],
-    figures: dict[str, Any],
-    made_by: dict[str, str],
-    identity: Identity | None = None,
+    folder: str | Path, model: DualEncoder, record: Run, identity: Identity | None = None
 ) -> None:
-    """Save a trained model, its history and its record in a run folder; `train_run` calls this.
+    """Save a trained model and its record in a run folder; `train_run` calls this.
 
     An older run of that name is replaced, and the snapshots are deleted.
 
     Args:
         folder: the run folder.
         model: after its training.
-        history: of the training.
-        config: as the trainer had it, `trainer.config`.
-        loss: the loss's name on the command line.
-        loss_settings: as `Run` says, like the next three.
-        data: what was trained on.
-        figures: what came out.
-        made_by: versions and machine.
-        identity: `trainer.identity`, so that resuming can tell this training from others.
+        record: what the folder is to say.
+        identity: `Trainer.identity`, so that resuming can tell this training from others.
 
     Raises:
         DataError: the folder holds other things, which replacing it would delete.
@@ -243,18 +221,9 @@ def save_run(
         for name in KEPT:
             if (folder / name).is_dir():
                 shutil.copytree(folder / name, draft / name)
-        pd.DataFrame(history.rows).to_csv(draft / "history.csv", index=False)
-        record = {
-            "format": "mmret run",
-            "version": RUN_VERSION,
-            "loss": loss,
-            "loss_settings": loss_settings,
-            "data": data,
-            "config": asdict(config),
-            "figures": figures,
-            "made_by": made_by,
-        }
-        write_json(draft / "run.json", record)
+        pd.DataFrame(record.history).to_csv(draft / "history.csv", index=False)
+        entries = {name: getattr(record, name) for name in _ENTRIES}
+        write_json(draft / "run.json", {"format": "mmret run", "version": RUN_VERSION, **entries})
         if identity is not None:
             write_json(draft / "training.json", identity)
 
@@ -272,12 +241,13 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         raise MissingFile(f"There is no run folder {folder}. Train one: mmret train --out {folder}")
     for path in folder.rglob("*"):
         refuse_pickle(path)
-    record = read_json(folder / "run.json", "mmret run", RUN_VERSION, _ENTRIES)
-    parts = {name: record[name] for name in _ENTRIES}
+    content = read_json(folder / "run.json", "mmret run", RUN_VERSION, _ENTRIES)
     try:
         history = pd.read_csv(folder / "history.csv").to_dict("records")
     except (OSError, ValueError) as error:
         raise MissingFile(
             f"{folder / 'history.csv'} cannot be read ({error}). Train the run again."
         ) from None
-    return load_model(folder / "model"), Run(**parts, history=history)
+    return load_model(folder / "model"), Run(
+        **{name: content[name] for name in _ENTRIES}, history=history
+    )

@@ -3,6 +3,8 @@
 The trainer's batches hold one view of each pair. The second one is fetched here, by the pairs' ids.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,7 @@ class SecondViews:
             captions, (B,).
         """
         processes = Processes.join(str(self.model.device))
-        drawn = None
+        drawn: Any = None
         if processes.first:
             captions = self.draw_captions(image_ids.cpu(), caption_ids.cpu())  # (B,)
             drawn = captions, int(torch.randint(2**31, ()))

@@ -30,7 +30,7 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 from mmret_lib.training.checkpoints import Checkpoints
 from mmret_lib.training.config import TrainConfig
-from mmret_lib.training.devices import mixed_precision, pick_precision
+from mmret_lib.training.devices import pick_precision
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
 from mmret_lib.training.history import History, summary_writer, write_tensorboard
@@ -78,7 +78,9 @@ class Trainer:
         self.processes = Processes.join(config.device)
         self.device = self.processes.device
         self.dtype = pick_precision(config.precision, self.device)
-        self.autocast = partial(mixed_precision, self.device, self.dtype)
+        self.autocast = partial(
+            torch.autocast, self.device.type, self.dtype, enabled=self.dtype != torch.float32
+        )
         self.progress = progress and self.processes.first
         self.on_epoch = on_epoch
         size = model.image.image_size

@@ -24,10 +24,8 @@ def validate(
     Returns:
         recall@K, mean and median rank in both directions.
     """
+    processes = processes or Processes(0, 1, model.device)
     captions = data.pairs.captions
-    if processes is None or processes.count == 1:
-        image_emb, text_emb = model.encode_images(data), model.encode_texts(captions)
-        return evaluate(image_emb, text_emb, data.pairs.owner, **options)
     image_emb = torch.zeros(len(data), model.dim, device=model.device)  # (N, dim)
     text_emb = torch.zeros(len(captions), model.dim, device=model.device)  # (M, dim)
     images, texts = processes.shard(len(data)), processes.shard(len(captions))

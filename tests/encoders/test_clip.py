@@ -16,7 +16,7 @@ from mmret_lib.encoders.clip import ClipEncoder
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
 from mmret_lib.search.embed import fingerprint
-from mmret_lib.training import TrainConfig, Trainer, load_run, save_run, validate
+from mmret_lib.training import TrainConfig, Trainer, load_run, train_run, validate
 
 CAPTIONS = ["A red bus on the street.", "Two zebras", "A baby elephant plays in the water."]
 SIZES = {
@@ -91,7 +91,7 @@ def test_the_trainer_trains_it_and_what_is_saved_comes_back(folder: Path, tmp_pa
 def test_a_run_of_a_clip_is_evaluated_searched_and_indexed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """`save_run` took any model; what reads a run folder once knew only the course's own."""
+    """`train_run` takes any model; what reads a run folder once knew only the course's own."""
     photos = tmp_path / "photos"
     (photos / "Images").mkdir(parents=True)
     lines = ["image,caption"]
@@ -104,18 +104,7 @@ def test_a_run_of_a_clip_is_evaluated_searched_and_indexed(
         (photos / f"Flickr_8k.{split}Images.txt").write_text(names)
     data = pack(load_pairs("flickr8k", root=photos, split="train"), 64, progress=False)
     model, config = ClipEncoder.load(folder), TrainConfig(epochs=1, batch_size=4, warmup=0)
-    history = Trainer(model, SimCLR(), data, config, progress=False).fit()
-    save_run(
-        tmp_path / "run",
-        model,
-        history,
-        config,
-        loss="simclr",
-        loss_settings={},
-        data={"name": "flickr8k", "root": str(photos), "split": "train"},
-        figures={},
-        made_by={},
-    )
+    train_run(tmp_path / "run", model, SimCLR(), data, config, root=photos, progress=False)
     again, run = load_run(tmp_path / "run")
     assert isinstance(again, ClipEncoder)
     assert run.loss == "simclr"

@@ -11,7 +11,7 @@ from indexes import MILVUS, new_model
 from mmret_lib.data import Pairs, load_pairs
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.search import SearchIndex
-from mmret_lib.training import History, TrainConfig, save_run
+from mmret_lib.training import Run, TrainConfig, save_run
 
 # "flat" is a FAISS index like the other two; test_vectors and the indexes in memory have it too.
 KEPT = ["exact", "hnsw", pytest.param("ivf", marks=pytest.mark.slow), MILVUS]
@@ -65,13 +65,7 @@ def run(tmp_path_factory, model, pairs) -> Path:
     save_run(
         folder,
         model,
-        History([{"epoch": 1, "loss": 1.0}]),
-        TrainConfig(),
-        loss="simclr",
-        loss_settings={},
-        data=data,
-        figures={},
-        made_by={},
+        Run("simclr", data, vars(TrainConfig()), [{"epoch": 1, "loss": 1.0}]),
     )
     return folder
 

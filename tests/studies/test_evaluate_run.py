@@ -13,13 +13,11 @@ from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.metrics import evaluate
 from mmret_lib.studies.evaluate_run import evaluate_run
-from mmret_lib.training import TrainConfig, save_run
-from mmret_lib.training.history import History
+from mmret_lib.training import Run, TrainConfig, save_run
 
 
 def save(folder: Path, model: DualEncoder) -> Path:
-    settings = {"loss_settings": {}, "data": {}, "figures": {}, "made_by": {}}
-    save_run(folder, model, History([{"epoch": 1}]), TrainConfig(), loss="simclr", **settings)
+    save_run(folder, model, Run("simclr", {}, vars(TrainConfig()), [{"epoch": 1}]))
     return folder
 
 

@@ -49,8 +49,8 @@ def test_a_run_is_trained_measured_and_kept(splits, trained):
         "model",
     }
     assert not run.finished_before and len(run.history.rows) == 2 and not run.model.training
-    assert run.reports["val"].as_dict() == run.figures["val"]
-    assert run.figures == load_run(folder)[1].figures
+    assert run.reports["val"].as_dict() == run.record.figures["val"]
+    assert run.record.figures == load_run(folder)[1].figures
 
 
 def test_the_record_says_what_the_settings_came_to(splits, tmp_path, monkeypatch):
@@ -71,14 +71,14 @@ def test_without_a_folder_nothing_is_kept(splits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = dataclasses.replace(SHORT, epochs=1)
     run = train(splits, None, config, evaluate_on={"val": splits[1]})
-    assert "t2i_r1" in run.figures["val"] and not list(tmp_path.iterdir())
+    assert "t2i_r1" in run.record.figures["val"] and not list(tmp_path.iterdir())
 
 
 def test_a_finished_run_is_read_not_trained_again(splits, trained, monkeypatch):
     folder, run = trained
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
     again = train(splits, folder, resume=True)
-    assert again.finished_before and again.figures == run.figures
+    assert again.finished_before and again.record.figures == run.record.figures
     assert again.history.column("loss") == pytest.approx(run.history.column("loss"))
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[name]), name
