@@ -63,7 +63,7 @@ def decoded_anew(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
 
     def counting(path, size):
-        seen.append(path)
+        seen.append(Path(path))
         return read_pixels(path, size)
 
     monkeypatch.setattr("mmret_lib.data.packing.read_pixels", counting)

@@ -1,14 +1,13 @@
-"""Photos into one array on disk, by all processor cores, going on where an earlier call stopped.
+"""Decode photos into one array on disk, by all processor cores; an interrupted call is continued.
 
-The array is written in spans of images. Workers decode a span, write it to its place in the file
-and answer with its checksum, which goes into a journal beside the file. Whoever finds a journal
-believes it only as far as the checksums agree with the bytes: that covers a killed process, a power
-cut, and a finished file that was damaged later.
+The array is written in spans of images. A worker decodes a span, writes it to its place in the file
+and answers with its checksum, which goes into a journal beside the file. The next call takes over
+the spans of a journal whose checksums agree with the bytes in the file. So nothing wrong is taken
+over after a killed process, a power cut, or damage to a finished file.
 
 Nothing here imports torch: a worker process should start in a moment.
 """
 
-import contextlib
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -32,9 +32,10 @@ SPAN = 64  # images that share a task and a checksum
 FEW = 4 * SPAN  # as many are decoded before a second process would have started
 
 Span = tuple[int, dict[str, str]]  # checksum; row -> why that image cannot be read (it stays black)
+Worker = subprocess.Popen[str]
 
 
-def read_spans(
+def decode_into(
     target: Path,
     images: Sequence[Path],
     size: int,
@@ -46,7 +47,12 @@ def read_spans(
     """Decode `images` into `target`, uint8 (N, 3, size, size), row i from image i.
 
     Args:
+        target: the file to write.
+        images: the photos.
+        size: pixels along each side.
         known: spans that `target` should hold already, from a manifest.
+        workers: processes; as many as there are processors if None.
+        progress: whether to show a progress bar.
 
     Returns:
         what a store's manifest says of the file: `entry_of`'s entries, the number of rows, and
@@ -60,31 +66,29 @@ def read_spans(
         # Damaged, or finished by a process that was killed before it could say so in a manifest.
         os.replace(target, part)
     block = SPAN * 3 * size * size
+    tasks = {k: images[k * SPAN : (k + 1) * SPAN] for k in range(-(-len(images) // SPAN))}
     done: dict[int, Span] = {}
     try:
-        start, is_new = _create(part, (len(images), 3, size, size))
-        if not is_new:
-            done = _believe(known | _read_journal(journal), part, start, block)
-        todo = [k for k in range(-(-len(images) // SPAN)) if k not in done]
-        left = sum(len(images[k * SPAN : (k + 1) * SPAN]) for k in todo)
+        start = _create(part, (len(images), 3, size, size))
+        claimed = known | _read_journal(journal)
+        intact = _intact({k: claimed[k] for k in claimed if k in tasks}, part, start, block)
+        todo = {k: task for k, task in tasks.items() if k not in intact}
         bar = tqdm(
             total=len(images),
-            initial=len(images) - left,
+            initial=len(images) - sum(map(len, todo.values())),
             desc="packing images",
             unit=" images",
             disable=not progress,
             leave=False,
         )
-        # Rewritten, not appended to: what was not believed must not be read again.
+        # Rewritten, not appended to: spans that are not intact must not be claimed again.
         with bar, journal.open("w", encoding="utf-8") as log:
-            for k, (checksum, faults) in done.items():
-                log.write(json.dumps([k, checksum, faults]) + "\n")
-            log.flush()
-            for k, (checksum, faults) in _decode(todo, part, start, images, size, workers):
-                done[k] = (checksum, faults)
-                log.write(json.dumps([k, checksum, faults]) + "\n")
-                log.flush()
-                bar.update(len(images[k * SPAN : (k + 1) * SPAN]))
+            for spans in (intact.items(), _decode(todo, part, start, size, workers)):
+                for k, span in spans:
+                    done[k] = span
+                    log.write(json.dumps([k, *span]) + "\n")
+                    log.flush()
+                    bar.update(len(todo.get(k, [])))
     except WorkerDied:
         raise DataError(
             f"a process that packs images into {part.parent} died. What is packed so far is kept: "
@@ -112,16 +116,15 @@ def read_spans(
     }
 
 
-def _create(part: Path, shape: tuple[int, ...]) -> tuple[int, bool]:
-    """An array file of that shape, and where in it the pixels begin; whether it is new."""
+def _create(part: Path, shape: tuple[int, ...]) -> int:
+    """Make an array file of that shape, if it is not there; returns where its pixels begin."""
     try:
         array = np.load(part, mmap_mode="r", allow_pickle=False)
         if array.shape == shape and array.dtype == np.uint8:
-            return array.offset, False
+            return int(array.offset)
     except Exception:  # numpy reads heads with Python's own parser
         pass
-    array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-    return array.offset, True
+    return int(np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).offset)
 
 
 def spans_of(entry: dict[str, Any]) -> dict[int, Span]:
@@ -133,51 +136,62 @@ def spans_of(entry: dict[str, Any]) -> dict[int, Span]:
 
 
 def _read_journal(journal: Path) -> dict[int, Span]:
-    claimed: dict[int, Span] = {}
+    spans: dict[int, Span] = {}
     try:
         lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return {}
     for line in lines:
-        try:
+        # The last line of a killed process may be cut off.
+        with suppress(ValueError, TypeError, AttributeError):
             k, checksum, faults = json.loads(line)
-            claimed[int(k)] = (int(checksum), {str(row): str(why) for row, why in faults.items()})
-        except (ValueError, TypeError, AttributeError):
-            continue  # the last line of a killed process may be cut off
-    return claimed
+            spans[int(k)] = (int(checksum), {str(row): str(why) for row, why in faults.items()})
+    return spans
 
 
-def _believe(claimed: dict[int, Span], part: Path, start: int, block: int) -> dict[int, Span]:
-    """The claimed spans whose bytes agree."""
+def _intact(spans: dict[int, Span], part: Path, start: int, block: int) -> dict[int, Span]:
+    """The spans whose checksums agree with the bytes in the file."""
 
-    def agrees(k: int) -> bool:
+    def checksum(k: int) -> int:
         with part.open("rb") as file:
             file.seek(start + k * block)
-            found = file.read(block)
-        return bool(found) and zlib.crc32(found) == claimed[k][0]
+            return zlib.crc32(file.read(block))
 
     with ThreadPoolExecutor() as pool:
-        sound = list(pool.map(agrees, claimed))
-    return {k: span for (k, span), good in zip(claimed.items(), sound, strict=True) if good}
+        checksums = list(pool.map(checksum, spans))
+    return {k: spans[k] for k, found in zip(spans, checksums, strict=True) if found == spans[k][0]}
 
 
 def _decode(
-    todo: list[int], part: Path, start: int, images: Sequence[Path], size: int, workers: int | None
+    todo: dict[int, Sequence[Path]], part: Path, start: int, size: int, workers: int | None
 ) -> Iterator[tuple[int, Span]]:
-    """Decode spans in any order, each told as soon as it is in the file."""
+    """Decode spans in any order; each comes as soon as it is in the file."""
+    tasks = {k: (str(part), start, k * SPAN, list(map(str, todo[k])), size) for k in todo}
     workers = min(workers or os.cpu_count() or 1, len(todo))
-    tasks = {k: (part, start, k * SPAN, images[k * SPAN : (k + 1) * SPAN], size) for k in todo}
     if workers <= 1 or len(todo) * SPAN <= FEW:
         for k, task in tasks.items():
             yield k, write_span(*task)
         return
-    # Programs of their own, that are told what to do line by line. Python's process pools would
-    # read the caller's script again in each worker, which scripts without a main guard do not
-    # survive, and forking is not safe beside torch's threads.
+    pool = ThreadPoolExecutor(workers)
+    with _worker_processes(workers) as idle:
+        try:
+            futures = {pool.submit(_ask, idle, task): k for k, task in tasks.items()}
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _worker_processes(count: int) -> Iterator[SimpleQueue[Worker]]:
+    """Start processes that run `_serve`; they end with the block, or with this process.
+
+    Python's process pools would read the caller's script again in each worker, which scripts
+    without a main guard do not survive, and forking is not safe beside torch's threads.
+    """
     home = str(Path(__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)])}
-    idle: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
-    staff = [
+    workers = [
         subprocess.Popen(
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -186,48 +200,41 @@ def _decode(
             encoding="utf-8",
             env=environment,
         )
-        for _ in range(workers)
+        for _ in range(count)
     ]
-    for worker in staff:
+    idle: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
         idle.put(worker)
-
-    def delegate(task: tuple[Path, int, int, Sequence[Path], int]) -> Span:
-        worker = idle.get()
-        try:
-            assert worker.stdin is not None and worker.stdout is not None
-            path, start, first, paths, size = task
-            request = [str(path), start, first, [str(path) for path in paths], size]
-            worker.stdin.write(json.dumps(request) + "\n")
-            worker.stdin.flush()
-            answer = json.loads(worker.stdout.readline())
-        except (ValueError, BrokenPipeError) as error:  # no answer: it is dead
-            raise WorkerDied from error
-        finally:
-            idle.put(worker)
-        if isinstance(answer, str):
-            raise OSError(answer)
-        return answer[0], answer[1]
-
-    pool = ThreadPoolExecutor(workers)
     try:
-        futures = {pool.submit(delegate, task): k for k, task in tasks.items()}
-        for future in as_completed(futures):
-            yield futures.pop(future), future.result()
+        yield idle
     finally:
-        pool.shutdown(cancel_futures=True)
-        for worker in staff:
-            assert worker.stdin is not None and worker.stdout is not None
-            with contextlib.suppress(OSError):
-                worker.stdin.close()  # which tells it to end, as the parent's death does
-            worker.wait()
-            worker.stdout.close()
+        for worker in workers:
+            with suppress(OSError), worker:  # closes its input, at which it ends
+                pass
+
+
+def _ask(idle: SimpleQueue[Worker], task: tuple[Any, ...]) -> Span:
+    """Have a worker process run `write_span`."""
+    worker = idle.get()
+    try:
+        assert worker.stdin is not None and worker.stdout is not None
+        worker.stdin.write(json.dumps(task) + "\n")
+        worker.stdin.flush()
+        answer = json.loads(worker.stdout.readline())
+    except (ValueError, BrokenPipeError) as error:  # no answer: it is dead
+        raise WorkerDied from error
+    finally:
+        idle.put(worker)
+    if isinstance(answer, str):
+        raise OSError(answer)
+    return answer[0], answer[1]
 
 
 class WorkerDied(Exception):
     """A worker process ended before its work was done."""
 
 
-def write_span(part: Path, start: int, first: int, paths: Sequence[Path], size: int) -> Span:
+def write_span(part: str, start: int, first: int, paths: Sequence[str], size: int) -> Span:
     """Decode images and write them to rows `first`, `first` + 1, … of the file."""
     pixels = np.zeros((len(paths), 3, size, size), np.uint8)
     faults = {}
@@ -236,7 +243,7 @@ def write_span(part: Path, start: int, first: int, paths: Sequence[Path], size: 
             pixels[place] = read_pixels(path, size)
         except DataError as error:
             faults[str(first + place)] = str(error)
-    with part.open("rb+") as file:
+    with open(part, "rb+") as file:
         file.seek(start + first * pixels[0].nbytes)
         file.write(pixels.data)
     return zlib.crc32(pixels.data), faults
@@ -246,14 +253,13 @@ def _serve() -> None:
     """What a worker does: a span for each line it is given, until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     for line in sys.stdin:
-        path, start, first, paths, size = json.loads(line)
         try:
-            answer: Any = write_span(Path(path), start, first, [Path(p) for p in paths], size)
+            answer: Any = write_span(*json.loads(line))
         except OSError as error:
             answer = error.strerror or str(error)
         try:
             print(json.dumps(answer), flush=True)
-        except BrokenPipeError:  # the parent was killed; nobody is left to be told of it
+        except BrokenPipeError:  # the parent was killed, and nobody reads the answer
             os._exit(1)
 
 

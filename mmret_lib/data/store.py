@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.packing import read_spans, spans_of
+from mmret_lib.data.packing import decode_into, spans_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_files import (
     FILE_NAMES,
@@ -299,7 +299,7 @@ def _make(
         # Of a damaged file, the spans that are as they were need no decoding.
         known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
         path = folder / f"images-{keys['images']}.npy"
-        images = read_spans(path, pairs.images, size, known=known, **options)
+        images = decode_into(path, pairs.images, size, known=known, **options)
         manifest["images"] = {"key": keys["images"], **images}
         if images["unreadable"] != old["images"].get("unreadable"):
             manifest["words"] = {}
