@@ -189,7 +189,7 @@ def test_unreadable_images_are_left_out_counted_and_named(tmp_path, pairs):
     pairs.images[3].write_bytes(b"")
     pairs.images[17].unlink()
     for _ in range(2):  # packed, and found packed
-        with pytest.warns(UserWarning) as caught:
+        with pytest.warns(UserWarning, match="could not be read") as caught:
             store = pack(pairs, SIDE, tmp_path / "store", max_unreadable=0.05, progress=False)
         assert len(caught) == 1 and caught[0].filename == __file__
         message = str(caught[0].message)

@@ -98,6 +98,7 @@ class RandomPick:
         self.uniform = random.Random(key).random
 
     def __call__(self, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+        """One of the options, as `Pick` describes it."""
         if weights is None:
             return options[int(self.uniform() * len(options))]
         left = self.uniform() * sum(weights)
