@@ -98,14 +98,14 @@ class DualEncoder(nn.Module):
         return self.image.mean.device
 
     def forward(self, images: Tensor, tokens: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed a batch of pairs for training: two (B, dim), not normalised.
+        """Embed a batch of pairs for training.
 
         Args:
             images: (B, 3, H, W), uint8 or float in [0, 1], on the model's device.
             tokens: what `text.tokenize` gives for the B captions, on the model's device.
 
         Returns:
-            image_emb and text_emb; row b of both is one pair.
+            image_emb and text_emb, both (B, dim), not normalised.
         """
         return self.standardised(self.image(images), self.text(**tokens))
 
@@ -193,18 +193,10 @@ class DualEncoder(nn.Module):
 
         Norms and biases, the parameters with one dimension, get no weight decay: pulling them to
         zero limits what a layer can express and prevents no overfitting.
-
-        Args:
-            backbone_lr: learning rate of the two backbones.
-            projection_lr: learning rate of the two projections.
-            weight_decay: of matrices and kernels.
-
-        Returns:
-            One dict a group, with "name", "params", "lr" and "weight_decay".
         """
         groups = []
+        named = [*self.image.named_parameters(), *self.text.named_parameters()]
         for part, lr in (("backbone", backbone_lr), ("projection", projection_lr)):
-            named = [*self.image.named_parameters(), *self.text.named_parameters()]
             mine = [p for name, p in named if name.startswith(part) and p.requires_grad]
             for decay, params in (
                 (weight_decay, [p for p in mine if p.ndim > 1]),
@@ -236,26 +228,24 @@ class DualEncoder(nn.Module):
             write_safetensors(draft / "model.safetensors", self)
             self.text.backbone.config.save_pretrained(draft / "text")
             self.text.tokenizer.save_pretrained(draft / "text")
-            write_json(draft / "model.json", self._settings())
-
-    def _settings(self) -> dict[str, Any]:
-        return {
-            "format": "mmret model",
-            "version": MODEL_VERSION,
-            "written_by": f"mmret {__version__}",
-            "dim": self.dim,
-            "standardise": self.standardise,
-            "image": {
-                "backbone": self.image.backbone_name,
-                "image_size": self.image.image_size,
-                "channels_last": self.image.memory_format == torch.channels_last,
-            },
-            "text": {
-                "backbone": self.text.backbone_name,
-                "pooling": self.text.pooling,
-                "max_length": self.text.max_length,
-            },
-        }
+            settings = {
+                "format": "mmret model",
+                "version": MODEL_VERSION,
+                "written_by": f"mmret {__version__}",
+                "dim": self.dim,
+                "standardise": self.standardise,
+                "image": {
+                    "backbone": self.image.backbone_name,
+                    "image_size": self.image.image_size,
+                    "channels_last": self.image.memory_format == torch.channels_last,
+                },
+                "text": {
+                    "backbone": self.text.backbone_name,
+                    "pooling": self.text.pooling,
+                    "max_length": self.text.max_length,
+                },
+            }
+            write_json(draft / "model.json", settings)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "DualEncoder":

@@ -8,12 +8,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from mmret_lib.encoders.weights import (
-    hub_files,
-    load_state,
-    read_safetensors,
-    write_safetensors,
-)
+from mmret_lib.encoders.weights import hub_files, load_state, read_safetensors, write_safetensors
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import shipped, user_path
 from mmret_lib.files.records import write_json

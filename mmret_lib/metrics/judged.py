@@ -16,13 +16,7 @@ import torch
 
 from mmret_lib.data.judgements import Judgements
 from mmret_lib.metrics.inputs import Array, check_embeddings, check_ks
-from mmret_lib.metrics.ranks import (
-    PIECE,
-    TIE_TOLERANCE,
-    PairScores,
-    doubled_ranks,
-    full_precision,
-)
+from mmret_lib.metrics.ranks import PIECE, TIE_TOLERANCE, PairScores, doubled_ranks, full_precision
 
 Indices = npt.NDArray[np.int64]
 HELD = 2**22  # scores held at a time: 32 MB
