@@ -238,7 +238,7 @@ def product(left: Tensor, right: Tensor) -> Tensor:
 
 
 def check_shapes(image_emb: Tensor, text_emb: Tensor) -> None:
-    """Refuse what can be told wrong without reading a value, so without waiting for the device.
+    """Check types and shapes: all that needs no value, so no waiting for the device.
 
     Raises:
         TypeError: an embedding that is not a tensor.
