@@ -64,17 +64,15 @@ def weight_maps(
     captions: Sequence[str],
     images: Tensor | np.ndarray,
     query: int = 0,
-    direction: int = 0,
 ) -> Figure:
-    """Draw how each loss weighs the negatives of one batch, and of one query in it.
+    """Draw how hard each image of a batch pushes away the captions of the others, for each loss.
 
     Args:
         weights: name of a loss -> (2, B, B), what `losses.negative_weights` gave for the batch.
             About 24 pairs can still be told apart.
         captions: the B captions of the batch.
         images: its images, uint8 (B, 3, S, S).
-        query: the pair whose row is shown in full.
-        direction: 0: images are queries, texts are pushed; 1: texts are queries, images are pushed.
+        query: the image whose row is shown in full.
 
     Returns:
         A figure. Above, for each loss, the shares as a map, all in the same colours, and how many
@@ -82,9 +80,9 @@ def weight_maps(
         hardest, and their share under each loss.
 
     Raises:
-        ValueError: shapes that do not fit each other, or no such query or direction.
+        ValueError: shapes that do not fit each other, or no such query.
     """
-    shares = _checked_shares(weights, captions, images, query, direction)
+    shares = _checked_shares(weights, captions, images, query)
     listed, rest = hardest(shares, query)
     margin, left_width, gap, side, step = 0.25, 3.75, 0.25, 1.9, 0.46
     left = margin + left_width + gap
@@ -95,9 +93,8 @@ def weight_maps(
     span = width - 2 * margin
     title = f"How each loss weighs the negatives of one batch ({len(captions)} pairs)"
     sheet.write(figure, margin, 0.32, title, span, 14, weight="bold")
-    asks, pushed = ("image", "caption") if direction == 0 else ("caption", "image")
-    twins = f" (Barlow Twins: their {asks}s)" if "barlow_twins" in weights else ""
-    key = f"Each {asks} pushes away the {pushed}s of other pairs{twins}. Its shares make 100 %."
+    twins = " (Barlow Twins: their images)" if "barlow_twins" in weights else ""
+    key = f"Each image pushes away the captions of other pairs{twins}. Its shares make 100 %."
     sheet.write(figure, margin, 0.64, key, span, 10, color=QUIET)
 
     for place, (name, share) in enumerate(shares.items()):
@@ -117,10 +114,10 @@ def weight_maps(
     asked, text = bars_top - 1.2, margin + 0.85
     sheet.add_rule(figure, margin, width - margin, asked - 0.12)
     sheet.add_picture(figure, margin, asked, 0.7, images[query])
-    said = f"▶ The query: the {asks} of pair {query}"
+    said = f"▶ The query: the image of pair {query}"
     sheet.write(figure, text, asked + 0.17, said, span - 0.85, 10, weight="bold")
     sheet.write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 10)
-    said = f"The {pushed}s it pushes hardest"
+    said = "The captions it pushes hardest"
     sheet.write(figure, margin, bars_top - 0.2, said, left_width, 10, weight="bold")
     text, width = margin + 0.55, left_width - 0.6
     for line, k in enumerate(listed):
@@ -138,9 +135,8 @@ def _checked_shares(
     captions: Sequence[str],
     images: Tensor | np.ndarray,
     query: int,
-    direction: int,
 ) -> dict[str, np.ndarray]:
-    """Name of a loss -> (B, B), the shares of one direction."""
+    """Name of a loss -> (B, B), the shares of the images' push."""
     sheet.check_not_empty(weights, "weights")
     size = len(captions)
     for name, weight in weights.items():
@@ -149,11 +145,9 @@ def _checked_shares(
                 f"weights[{name!r}] has shape {tuple(weight.shape)} for {size} captions and "
                 f"{len(images)} images: (2, B, B) is needed for B of each"
             )
-    if not 0 <= query < size or direction not in (0, 1):
-        raise ValueError(
-            f"query is {query} and direction {direction}: they run from 0 to {size - 1} and to 1"
-        )
-    return {name: w[direction].detach().double().cpu().numpy() for name, w in weights.items()}
+    if not 0 <= query < size:
+        raise ValueError(f"query is {query}: it runs from 0 to {size - 1}")
+    return {name: w[0].detach().double().cpu().numpy() for name, w in weights.items()}
 
 
 def _heat_map(axes: Axes, share: np.ndarray, query: int, first: bool) -> None:
@@ -230,15 +224,14 @@ def _colour_bar(figure: Figure, left: float, top: float, width: float) -> None:
 def push_on_circle(
     image_emb: Tensor | np.ndarray,
     text_emb: Tensor | np.ndarray,
-    weights: Mapping[str, Tensor | np.ndarray],
+    weights: Mapping[str, Tensor],
     query: int = 0,
 ) -> Figure:
     """Draw embeddings of two dimensions on the unit circle, and how one image's push is shared.
 
     Args:
         image_emb, text_emb: (B, 2), row b of each a pair; drawn at length 1.
-        weights: name of a loss -> (B,), the shares of the query's push, or (2, B, B) as
-            `losses.negative_weights` gives them.
+        weights: name of a loss -> (2, B, B), what `losses.negative_weights` gave for the batch.
         query: the image whose push is shown; each text's share is written beside it.
 
     Raises:
@@ -256,9 +249,7 @@ def push_on_circle(
     for axes in panels[len(weights) :]:
         axes.set_axis_off()
     for axes, (name, weight) in zip(panels, weights.items(), strict=False):
-        shares = np.asarray(torch.as_tensor(weight).detach().double())
-        shares = shares[0, query] if shares.ndim == 3 else shares
-        _circle(axes, image, text, shares, query)
+        _circle(axes, image, text, weight[0, query].detach().double().numpy(), query)
         axes.set_title(name)
     return figure
 

@@ -60,16 +60,13 @@ def text_to_image(
 
 
 @styled
-def image_to_text(
-    index: SearchIndex, image_indices: Sequence[int], k: int = 5, title: str | None = None
-) -> Figure:
+def image_to_text(index: SearchIndex, image_indices: Sequence[int], k: int = 5) -> Figure:
     """Draw one row for each picture: the k best captions, marked right or wrong, and its own.
 
     Args:
         index: the collection.
         image_indices: which of its images are the queries; an image's own captions are right.
         k: captions per row.
-        title: replaces the one that names the size of the collection.
 
     Raises:
         ValueError: no image.
@@ -92,7 +89,7 @@ def image_to_text(
         height = max(side, sum(found_heights), sum(own_heights)) + 0.35
         rows.append((image_index, hits, found_heights, own, own_heights, height))
     figure = CourseFigure(figsize=(width, head + sum(row[-1] for row in rows)))
-    title = title or f"Image → text: the best {len(rows[0][1])} of {len(pairs.captions):,} captions"
+    title = f"Image → text: the best {len(rows[0][1])} of {len(pairs.captions):,} captions"
     key = "✓ of this very picture  ·  ✗ of another one, though it may fit  ·  "
     _heading(figure, title, key, margin)
     left = found_left - 0.75

@@ -54,19 +54,18 @@ class LiveCurve:
 
     Args:
         name: of the loss, for the legend; a key of `losses.LOSSES` or any text.
-        ceiling: the best possible report on the validation pairs, drawn as a dashed line.
 
     Example:
         >>> Trainer(model, loss, pairs, on_epoch=LiveCurve("simclr")).fit()
     """
 
-    def __init__(self, name: str = "training", ceiling: Report | None = None) -> None:
-        self.name, self.ceiling = name, ceiling
+    def __init__(self, name: str = "training") -> None:
+        self.name = name
         self.handle: DisplayHandle | None = None
 
     def __call__(self, history: History) -> None:
         """Draw the history so far; the trainer calls this after each epoch."""
-        figure = training_curves({self.name: history}, self.ceiling)
+        figure = training_curves({self.name: history})
         if self.handle is None:
             self.handle = display(figure, display_id=True)  # type: ignore[no-untyped-call] # IPython
         else:
