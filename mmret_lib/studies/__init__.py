@@ -1,5 +1,6 @@
-"""Recorded experiments, and the demo.
+"""Recorded experiments, the demo, and the measuring of a trained run.
 
-`studies` says which trainings answer which question, `measure` runs them and keeps their figures in
-data/results, `demo` is what `make demo` runs.
+`studies` says which trainings answer which question; `measure` runs them and keeps their figures in
+data/results (`mmret experiments`). `demo` trains the four losses and shows the results
+(`mmret demo`). `evaluate_run` measures a trained model on a split (`mmret evaluate`).
 """

@@ -1,10 +1,11 @@
-"""The main job: the built-in world, four losses, one table, and pictures of what came out."""
+"""What `mmret demo` does: train the four losses on the built-in world, and show the results."""
 
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
@@ -12,7 +13,6 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.data.world.captions import Claim
 from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
-from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
@@ -25,11 +25,10 @@ from mmret_lib.show.retrieval import image_to_text, text_to_image
 from mmret_lib.show.tables import DISPLAY, results_frame, results_text
 from mmret_lib.show.training import training_curves
 from mmret_lib.training.config import TrainConfig
-from mmret_lib.training.history import History
 from mmret_lib.training.recipes import build_loss, build_model, made_by
-from mmret_lib.training.run import train_run
+from mmret_lib.training.run import TrainedRun, train_run
 
-BATCH_SHOWN = 24  # pairs in the picture of the negatives' weights: small enough to read
+BATCH = 24  # pairs in the figure of the negatives' weights: as many as can be told apart
 
 
 def run_demo(
@@ -37,16 +36,15 @@ def run_demo(
 ) -> dict[str, Report]:
     """Train every loss on the built-in world, print and save the results, draw the figures.
 
-    Writes into ``out``: ``results.csv``, ``results.json``, four figures as PNG, and one run folder
-    per loss for `mmret search` and `mmret evaluate`.
-
     Args:
+        out: folder for ``results.csv``, ``results.json``, four figures as PNG, and one run folder
+            per loss for `mmret search` and `mmret evaluate`.
         config: the same for every loss, so that only the loss differs.
         size: training scenes; None takes the built-in world's 8,000 (with 1,000 for val and
             test), any other number makes both other splits an eighth of it.
 
     Returns:
-        the report of each loss on the test split.
+        The report of each loss on the test split.
     """
     config = config or TrainConfig()
     out = user_path(out)
@@ -56,17 +54,14 @@ def run_demo(
         pack(load_pairs("scenes", split=split, size=count), 64) for split, count in sizes.items()
     )
     ceiling = best_possible(test.pairs)
-    reports: dict[str, Report] = {}
-    models: dict[str, DualEncoder] = {}
-    histories: dict[str, History] = {}
+    runs: dict[str, TrainedRun] = {}
     for number, name in enumerate(LOSSES, start=1):
         print(f"\n[{number}/{len(LOSSES)}] {DISPLAY[name]}")
-        loss = build_loss(name)
         model = build_model(name, train.pairs, seed=config.seed)
-        run = train_run(
+        run = runs[name] = train_run(
             out / "runs" / name,
             model,
-            loss,
+            build_loss(name),
             train,
             config,
             validation=val,
@@ -74,19 +69,18 @@ def run_demo(
             figures={"ceiling": ceiling.as_dict()},
             snapshots=False,
         )
-        reports[name], models[name], histories[name] = run.reports["test"], model.cpu(), run.history
-        print(f"{run.history.training_seconds:.0f} s of training\n{reports[name]}")
+        model.cpu()  # leaves the GPU to the next
+        print(f"{run.history.training_seconds:.0f} s of training\n{run.reports['test']}")
+    reports = {name: run.reports["test"] for name, run in runs.items()}
     frame = results_frame(reports, ceiling)
-    frame.insert(
-        0,
-        "training_seconds",
-        [histories[n].training_seconds if n in histories else float("nan") for n in frame.index],
-    )
-    write_text(out / "results.csv", frame.round(3).to_csv())
-    record = {"made_by": made_by(), "results": json.loads(frame.round(3).to_json(orient="index"))}
-    write_json(out / "results.json", record)
-    print("\n" + results_text(frame) + "\n")
-    for name, figure in draw_figures(models, histories, test, best_possible(val.pairs)).items():
+    seconds = {name: run.history.training_seconds for name, run in runs.items()}
+    frame.insert(0, "training_seconds", pd.Series(seconds))  # the ceiling has none
+    rounded = frame.round(3)
+    write_text(out / "results.csv", rounded.to_csv())
+    results = json.loads(rounded.to_json(orient="index"))
+    write_json(out / "results.json", {"made_by": made_by(), "results": results})
+    print(f"\n{results_text(frame)}\n")
+    for name, figure in _draw_figures(runs, val, test).items():
         with whole_file(out / f"{name}.png") as file:
             figure.savefig(file, format="png", dpi=110)
         print(f"wrote {out / f'{name}.png'}")
@@ -95,36 +89,29 @@ def run_demo(
     return reports
 
 
-def draw_figures(
-    models: dict[str, DualEncoder],
-    histories: dict[str, History],
-    test: Store,
-    validation_ceiling: Report,
-) -> dict[str, Figure]:
-    """The demo's pictures by file name."""
-    index = SearchIndex.build(models["simclr"], test)
+def _draw_figures(runs: dict[str, TrainedRun], val: Store, test: Store) -> dict[str, Figure]:
+    """The figures by file name."""
+    model = runs["simclr"].model
+    index = SearchIndex.build(model, test)
     rng = np.random.default_rng(0)
-    asked = rng.choice(len(test.pairs.captions), 3, replace=False)
     queries = [(query, images_that_fit(test.pairs, c)) for query, c in SLIDE_QUERIES.items()]
-    for j in asked:
+    for j in rng.choice(len(test.pairs.captions), 3, replace=False):
         claim = Claim.from_dict((test.pairs.caption_info or [])[j]["claim"])
         queries.append((test.pairs.captions[j], images_that_fit(test.pairs, claim)))
     # One model's embeddings under all losses, so that only the weighing differs, and scenes that
     # resemble each other: among unlike ones a trained model leaves next to nothing to push.
-    alike = load_pairs("scenes", split="alike", size=BATCH_SHOWN, look_alikes=0.8, progress=False)
+    alike = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
     images = torch.as_tensor(pack(alike, 64, progress=False)[:])
     captions = [alike.captions_of(i)[0] for i in range(len(alike))]
-    image_emb, text_emb = (
-        models["simclr"].encode_images(images),
-        models["simclr"].encode_texts(captions),
-    )
+    embeddings = model.encode_images(images), model.encode_texts(captions)
     weights = {
-        name: negative_weights(build_loss(name).eval(), image_emb, text_emb, caption_ids=captions)
-        for name in models
+        name: negative_weights(build_loss(name).eval(), *embeddings, caption_ids=captions)
+        for name in runs
     }
     violators = (weights["sum_triplet"][0] > 0).sum(dim=1)  # (B,): within the margin of each image
+    histories = {name: run.history for name, run in runs.items()}
     return {
-        "training_curves": training_curves(histories, validation_ceiling),
+        "training_curves": training_curves(histories, best_possible(val.pairs)),
         "text_to_image": text_to_image(index, queries),
         "image_to_text": image_to_text(index, [0, 1, 3, *rng.choice(len(test.pairs), 3)]),
         "negative_weights": weight_maps(weights, captions, images, query=int(violators.argmax())),

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock, Timeout
 
+from mmret_lib.data import load_pairs
+from mmret_lib.data.store import Store, pack
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
@@ -25,6 +28,8 @@ from mmret_lib.files.whole import write_text
 from mmret_lib.show.tables import DIRECTIONS, MEASURES
 from mmret_lib.studies.studies import BASE, STUDIES, WORLD, Study, Trial
 from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.recipes import build_loss, build_model, made_by
+from mmret_lib.training.run import train_run
 
 FIGURES = [f"{direction}_{measure}" for direction in DIRECTIONS for measure in MEASURES]
 LAST = ["seed", "seconds", "last_loss", *FIGURES, "images", "captions", "training"]
@@ -33,25 +38,18 @@ LAST = ["seed", "seconds", "last_loss", *FIGURES, "images", "captions", "trainin
 def measure(trial: Trial, seed: int) -> dict[str, Any]:
     """Train and test once.
 
+    Args:
+        trial: what to train, and how.
+        seed: of the untrained weights, the order of the pairs and the captions drawn.
+
     Returns:
         seconds, last_loss, the test split's figures, and epochs: a row for each.
     """
-    from mmret_lib.data import load_pairs
-    from mmret_lib.data.store import pack
-    from mmret_lib.training.recipes import build_loss, build_model
-    from mmret_lib.training.run import train_run
-
     settings = trial.settings()
-    knobs = settings["data"]
-    size, test_size = knobs.pop("size"), knobs.pop("test_size")
-    train, test = (
-        pack(load_pairs("scenes", progress=False, **options), 64, progress=False)
-        for options in (
-            {"split": "train", "size": size, **knobs},
-            {"split": "test", "size": test_size},
-        )
-    )
-    loss = build_loss(**{"name": settings["loss"].pop("loss"), **settings["loss"]})
+    world, loss_settings = settings["data"], settings["loss"]
+    test = _scenes("test", size=world.pop("test_size"))
+    train = _scenes("train", **world)
+    loss = build_loss(loss_settings.pop("loss"), **loss_settings)
     model = build_model(trial.loss, train.pairs, seed=seed, **settings["model"])
     config = TrainConfig(seed=seed, validate=False, **settings["config"])
     run = train_run(None, model, loss, train, config, evaluate_on={"test": test}, progress=False)
@@ -62,6 +60,11 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
         **{name: round(value, 2) for name, value in run.record.figures["test"].items()},
         "epochs": [{"epoch": row["epoch"], "loss": round(row["loss"], 4)} for row in rows],
     }
+
+
+def _scenes(split: str, **options: Any) -> Store:
+    pairs = load_pairs("scenes", split=split, progress=False, **options)
+    return pack(pairs, 64, progress=False)
 
 
 def measure_studies(
@@ -137,8 +140,6 @@ def _measured(
         for training, what in missing.items():
             yield training, measure(*what)
         return
-    import torch
-
     share = (max(1, torch.get_num_threads() // jobs),)
     # Spawned, not forked: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(
@@ -197,8 +198,6 @@ class StudyTable:
 
     def write_origin(self) -> None:
         """Write beside the table how it was measured: question, command, versions, date."""
-        from mmret_lib.training.recipes import made_by
-
         origin = {
             "question": self.study.question,
             "command": f"mmret experiments {self.name}",

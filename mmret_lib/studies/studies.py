@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.recipes import DEFAULTS, STANDARDISED
 
 # Smaller than the world of `mmret demo`, so that some eighty trainings fit into an hour.
 WORLD: dict[str, Any] = {"size": 2000, "test_size": 1000}
@@ -38,8 +39,6 @@ class Trial:
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """All that decides a training except the seed, with the defaults filled in."""
-        from mmret_lib.training.recipes import DEFAULTS, STANDARDISED
-
         config = {**BASE, **self.config}
         usual = vars(TrainConfig())
         return {
