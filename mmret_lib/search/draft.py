@@ -86,19 +86,27 @@ class Draft:
         database = {"uri": uri, "name": name, "key": self.key}
         return collection.with_backend("milvus", database, partial(self.place.connect, database))
 
-    def commit(self, collection: Collection, model: str, present: Collection | None = None) -> None:
-        """Make a collection the state of the folder; its embeddings then lie in the files.
+    def commit(self, collection: Collection, model: str) -> None:
+        """Make a collection the state of the index, in the folder and then in memory.
 
         Args:
-            collection: its embeddings may lie in arrays that `array` returned.
+            collection: its embeddings may lie in arrays that `array` returned. The files of all
+                that has not changed stay as they are.
             model: fingerprint of the model that embedded it.
-            present: the state of the folder so far; the files of all that is unchanged stay.
         """
-        folder = self.place.path
-        if folder is None:
-            return
-        files = self._unchanged(collection, present)
-        self._write(collection, files)
+        try:
+            if self.place.path is not None:
+                self._write(collection, model)
+        except BaseException:
+            collection.close(except_for=self.place.state)
+            raise
+        self.place.replace(collection)
+        collection.drop_other_databases()
+
+    def _write(self, collection: Collection, model: str) -> None:
+        folder = self.place.folder
+        files = self._unchanged(collection)
+        self._write_parts(collection, files)
         sides = [(side, collection.sides[side]) for side in SIDES]
         for part in sorted(folder.glob(f"*-{self.key}.*.part")):
             move_into_place(part, part.with_suffix(""))
@@ -134,8 +142,9 @@ class Draft:
                 with suppress(OSError):  # Windows keeps a file that is mapped; the next change
                     (folder / name).unlink()  # deletes it
 
-    def _unchanged(self, collection: Collection, present: Collection | None) -> dict[str, Any]:
+    def _unchanged(self, collection: Collection) -> dict[str, Any]:
         """Return the manifest's entries of the files that need not be written again."""
+        present = self.place.state
         if present is None:
             return {}
         names = ["pairs"] if collection.pairs is present.pairs else []
@@ -149,7 +158,7 @@ class Draft:
                 names.append(f"{side}_index")
         return {name: self.place.manifest["files"][name] for name in names}
 
-    def _write(self, collection: Collection, unchanged: dict[str, Any]) -> None:
+    def _write_parts(self, collection: Collection, unchanged: dict[str, Any]) -> None:
         for side in SIDES:
             vectors = collection.sides[side]
             path = self._path(f"{side}_emb", "npy")

@@ -44,7 +44,7 @@ OURS = re.compile(
 
 
 class IndexFolder:
-    """The folder of one search index, or none where it is only in memory.
+    """The state of one search index, in memory and in its folder, if it has one.
 
     Args:
         folder: its path, made when it is first written to; None keeps nothing.
@@ -52,12 +52,14 @@ class IndexFolder:
 
     Attributes:
         path: of the folder, or None.
-        manifest: of the state that was last read or written through this object.
+        state: the collection as it was last read or written through this object.
+        manifest: describes that state.
     """
 
     def __init__(self, folder: str | Path | None, token: str | None = None) -> None:
         self.path = None if folder is None else user_path(folder)
         self.token = token
+        self.state: Collection | None = None
         self.manifest: dict[str, Any] = {}
 
     @property
@@ -66,7 +68,13 @@ class IndexFolder:
         assert self.path is not None
         return self.path
 
-    def open(self, model: str) -> Collection:
+    @property
+    def collection(self) -> Collection:
+        """The state, once there is one."""
+        assert self.state is not None
+        return self.state
+
+    def open(self, model: str) -> None:
         """Read the present state and check every part of it.
 
         Args:
@@ -85,15 +93,21 @@ class IndexFolder:
                     f"cannot be compared. Open it with the model that made it. {self._remedy()}"
                 )
             try:
-                return self._load(manifest, changing=False)
+                self._load(manifest, changing=False)
+                return
             except DataError:
                 # Another process may have replaced the index meanwhile: then read the new one.
                 if self._read_manifest()["key"] == manifest["key"]:
                     raise
 
     @contextmanager
-    def change(self) -> Iterator[Draft]:
+    def change(self, *, anew: bool = False) -> Iterator[Draft]:
         """Be the only process that changes the folder, and write its next state.
+
+        The state is the newest one then, whichever process wrote it.
+
+        Args:
+            anew: write a whole new index, whatever lies in the folder.
 
         Raises:
             DataError: the folder holds something else, or cannot be written to.
@@ -112,6 +126,8 @@ class IndexFolder:
         with disk_errors(self.folder, "writing a search index"):
             self.folder.mkdir(parents=True, exist_ok=True)
             with alone(self.folder / ".lock"):
+                if not anew:
+                    self._refresh()
                 draft = Draft(self)
                 try:
                     yield draft
@@ -119,20 +135,19 @@ class IndexFolder:
                     for part in self.folder.glob(f"*-{draft.key}.*.part"):
                         part.unlink(missing_ok=True)
 
-    def newest(self, collection: Collection) -> Collection:
-        """Return the state that lies in the folder, inside `change`.
-
-        That is `collection` itself, unless another process has changed the folder since.
-        """
-        if self.path is None:
-            return collection
+    def _refresh(self) -> None:
         manifest = self._read_manifest()
         if manifest["key"] != self.manifest["key"]:
-            return self._load(manifest, changing=True)
-        for vectors in collection.sides.values():
+            self._load(manifest, changing=True)
+        for vectors in self.collection.sides.values():
             if isinstance(vectors.index, MilvusIndex):
                 self._repair(manifest, vectors.index, vectors, changing=True)
-        return collection
+
+    def replace(self, collection: Collection) -> None:
+        """Use another state from now on, and close the indexes that only the old one used."""
+        before, self.state = self.state, collection
+        if before is not None:
+            before.close(except_for=collection)
 
     def _read_manifest(self) -> dict[str, Any]:
         path = self.folder / "manifest.json"
@@ -146,7 +161,7 @@ class IndexFolder:
         except DataError as error:
             raise self._broken(str(error)) from None
 
-    def _load(self, manifest: dict[str, Any], *, changing: bool) -> Collection:
+    def _load(self, manifest: dict[str, Any], *, changing: bool) -> None:
         for entry in manifest["files"].values():
             if damage := damage_of(self.folder, entry):
                 raise self._broken(damage)
@@ -167,10 +182,9 @@ class IndexFolder:
                 vectors.index.load()
                 self._repair(manifest, vectors.index, vectors, changing=changing)
             sides[side] = vectors
+        backend, recall, database = (manifest[name] for name in ("backend", "recall", "milvus"))
         self.manifest = manifest
-        return Collection(
-            pairs, sides, manifest["backend"], manifest["recall"], manifest.get("milvus")
-        )
+        self.replace(Collection(pairs, sides, backend, recall, database))
 
     def _load_pairs(self, manifest: dict[str, Any]) -> Pairs:
         path = self.folder / manifest["files"]["pairs"]["name"]

@@ -18,8 +18,7 @@ import tempfile
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, overload
 
@@ -34,7 +33,6 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.search.cache import CachedSides
 from mmret_lib.search.collection import Collection
-from mmret_lib.search.draft import Draft
 from mmret_lib.search.embed import SIDES, Queries, fingerprint
 from mmret_lib.search.folder import IndexFolder
 from mmret_lib.search.hits import Hit
@@ -61,19 +59,22 @@ class SearchIndex:
     def __init__(
         self, model: DualEncoder, pairs: Pairs, image_emb: Tensor, text_emb: Tensor
     ) -> None:
+        place = IndexFolder(None)
         sides = {"image": Vectors(image_emb), "text": Vectors(text_emb)}
-        self._start(model, Collection(pairs, sides), IndexFolder(None), fingerprint(model))
+        place.replace(Collection(pairs, sides))
+        self._start(model, place, fingerprint(model))
 
-    def _start(
-        self, model: DualEncoder, collection: Collection, place: IndexFolder, made_by: str
-    ) -> "SearchIndex":
+    def _start(self, model: DualEncoder, place: IndexFolder, made_by: str) -> "SearchIndex":
         self.model = model
         self._made_by = made_by  # the fingerprint of the model when it embedded the collection
         self._queries = Queries(model)
-        self._collection = collection
         self._place = place
         self._lock = threading.RLock()  # held while the collection is searched or changed
         return self
+
+    @property
+    def _collection(self) -> Collection:
+        return self._place.collection
 
     @classmethod
     def build(
@@ -120,15 +121,15 @@ class SearchIndex:
         data = pack(pairs, model.image.image_size, progress=progress)
         scratch = tempfile.mkdtemp() if backend == "milvus" and folder is None else None
         place = IndexFolder(scratch or folder, token)
-        with place.change() as draft:
+        with place.change(anew=True) as draft:
             times = 1 if backend == "exact" else 3  # an index takes about twice the vectors
             draft.reserve((len(data) + len(data.pairs.captions)) * model.dim * times)
             if cached:
                 embedded = Collection(data.pairs, CachedSides(model, data, progress))
             else:
                 embedded = Collection.embed(model, data, draft.array, progress)
-            index = cls.__new__(cls)._start(model, embedded, place, made_by)
-            index._commit(draft, draft.index(embedded, backend, uri), anew=True)
+            draft.commit(draft.index(embedded, backend, uri), made_by)
+        index = cls.__new__(cls)._start(model, place, made_by)
         if scratch:
             weakref.finalize(index, shutil.rmtree, scratch, ignore_errors=True)
         return index
@@ -145,7 +146,8 @@ class SearchIndex:
                 does not answer. Says what to do.
         """
         place, made_by = IndexFolder(folder, token), fingerprint(model)
-        return cls.__new__(cls)._start(model, place.open(made_by), place, made_by)
+        place.open(made_by)
+        return cls.__new__(cls)._start(model, place, made_by)
 
     def __len__(self) -> int:
         """The number of images."""
@@ -298,7 +300,7 @@ class SearchIndex:
             )
         if not len(pairs):
             raise DataError("there is nothing to add; give pairs with images")
-        with self._changing() as draft:
+        with self._lock, self._place.change() as draft:
             source = pairs.pairs if isinstance(pairs, Store) else pairs
             there = {path.absolute() for path in self.pairs.images}
             new = np.array([path.absolute() not in there for path in source.images])
@@ -312,7 +314,7 @@ class SearchIndex:
             if new.any():
                 data = pack(pairs, self.model.image.image_size, progress=progress)
                 more = self._collection.add(self.model, data, draft.array, progress)
-                self._commit(draft, more)
+                draft.commit(more, self._made_by)
         return self
 
     def remove(self, images: Iterable[int] | npt.NDArray[Any]) -> "SearchIndex":
@@ -326,9 +328,9 @@ class SearchIndex:
             DataError: nothing would be left.
         """
         removed = self.pairs.subset(images)
-        with self._changing() as draft:
+        with self._lock, self._place.change() as draft:
             before = self._collection
-            self._commit(draft, before.remove(removed, draft.array))
+            draft.commit(before.remove(removed, draft.array), self._made_by)
             self._collection.forget(before)
         if any(self._collection.sides[side].mostly_removed for side in SIDES):
             self.rebuild()
@@ -344,8 +346,8 @@ class SearchIndex:
         """
         backend = backend or self.backend
         check_backend(backend, uri)
-        with self._changing() as draft:
-            self._commit(draft, draft.index(self._collection, backend, uri))
+        with self._lock, self._place.change() as draft:
+            draft.commit(draft.index(self._collection, backend, uri), self._made_by)
         return self
 
     def save(self, folder: str | Path) -> "SearchIndex":
@@ -358,11 +360,12 @@ class SearchIndex:
         """
         place = IndexFolder(folder, self._place.token)
         if self.folder is None or self.folder.absolute() != place.folder.absolute():
-            with self._lock, place.change() as draft:
+            with self._lock, place.change(anew=True) as draft:
                 collection = self._collection
                 if self.backend == "milvus":
                     collection = draft.index(collection, "milvus", None)
-                self._commit(draft, collection, anew=True)
+                draft.commit(collection, self._made_by)
+                self._collection.close(except_for=collection)
                 self._place = place
         return self
 
@@ -375,30 +378,3 @@ class SearchIndex:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @contextmanager
-    def _changing(self) -> Iterator[Draft]:
-        """Change the newest state, whichever process wrote it, while nobody else does."""
-        with self._lock, self._place.change() as draft:
-            self._replace(self._place.newest(self._collection))
-            yield draft
-
-    def _commit(self, draft: Draft, collection: Collection, *, anew: bool = False) -> None:
-        """Write a new state into the folder, and only then use it.
-
-        Args:
-            draft: of the folder's next state.
-            collection: the new state.
-            anew: whether to write every file, because the folder held another index.
-        """
-        try:
-            draft.commit(collection, self._made_by, None if anew else self._collection)
-        except BaseException:
-            collection.close(except_for=self._collection)
-            raise
-        self._replace(collection)
-        collection.drop_other_databases()
-
-    def _replace(self, collection: Collection) -> None:
-        before, self._collection = self._collection, collection
-        before.close(except_for=collection)

@@ -41,7 +41,7 @@ def build(tmp_path, monkeypatch, model, pairs) -> Callable[..., SearchIndex]:
 
 
 def kept_files(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "embeddings").glob("*/*_emb.npy"))
+    return sorted((tmp_path / "cache" / "embeddings").glob("*/*.npy"))
 
 
 def test_only_the_side_that_is_searched_is_embedded_and_only_once(build, embedded, whole, pairs):
@@ -71,7 +71,7 @@ def test_another_model_and_other_data_are_embedded_anew(build, embedded, model, 
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "short", "long", "flipped"])
-@pytest.mark.parametrize("name", ["image_emb.npy", "manifest.json"])
+@pytest.mark.parametrize("name", ["image.npy", "image.json"])
 def test_what_is_damaged_is_embedded_again(tmp_path, build, embedded, how, name):
     emb = build().image_emb.clone()
     spoil(kept_files(tmp_path)[0].with_name(name), how)
