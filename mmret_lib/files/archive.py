@@ -1,8 +1,8 @@
-"""What a zip or tar archive holds, told only if all of it is safe to unpack.
+"""Open a zip or tar archive and check that every file in it is safe to unpack.
 
-An archive is somebody else's data. A name in it may lead out of the folder, a link may point
-anywhere, a few bytes may unfold into gigabytes, two names may be one on another file system. Such
-archives are refused as a whole, never mended: they are not what they should be.
+An archive from the web can be hostile: a name may lead out of the folder, a link may point
+anywhere, a few bytes may unpack to gigabytes, two names may be the same on another file system.
+Such an archive is refused as a whole.
 """
 
 import errno
@@ -16,23 +16,30 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, NoReturn, Protocol, cast
 
 from mmret_lib.files.disk import BLOCK
 from mmret_lib.files.errors import DataError, short, visible
 
 MAX_BYTES = 100 * 2**30  # of all files together; the largest archive of the course holds 19 GiB
 MAX_MEMBERS = 1_000_000
-MAX_RATIO = 200  # unpacked by packed size; annotation files reach 10, photos 1, bombs 1,000
+MAX_RATIO = 200  # unpacked to packed size: photos have 1, annotation files 10, "zip bombs" 1,000
 RATIO_FLOOR = 64 * 2**20  # bytes up to which any ratio is harmless
 LONGEST_NAME = 255  # bytes of one part of a path, on every common file system
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")  # what desktops slip into archives
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db")  # added by desktops, left out when unpacking
 FETCH_AGAIN = "delete the archive and fetch it again"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: its checked name, bytes, and CRC-32 where the archive tells one."""
+    """A file in an archive.
+
+    Attributes:
+        name: its path, checked.
+        size: bytes, unpacked.
+        crc: CRC-32 of its bytes, where the archive holds it.
+        entry: what the archive's reader calls it.
+    """
 
     name: str
     size: int
@@ -41,19 +48,24 @@ class Member:
 
 
 class Archive(Protocol):
-    """An archive that is open: its files, checked, and the bytes of each."""
+    """An open archive."""
 
-    def members(self) -> list[Member]: ...
+    def members(self) -> list[Member]:
+        """All its files, checked; DataError names the first that is not safe."""
 
-    def open(self, member: Member) -> IO[bytes]: ...
+    def open(self, member: Member) -> IO[bytes]:
+        """One file, open for reading."""
 
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[tuple[Archive, list[Member]]]:
-    """An open archive and all its members, every one of them safe to write.
+    """Open an archive and check all its members.
+
+    Yields:
+        The archive, and its files.
 
     Raises:
-        DataError: if it is no archive, is damaged, or holds what nobody should unpack.
+        DataError: it is no archive, is damaged, or is not safe to unpack.
     """
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
@@ -61,11 +73,12 @@ def open_archive(path: Path) -> Iterator[tuple[Archive, list[Member]]]:
         with damage_of(path):
             source = stack.enter_context(closing(_Zip(path) if zipped else _Tar(path)))
             members = source.members()
-        total, packed = sum(member.size for member in members), path.stat().st_size
+        total = sum(member.size for member in members)
+        packed = path.stat().st_size
         _check_size(path, total, len(members))
         if total > max(RATIO_FLOOR, MAX_RATIO * packed):
             raise DataError(
-                f"{path}: {packed:,} bytes would unfold into {total:,}, more than {MAX_RATIO} "
+                f"{path}: {packed:,} bytes would unpack to {total:,}, more than {MAX_RATIO} "
                 "times as many. Nothing was unpacked; this is not the archive it should be: "
                 f"{FETCH_AGAIN}, from a source you trust"
             )
@@ -74,7 +87,7 @@ def open_archive(path: Path) -> Iterator[tuple[Archive, list[Member]]]:
 
 @contextmanager
 def damage_of(path: Path, member: str | None = None) -> Iterator[None]:
-    """Turn whatever reading a damaged archive raises into a DataError; the disk's errors pass."""
+    """Turn what Python's readers raise on a damaged archive into a DataError, not disk errors."""
     try:
         yield
     except (DataError, MemoryError):
@@ -82,7 +95,7 @@ def damage_of(path: Path, member: str | None = None) -> Iterator[None]:
     except Exception as error:  # on damaged archives Python's readers raise nearly anything
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        what = f"{path}: member {short(member)}" if member else f"{path}, taken for an archive,"
+        what = f"{path}: member {short(member)}" if member else f"{path}, read as an archive,"
         raise DataError(
             f"{what} is damaged or cut short ({visible(str(error)) or type(error).__name__}); "
             f"{FETCH_AGAIN}"
@@ -90,7 +103,7 @@ def damage_of(path: Path, member: str | None = None) -> Iterator[None]:
 
 
 class _Zip:
-    """What a zip archive holds. Its list of members stands at its end, with sizes and CRCs."""
+    """A zip archive. The list of its members stands at its end, with sizes and CRCs."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -98,17 +111,17 @@ class _Zip:
 
     def members(self) -> list[Member]:
         names = _Names(self.archive)
-        found = []
+        members = []
         entries = self.file.infolist()
-        # Members that share their packed bytes make bombs of which each part looks harmless.
+        # Members may share their packed bytes: together a bomb, though each looks harmless.
         if sum(entry.compress_size for entry in entries) > self.archive.stat().st_size:
             raise DataError(f"{self.archive} declares more packed bytes than it has: {FETCH_AGAIN}")
         for entry in entries:
-            raw = entry.orig_filename  # .filename is cut at NUL, and mended on Windows
+            raw = entry.orig_filename  # .filename is cut at NUL, and changed on Windows
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 names.refuse(raw, "it is a link or a device, not a file")
-            name = names.take(raw, folder=raw.endswith("/") or kind == stat.S_IFDIR)
+            name = names.check(raw, folder=raw.endswith("/") or kind == stat.S_IFDIR)
             if name is None:
                 continue
             if entry.flag_bits & 0x1:
@@ -118,11 +131,11 @@ class _Zip:
             if entry.file_size > max(RATIO_FLOOR, MAX_RATIO * entry.compress_size):
                 names.refuse(
                     raw,
-                    f"{entry.compress_size:,} bytes would unfold into {entry.file_size:,} "
+                    f"{entry.compress_size:,} bytes would unpack to {entry.file_size:,} "
                     f"(more than {MAX_RATIO} times as many)",
                 )
-            found.append(Member(name, entry.file_size, entry.CRC, entry))
-        return found
+            members.append(Member(name, entry.file_size, entry.CRC, entry))
+        return members
 
     def open(self, member: Member) -> IO[bytes]:
         return self.file.open(member.entry)
@@ -132,7 +145,7 @@ class _Zip:
 
 
 class _Tar:
-    """What a tar archive holds: members one after the other, so all of it is read to list them."""
+    """A tar archive. Its members stand one after the other, so listing them reads all of it."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -141,7 +154,7 @@ class _Tar:
             self.packed = self.plain.read(2) == b"\x1f\x8b"
             self.plain.seek(0)
             inner: Any = gzip.GzipFile(fileobj=self.plain) if self.packed else self.plain
-            self.stream: Any = _Modest(inner)
+            self.stream: Any = _SmallReads(inner)
             self.file = tarfile.TarFile(fileobj=cast(Any, self.stream))
         except BaseException:
             self.close()
@@ -149,7 +162,7 @@ class _Tar:
 
     def members(self) -> list[Member]:
         names = _Names(self.archive)
-        found: list[Member] = []
+        members: list[Member] = []
         total = 0
         for count, entry in enumerate(self.file, start=1):
             raw = entry.name
@@ -157,18 +170,18 @@ class _Tar:
                 names.refuse(raw, "it is a link, a device or sparse, not a plain file")
             total += entry.size
             _check_size(self.archive, total, count)
-            name = names.take(raw, folder=entry.isdir())
+            name = names.check(raw, folder=entry.isdir())
             if name is not None:
-                found.append(Member(name, entry.size, None, entry))
-        self.check_end()
-        return found
+                members.append(Member(name, entry.size, None, entry))
+        self._check_end()
+        return members
 
-    def check_end(self) -> None:
-        """Python takes any end for the end; a whole archive says so with a block of zeros."""
+    def _check_end(self) -> None:
+        """Look for the block of zeros that ends an archive; Python does without it."""
         self.stream.seek(self.file.offset)
         if self.stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends before its end mark")
-        while self.packed and self.stream.read(BLOCK):  # to its end: there is gzip's checksum
+        while self.packed and self.stream.read(BLOCK):  # gzip's checksum stands at its end
             if self.stream.tell() > self.file.offset + RATIO_FLOOR:
                 raise tarfile.ReadError("it goes on after its end mark")
 
@@ -181,8 +194,8 @@ class _Tar:
         self.plain.close()
 
 
-class _Modest:
-    """A stream that is never read in large pieces; a forged header makes tarfile ask for any."""
+class _SmallReads:
+    """A stream that refuses large reads: a forged header makes tarfile ask for any size."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -195,49 +208,45 @@ class _Modest:
 
 
 class _Names:
-    """The names seen in one archive, so that no two of them meet on any file system."""
+    """The names in one archive, checked one by one."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
-        self.files: dict[str, str] = {}  # as a file system sees it -> as it is written
+        self.files: dict[str, str] = {}  # as `_folded` makes it -> as it is written
         self.folders: dict[str, str] = {}
 
-    def refuse(self, raw: str, why: str) -> None:
+    def refuse(self, raw: str, why: str) -> NoReturn:
         raise DataError(
             f"{self.archive}: member {short(raw)}: {why}. Nothing was unpacked; this is not the "
             f"archive it should be: {FETCH_AGAIN}, from a source you trust"
         )
 
-    def take(self, raw: str, *, folder: bool) -> str | None:
-        """The name to write, or None where there is nothing to write; refuses what is unsafe."""
+    def check(self, raw: str, *, folder: bool) -> str | None:
+        """Return the name to write, or None where nothing is to be written.
+
+        Raises:
+            DataError: the name is not safe, or two names are the same on some file system.
+        """
         parts = [part for part in raw.split("/") if part not in ("", ".")]
-        if raw.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", raw):
-            self.refuse(raw, "its name leads out of the folder")
-        if "\\" in raw or any(ord(letter) < 32 or letter == "\x7f" for letter in raw):
-            self.refuse(raw, "its name has a backslash or a control character")
-        if any(0xD800 <= ord(letter) < 0xE000 for letter in raw):
-            self.refuse(raw, "its name is not valid Unicode")
-        if any(len(part.encode()) > LONGEST_NAME for part in parts):
-            self.refuse(raw, f"its name is longer than {LONGEST_NAME} bytes")
-        if any(part in JUNK or part.startswith("._") for part in parts):
+        if fault := _fault_of(raw, parts):
+            self.refuse(raw, fault)
+        if any(part in JUNK or part.startswith("._") for part in parts) or (folder and not parts):
             return None
         if not parts:
-            if not folder:
-                self.refuse(raw, "it has no name")
-            return None
+            self.refuse(raw, "it has no name")
         if parts[0].startswith("."):  # such names are ours: parts, notes, locks
             self.refuse(raw, "its name begins with a dot")
-        for depth in range(1, len(parts) + (1 if folder else 0)):
-            self.enter("/".join(parts[:depth]), raw, self.folders, self.files)
+        for depth in range(1, len(parts) + folder):
+            self._add("/".join(parts[:depth]), raw, self.folders, self.files)
         if folder:
             return None
         name = "/".join(parts)
         if _folded(name) in self.files:
             self.refuse(raw, f"it is there twice (as {short(self.files[_folded(name)])})")
-        self.enter(name, raw, self.files, self.folders)
+        self._add(name, raw, self.files, self.folders)
         return name
 
-    def enter(self, name: str, raw: str, own: dict[str, str], other: dict[str, str]) -> None:
+    def _add(self, name: str, raw: str, own: dict[str, str], other: dict[str, str]) -> None:
         key = _folded(name)
         if key in other:
             self.refuse(raw, f"{short(name)} is both a file and a folder")
@@ -245,8 +254,20 @@ class _Names:
             self.refuse(raw, f"some file systems do not tell it from {short(own[key])}")
 
 
+def _fault_of(raw: str, parts: list[str]) -> str:
+    if raw.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:", raw):
+        return "its name leads out of the folder"
+    if re.search(r"[\\\x00-\x1f\x7f]", raw):
+        return "its name has a backslash or a control character"
+    if re.search(r"[\ud800-\udfff]", raw):
+        return "its name is not valid Unicode"
+    if any(len(part.encode()) > LONGEST_NAME for part in parts):
+        return f"its name is longer than {LONGEST_NAME} bytes"
+    return ""
+
+
 def _folded(name: str) -> str:
-    """Names that Windows or macOS take for one another become the same."""
+    """The same string for names that Windows or macOS do not tell apart."""
     parts = unicodedata.normalize("NFC", name).casefold().split("/")
     return "/".join(part.rstrip(". ") for part in parts)
 
@@ -254,6 +275,6 @@ def _folded(name: str) -> str:
 def _check_size(archive: Path, total: int, count: int) -> None:
     if total > MAX_BYTES or count > MAX_MEMBERS:
         raise DataError(
-            f"{archive} would unfold into more than {MAX_BYTES:,} bytes or {MAX_MEMBERS:,} files. "
+            f"{archive} would unpack to more than {MAX_BYTES:,} bytes or {MAX_MEMBERS:,} files. "
             f"Nothing was unpacked; this is not the archive it should be: {FETCH_AGAIN}"
         )

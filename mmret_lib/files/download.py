@@ -1,8 +1,8 @@
-"""Fetch large files over networks that break, so that a final name is only ever on a whole file.
+"""Download large files over unreliable networks.
 
-A file grows as `.NAME.part` beside its final name. What interrupts it (a lost connection, Ctrl-C, a
-killed process) costs nothing: the next call asks for the rest. Only when size and checksum are
-right does it take its name, in one step.
+A file is written to `.NAME.part` beside its final name. After an interruption (a lost connection,
+Ctrl-C, a killed process) the next call asks the server for the rest. The file gets its name when
+its size and checksum are right.
 """
 
 import re
@@ -19,13 +19,13 @@ from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_note, write_json
-from mmret_lib.files.remote import Remote, WrongBytes, remember, verify
+from mmret_lib.files.remote import Remote, WrongBytes, note_verified, verify
 from mmret_lib.files.web import LONGEST_WAIT, Fault, network, opener, retry_after, validator_of
 from mmret_lib.files.whole import move_into_place
 
 PIECE = 2**16  # bytes read from the network at a time
 PROGRESS = 2**20  # a try that got this many bytes further does not count as a failed one
-PASSING = {408, 425, 429, 500, 502, 503, 504}  # statuses that another try may not meet
+TEMPORARY = {408, 425, 429, 500, 502, 503, 504}  # HTTP statuses after which to try again
 
 
 def fetch(
@@ -37,17 +37,18 @@ def fetch(
     pause: float = 1.0,
     patience: float = 30.0,
 ) -> Path:
-    """The file `remote` in `folder`: as it lies there if it is the right one, else fetched.
+    """Download a file into a folder, unless the right file is there already.
 
-    A part that an earlier call left is continued: from any server if a checksum is known, else only
-    from the one it came from and only while the file there is the same. Another process that
-    fetches the same file is waited for.
+    What an earlier call left is continued: from any server if a checksum is known, else only from
+    the server it came from, and only while the file there is the same. If another process fetches
+    the same file, this one waits for it.
 
     Args:
+        remote: the file.
         folder: made if it does not exist.
         progress: whether to show a progress bar.
-        tries: how often in a row one server may fail before the next one is asked.
-        pause: seconds before the second try; each further one waits twice as long, up to
+        tries: failures in a row after which the next server is asked.
+        pause: seconds before the second try; each further wait is twice as long, up to
             LONGEST_WAIT.
         patience: seconds without a single byte after which a connection counts as broken.
 
@@ -55,7 +56,7 @@ def fetch(
         The path of the file, size and checksum verified.
 
     Raises:
-        MissingFile: if no server gave it; says what was wrong with each, and what to do.
+        MissingFile: if no server gave it; the message says why, for each, and what to do.
         DataError: if the disk has no room for it, or cannot be written to.
     """
     if not re.fullmatch(r"\w[\w.+-]*", remote.name) or not remote.urls:
@@ -69,7 +70,7 @@ def fetch(
 
 @dataclass
 class _Fetch:
-    """One call of `fetch`: the part on the disk, the bar, and what the servers are like."""
+    """One call of `fetch`."""
 
     remote: Remote
     folder: Path
@@ -82,10 +83,10 @@ class _Fetch:
         name = self.remote.name
         self.target = self.folder / name
         self.part = self.folder / f".{name}.part"
-        self.origin = self.folder / f".{name}.part.json"  # which server's which file the part is
+        self.origin = self.folder / f".{name}.part.json"  # server and version of the part
         self.bar: Any = None
-        self.answered = False  # whether any server has sent anything
-        self.cannot_continue: set[str] = set()  # servers that send another range than was asked
+        self.answered = False  # whether any server has answered
+        self.cannot_continue: set[str] = set()  # servers that do not send the range asked for
 
     def run(self) -> Path:
         faults: list[str] = []
@@ -97,11 +98,13 @@ class _Fetch:
             except DataError as error:
                 faults.append(f"The file that lies there is not the right one: {error}")
         if self.remote.size is not None:
-            ensure_room(self.folder, self.remote.size - self.have(), f"Fetching {self.remote.name}")
+            ensure_room(
+                self.folder, self.remote.size - self.part_size(), f"Fetching {self.remote.name}"
+            )
         with tqdm(
             desc=self.remote.name,
             total=self.remote.size,
-            initial=self.have(),
+            initial=self.part_size(),
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
@@ -114,7 +117,7 @@ class _Fetch:
                 except Fault as fault:
                     faults.append(f"{url}: {fault}")
         size, checksum = self.remote.size, self.remote.checksum
-        kept = self.have() if any(self.wish(url) for url in self.remote.urls) else 0
+        kept = self.part_size() if any(self.range_headers(url) for url in self.remote.urls) else 0
         known = [f"{size:,} bytes"] if size is not None else []
         known += [" ".join(checksum)] if checksum else []
         raise MissingFile(
@@ -124,7 +127,7 @@ class _Fetch:
             + (f" ({', '.join(known)})." if known else ".")
         )
 
-    def have(self) -> int:
+    def part_size(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def discard_part(self) -> None:
@@ -132,14 +135,14 @@ class _Fetch:
         self.origin.unlink(missing_ok=True)
 
     def from_server(self, url: str) -> None:
-        """Ask one server until the file is whole and has its name; a Fault when it is given up."""
+        """Ask one server until the file is complete; raise Fault when it has failed too often."""
         size = self.remote.size
-        failed, furthest, wrong_bytes = 0, self.have(), False
+        failed, furthest, wrong_bytes = 0, self.part_size(), False
         while True:
-            if size is not None and self.have() > size:
+            if size is not None and self.part_size() > size:
                 self.discard_part()
             try:
-                if size is None or self.have() != size:
+                if size is None or self.part_size() != size:
                     self.ask(url)
                 self.finish()
                 return
@@ -150,15 +153,15 @@ class _Fetch:
             except Fault as fault:
                 if not fault.again:
                     raise
-                failed = 1 if self.have() >= furthest + PROGRESS else failed + 1
-                furthest = max(furthest, self.have())
-                # No address for the name, no connection at all: without a network, say so soon.
+                failed = 1 if self.part_size() >= furthest + PROGRESS else failed + 1
+                furthest = max(furthest, self.part_size())
+                # Where no server has answered, there is probably no network: say so soon.
                 if failed >= (self.tries if self.answered else min(self.tries, 2)):
                     raise Fault(f"{fault} ({failed} tries in a row)") from None
                 time.sleep(min(max(self.pause * 2 ** (failed - 1), fault.wait), LONGEST_WAIT))
 
     def finish(self) -> None:
-        """Check the part and give it its name; if it is not the right file it is deleted."""
+        """Give the part its name if it is the right file, else delete it."""
         try:
             verify(self.remote, self.part, progress=self.progress)
         except WrongBytes:
@@ -166,16 +169,13 @@ class _Fetch:
             raise
         move_into_place(self.part, self.target)
         self.origin.unlink(missing_ok=True)
-        remember(self.remote, self.target)
+        note_verified(self.remote, self.target)
 
     def ask(self, url: str) -> None:
-        """One request for what is missing; what comes is appended to the part.
-
-        Returns when the part has come to its end, whether or not that is the right one.
-        """
-        wish = self.wish(url)
-        start = self.have() if wish else 0
-        headers = {"User-Agent": "mmret", "Accept-Encoding": "identity", **wish}
+        """Request what is missing and append it to the part; `finish` checks the result."""
+        range_headers = self.range_headers(url)
+        start = self.part_size() if range_headers else 0
+        headers = {"User-Agent": "mmret", "Accept-Encoding": "identity", **range_headers}
         try:
             with network(self.patience):
                 request = urllib.request.Request(url, headers=headers)
@@ -183,35 +183,38 @@ class _Fetch:
         except urllib.error.HTTPError as error:
             self.answered = True
             with error:
-                return self.refused(error, start)
+                return self.on_error(error, start)
         self.answered = True
         with response:
-            total = self.checked_head(url, response, start)
+            total = self.check_headers(url, response, start)
             self.receive(url, response, start if response.status == 206 else 0, total)
 
-    def wish(self, url: str) -> dict[str, str]:
-        """The headers that ask for the rest of the file; none where all of it must come anew."""
-        have, origin = self.have(), read_note(self.origin)
+    def range_headers(self, url: str) -> dict[str, str]:
+        """The headers that ask for the rest of the file; none where all of it is needed."""
+        have, origin = self.part_size(), read_note(self.origin)
         validator = origin.get("validator") if origin.get("url") == url else None
         if not have or url in self.cannot_continue:
             return {}
-        if validator:  # a file that has changed then comes whole, from its beginning
+        if validator:  # if the file has changed, the server sends all of it
             return {"Range": f"bytes={have}-", "If-Range": validator}
         return {"Range": f"bytes={have}-"} if self.remote.checksum else {}
 
-    def checked_head(self, url: str, response: Any, start: int) -> int | None:
-        """The whole file's size as the server gives it, if what it is about to send will do."""
-        head, size = response.headers, self.remote.size
+    def check_headers(self, url: str, response: Any, start: int) -> int | None:
+        """Raise Fault unless the server is about to send what was asked for; return the full size.
+
+        The size is None where the server does not say it.
+        """
+        headers, size = response.headers, self.remote.size
         if response.status == 206:
-            given = head.get("Content-Range", "")
-            found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given.strip())
-            if not start or found is None or int(found[1]) != start:
+            given = headers.get("Content-Range", "")
+            sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", given.strip())
+            if not start or sent is None or int(sent[1]) != start:
                 self.cannot_continue.add(url)
                 raise Fault(
                     f"asked to go on at byte {start:,} it sends {visible(given) or 'no range'}",
                     again=True,
                 )
-            total = None if found[2] == "*" else int(found[2])
+            total = None if sent[2] == "*" else int(sent[2])
             if not self.remote.checksum and total != read_note(self.origin).get("total"):
                 self.discard_part()
                 raise Fault("the file has changed while it was being fetched", again=True)
@@ -220,12 +223,12 @@ class _Fetch:
         else:
             raise Fault(f"it answered {response.status}, not the file")
         right_size = size is not None and total == size
-        encoding = head.get("Content-Encoding", "identity").lower()
-        if head.get_content_type() == "text/html" and not right_size:
+        encoding = headers.get("Content-Encoding", "identity").lower()
+        if headers.get_content_type() == "text/html" and not right_size:
             raise Fault("it sends a web page in place of the file (a login or an error page?)")
         if size is not None and total is not None and not right_size:
             raise Fault(f"it offers {total:,} bytes where {size:,} are expected")
-        # Servers also name the encoding of a .gz as it lies on their disk; the checksum decides.
+        # For a .gz some servers name the encoding of the file itself; the checksum decides.
         if encoding != "identity" and not (right_size or self.remote.name.endswith("gz")):
             raise Fault(f"it sends the file encoded ({visible(encoding)}), though asked not to")
         if total is None and not (self.remote.checksum or size or response.chunked):
@@ -233,17 +236,17 @@ class _Fetch:
         return total
 
     def receive(self, url: str, response: Any, position: int, total: int | None) -> None:
-        """Append the body to the part, which is cut to `position` before."""
+        """Append the body to the part, which holds `position` bytes, or starts anew at 0."""
         end = self.remote.size if self.remote.size is not None else total
         length, got = response.length, 0
         if end is not None:
-            ensure_room(self.folder, end - self.have(), f"Fetching {self.remote.name}")
+            ensure_room(self.folder, end - self.part_size(), f"Fetching {self.remote.name}")
         if position == 0:
-            self.part.write_bytes(b"")  # first: an old part must never meet a new validator
+            self.part.write_bytes(b"")  # before the note: it must not describe an old part
             facts = {"url": url, "validator": validator_of(response.headers), "total": total}
             write_json(self.origin, facts)
         elif read_note(self.origin).get("url") != url:
-            self.origin.unlink(missing_ok=True)  # of two servers: no one's validator holds
+            self.origin.unlink(missing_ok=True)  # from two servers: no validator describes it
         self.bar.total = end
         if self.bar.n != position:
             self.bar.reset(end)
@@ -259,7 +262,7 @@ class _Fetch:
                 if end is not None and position > end:
                     self.discard_part()
                     raise Fault(f"it sends more than the {end:,} bytes expected")
-                if end is None:  # nobody knows when this ends, but not with a full disk
+                if end is None:  # of unknown length: stop before the disk is full
                     ensure_room(self.folder, len(piece), f"Fetching {self.remote.name}")
                 file.write(piece)
                 self.bar.update(len(piece))
@@ -267,17 +270,17 @@ class _Fetch:
             of = f" of {end:,}" if end is not None else ""
             raise Fault(f"the connection ended after {position:,}{of} bytes", again=True)
 
-    def refused(self, error: urllib.error.HTTPError, start: int) -> None:
-        """What to make of a status that is not 2xx; returns if the part turns out to be the end."""
+    def on_error(self, error: urllib.error.HTTPError, start: int) -> None:
+        """Raise the Fault for a status that is not 2xx; return if the part is complete already."""
         reason = str(error.reason).partition("\n")[0]
         answer = f"it answered {error.code} ({visible(reason)})"
         if error.code == 416 and start:
-            found = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", "").strip())
-            if int(found[1]) == start if found else self.remote.checksum:
-                return  # nothing is missing; whether it is the right file is seen next
+            total = re.fullmatch(r"bytes \*/(\d+)", error.headers.get("Content-Range", "").strip())
+            if int(total[1]) == start if total else self.remote.checksum:
+                return  # nothing is missing; `finish` checks whether it is the right file
             self.discard_part()
             raise Fault(f"{answer}: the part was longer than the file there", again=True)
         if 300 <= error.code < 400:
             raise Fault(f"it redirects in a circle, or nowhere: {answer}")
         wait = retry_after(error.headers.get("Retry-After", ""))
-        raise Fault(answer, again=error.code in PASSING, wait=wait)
+        raise Fault(answer, again=error.code in TEMPORARY, wait=wait)

@@ -1,7 +1,7 @@
-"""The two errors a user of the library is meant to read.
+"""The two errors that a user of the library reads, and how values are shown in messages.
 
-Each message names the file, the record and the remedy. The command line prints it as it stands;
-anything else that escapes is a bug and keeps its traceback.
+Each message names the file, the record and the remedy. The command line prints it without a
+traceback; any other exception is a bug.
 """
 
 import reprlib
@@ -19,20 +19,20 @@ class MissingFile(DataError, FileNotFoundError):
         return " ".join(str(part) for part in self.args)
 
 
-# What must not reach a terminal, a page or a figure as it is: it would steer them, or break them.
-_UNSEEN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
-_UNSEEN |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
+# Characters that would control a terminal, or break a page or a figure.
+_VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+_VISIBLE |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
 
 
 def visible(text: str) -> str:
-    """A text for people's eyes: control characters become the signs that stand for them.
+    """Replace the control characters of a text by visible signs.
 
-    A caption is somebody else's data. An escape sequence in it would steer the terminal that it is
-    printed on, a NUL or half a surrogate pair breaks pages and figures. Line breaks and tabs stay.
+    An escape sequence in a caption could control the terminal that it is printed on; a NUL or half
+    a surrogate pair breaks pages and figures. Line breaks and tabs stay.
     """
-    return text.replace("\r\n", "\n").translate(_UNSEEN)
+    return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
 def short(value: Any) -> str:
-    """A value for a message: its repr, cut to a line, escapes and all."""
+    """The repr of a value, cut to a length that fits into a message."""
     return reprlib.repr(value)

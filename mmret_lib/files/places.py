@@ -1,6 +1,6 @@
-"""Where things lie on this computer: the cache folder, and the files that travel with the course.
+"""Places on this computer: the cache folder, and the files that the course ships.
 
-In a clone or an editable install the latter is `data/` beside the package. A built wheel carries
+In a clone or an editable install the shipped files are `data/` beside the package. A wheel holds
 the same folder inside the package, as `mmret_lib/shipped_data`.
 """
 
@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_folder() -> Path:
-    """``$MMRET_CACHE`` if set, else the platform's usual cache folder for "mmret"."""
+    """The folder for what can be made again: `$MMRET_CACHE`, else the system's usual place."""
     return user_path(os.environ.get("MMRET_CACHE") or platformdirs.user_cache_dir("mmret"))
 
 
@@ -34,11 +34,14 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 def shipped(name: str, otherwise: str = "") -> Path:
-    """The path of `name` (a file or folder such as "mini/image") among what the course ships.
+    """Find a file or folder that the course ships.
+
+    Args:
+        name: such as "mini/image".
+        otherwise: what one can do without it; ends the error message.
 
     Raises:
-        MissingFile: it is in neither place; the message names both and ends in `otherwise`, what
-            the caller's user can do without it.
+        MissingFile: it is in neither of the two places; the message names both.
     """
     # The wheel's own folder first: beside an installed package, `data` may be anybody's.
     places = [PACKAGE / "shipped_data" / name, PACKAGE.parent / "data" / name]
@@ -46,7 +49,7 @@ def shipped(name: str, otherwise: str = "") -> Path:
         if place.exists():
             return place
     raise MissingFile(
-        f"{name} should travel with mmret but is neither at {places[1]} (a clone) nor at "
+        f"{name} comes with mmret but is neither at {places[1]} (a clone) nor at "
         f"{places[0]} (an installed wheel). Clone the repository again or reinstall the package. "
         f"{otherwise}".rstrip()
     )

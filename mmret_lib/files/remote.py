@@ -1,4 +1,4 @@
-"""A file on the web: where it lies, what it must be once it is here, and whether it is that."""
+"""A file on the web: its addresses, its size and checksum, and whether a copy agrees with them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from mmret_lib.files.records import read_note, write_json
 
 @dataclass(frozen=True)
 class Remote:
-    """A file somewhere on the web, and what it must be once it is here.
+    """A file on the web.
 
     Attributes:
         name: the file's name on this computer.
-        urls: where it lies, in the order in which the places are tried.
+        urls: its addresses, in the order in which they are tried.
         size: bytes, if known.
         sha256, md5: hexadecimal checksums, if known; where both are, the first is used.
     """
@@ -35,13 +35,19 @@ class Remote:
 
 
 class WrongBytes(DataError):
-    """A file that has another size or checksum than it must have."""
+    """A file that has the wrong size or checksum."""
 
 
 def verify(remote: Remote, path: Path, *, progress: bool = True) -> None:
     """Raise DataError unless the file at `path` has the size and the checksum of `remote`.
 
-    A file under its final name is read through once; `.NAME.verified` remembers its size and time.
+    A file under its final name is read once: `.NAME.verified` keeps its size and time, and while
+    they stay the same the checksum is not computed again.
+
+    Args:
+        remote: says what they must be.
+        path: the file.
+        progress: whether to show a progress bar.
     """
     status = path.stat()
     if remote.size is not None and status.st_size != remote.size:
@@ -49,11 +55,11 @@ def verify(remote: Remote, path: Path, *, progress: bool = True) -> None:
     if remote.checksum is None or read_note(_note(path)) == _facts(remote, path):
         return
     kind, wanted = remote.checksum
-    found = checksum_of(path, kind, progress=progress)
-    if found != wanted:
-        raise WrongBytes(f"the {kind} of {path} is {found}, not {wanted}")
+    checksum = checksum_of(path, kind, progress=progress)
+    if checksum != wanted:
+        raise WrongBytes(f"the {kind} of {path} is {checksum}, not {wanted}")
     if path.name == remote.name:
-        remember(remote, path)
+        note_verified(remote, path)
 
 
 def _note(path: Path) -> Path:
@@ -66,6 +72,7 @@ def _facts(remote: Remote, path: Path) -> dict[str, Any]:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "checksum": checksum}
 
 
-def remember(remote: Remote, path: Path) -> None:
+def note_verified(remote: Remote, path: Path) -> None:
+    """Note that the checksum of a file was found right, for `verify`."""
     if remote.checksum:
         write_json(_note(path), _facts(remote, path))

@@ -1,8 +1,7 @@
-"""Unpack an archive that somebody else made: looked through first, then written step by step.
+"""Unpack a zip or tar archive, after all its names and sizes were checked.
 
-Every name and size is checked before the first byte is written. The files grow in
-`.unpack-NAME/` inside the folder and move out when all of them are there, so a folder that carries
-its final name is a full one. A run that was killed is finished by the next.
+The files are written into `.unpack-NAME/` inside the folder and move out when all of them are
+there, so a new folder is always complete. The next call finishes what a killed one began.
 """
 
 import fnmatch
@@ -35,13 +34,13 @@ def unpack(
     only: tuple[str, ...] | None = None,
     progress: bool = True,
 ) -> list[str]:
-    """Unpack a zip, tar or tar.gz archive into `folder`, wholly or not at all.
+    """Unpack a zip, tar or tar.gz archive into a folder, completely or not at all.
 
-    What the archive holds moves into the folder beside what is there already; a folder of the same
-    name is added to, a file of the same name replaced. What desktops slip into archives
-    (`__MACOSX/`, `.DS_Store`) stays out.
+    A folder of the same name is added to, a file of the same name replaced. What desktops add to
+    archives (`__MACOSX/`, `.DS_Store`) is left out.
 
     Args:
+        archive: the archive.
         folder: made if it does not exist.
         only: patterns (as in a shell, `*` also across `/`) of the files to unpack, instead of all.
             Everything else in the archive is checked all the same.
@@ -53,7 +52,7 @@ def unpack(
     Raises:
         MissingFile: if there is no such archive.
         DataError: if it is damaged or cut short, encrypted, or holds anything but plain files
-            that stay inside the folder; if it would unfold into far more than its own size; if the
+            that stay inside the folder; if it would unpack to far more than its own size; if the
             disk has no room for it. The message names the archive and the member.
     """
     archive, folder = user_path(archive), user_path(folder)
@@ -70,11 +69,11 @@ def unpack(
             if not members:
                 sought = f" that fits {', '.join(only)}" if only else ""
                 raise DataError(f"{archive} holds no file{sought}; {FETCH_AGAIN}")
-            return _Staged(archive, folder, members).run(source, progress)
+            return _Stage(archive, folder, members).run(source, progress)
 
 
-class _Staged:
-    """The folder `.unpack-NAME` in which the files of one archive gather before they move out."""
+class _Stage:
+    """The folder `.unpack-NAME`, in which files are collected before they move out."""
 
     def __init__(self, archive: Path, folder: Path, members: list[Member]) -> None:
         self.archive, self.folder, self.members = archive, folder, members
@@ -82,7 +81,7 @@ class _Staged:
         self.note = self.stage / ".note.json"
         self.tops = sorted({member.name.split("/")[0] for member in members})
         listing = "\n".join(f"{m.name}\t{m.size}\t{m.crc}" for m in members)
-        # What an archive of the same name but other content left behind must not be taken for ours.
+        # Tells whether what lies there came from this archive, or from another of the same name.
         self.listing = hashlib.sha256(listing.encode()).hexdigest()
 
     def run(self, source: Archive, progress: bool) -> list[str]:
@@ -92,13 +91,13 @@ class _Staged:
             self.stage.mkdir()
             write_json(self.note, {"listing": self.listing, "whole": False})
             note = {}
-        # A run that was killed while it moved things out has left fewer of them here.
+        # A call that was killed while it moved files out has left fewer of them here.
         if not note.get("whole") or not all(
             (self.stage / top).exists() or (self.folder / top).exists() for top in self.tops
         ):
             self.fill(source, progress)
             if hasattr(os, "sync"):
-                os.sync()  # once, for all files: a power cut must not leave final names on nothing
+                os.sync()  # once for all files: else a power cut may leave empty ones behind
             write_json(self.note, {"listing": self.listing, "whole": True})
         for top in self.tops:
             if os.path.lexists(self.stage / top):
@@ -108,9 +107,8 @@ class _Staged:
         return self.tops
 
     def fill(self, source: Archive, progress: bool) -> None:
-        here = [self.is_here(member) for member in self.members]
-        missing = [m for m, is_here in zip(self.members, here, strict=True) if not is_here]
-        blocks = sum(-(-member.size // 4096) * 4096 for member in missing)  # disks give whole ones
+        missing = [member for member in self.members if not self.has(member)]
+        blocks = sum(-(-member.size // 4096) * 4096 for member in missing)  # disks use whole ones
         ensure_room(self.folder, blocks, f"Unpacking {self.archive.name}")
         total = sum(member.size for member in self.members)
         with tqdm(
@@ -125,7 +123,7 @@ class _Staged:
             for member in missing:
                 self.write(source, member, bar)
 
-    def is_here(self, member: Member) -> bool:
+    def has(self, member: Member) -> bool:
         path = self.stage / member.name
         if member.crc is None or not path.is_file() or path.stat().st_size != member.size:
             return False
@@ -148,7 +146,7 @@ class _Staged:
         os.replace(growing, path)
 
     def move(self, source: Path, target: Path) -> None:
-        """Into place, at one stroke where nothing is there yet, else file by file."""
+        """Move into place: in one step where nothing is there yet, else file by file."""
         if source.is_dir() and target.is_dir():
             for path in sorted(source.iterdir()):
                 self.move(path, target / path.name)

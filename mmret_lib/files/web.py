@@ -1,7 +1,6 @@
-"""Ask a web server, and turn all that can go wrong between here and there into a `Fault`.
+"""Requests to a web server: network errors as one exception, and a few header fields.
 
-Python's own HTTP client does the talking: no other one is sure to be there, and it never unpacks a
-body behind our back.
+Python's own HTTP client is used: it is always there, and it never unpacks a body by itself.
 """
 
 import email.utils
@@ -20,7 +19,13 @@ LONGEST_WAIT = 60.0  # seconds between two tries, whatever the server asks for
 
 
 class Fault(Exception):
-    """A try that failed: why, whether the same server may do better, and in how many seconds."""
+    """A failed request.
+
+    Args:
+        why: the reason, for people.
+        again: whether another try with the same server may succeed.
+        wait: seconds to wait before it.
+    """
 
     def __init__(self, why: str, *, again: bool = False, wait: float = 0.0) -> None:
         super().__init__(why)
@@ -30,7 +35,11 @@ class Fault(Exception):
 
 @contextmanager
 def network(patience: float) -> Iterator[None]:
-    """Turn what can go wrong between here and a server into a Fault."""
+    """Turn network errors into a Fault.
+
+    Args:
+        patience: seconds without a byte after which a connection counts as broken.
+    """
     try:
         yield
     except urllib.error.HTTPError:
@@ -41,14 +50,17 @@ def network(patience: float) -> Iterator[None]:
             raise Fault(f"its certificate is not valid ({reason.verify_message})") from error
         if isinstance(reason, TimeoutError):
             raise Fault(f"nothing came for {patience:g} s", again=True) from error
-        words = visible(str(reason).strip() or type(reason).__name__)
+        reason_text = visible(str(reason).strip() or type(reason).__name__)
         if isinstance(error, ValueError | http.client.InvalidURL):
-            raise Fault(f"it is no address to fetch from ({words})") from error
-        raise Fault(f"the connection broke ({words})", again=True) from error
+            raise Fault(f"it is no address to fetch from ({reason_text})") from error
+        raise Fault(f"the connection broke ({reason_text})", again=True) from error
 
 
 def opener() -> urllib.request.OpenerDirector:
-    """HTTP and HTTPS, redirects, proxies; not file:// and ftp://, which redirects may lead to."""
+    """A client for HTTP and HTTPS, with redirects and proxies.
+
+    Not Python's usual one: a redirect could lead that to file:// and ftp:// addresses.
+    """
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -64,17 +76,21 @@ def opener() -> urllib.request.OpenerDirector:
 
 
 def validator_of(headers: Any) -> str | None:
-    """What If-Range may carry (RFC 9110, 13.1.5): a strong ETag, else the time of last change."""
-    tag = headers.get("ETag", "")
-    return tag if tag.startswith('"') else headers.get("Last-Modified")
+    """What identifies a version of a file: a strong ETag, else its time of change.
+
+    If-Range takes either (RFC 9110, 13.1.5).
+    """
+    tag: str = headers.get("ETag", "")
+    modified: str | None = headers.get("Last-Modified")
+    return tag if tag.startswith('"') else modified
 
 
 def retry_after(value: str) -> float:
-    """Seconds to wait, from a number of them or a date (RFC 9110, 10.2.3); else 0."""
+    """Seconds to wait, given as a number or a date (RFC 9110, 10.2.3); 0 for anything else."""
     if value.strip().isdecimal():
         return min(float(value), LONGEST_WAIT)
     try:
-        then = email.utils.parsedate_to_datetime(value).timestamp()
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
     except (ValueError, TypeError, OverflowError):
         return 0.0
-    return max(0.0, min(then - time.time(), LONGEST_WAIT))
+    return max(0.0, min(moment - time.time(), LONGEST_WAIT))

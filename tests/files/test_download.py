@@ -475,6 +475,7 @@ fetch(Remote(name, (url,), int(size), sha256 or None), folder, progress=False, p
 """
 
 
+@pytest.mark.kill
 @pytest.mark.parametrize("checksum", [True, False])
 def test_killed_at_any_moment_the_next_run_finishes_it(server, tmp_path, checksum):
     chance = random.Random(7)
