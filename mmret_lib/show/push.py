@@ -118,21 +118,20 @@ class NegativeWeights(widgets.VBox):  # type: ignore[misc] # ipywidgets has no t
 
     def shares(self) -> dict[str, np.ndarray]:
         """Name of a loss -> (B, B), the shares of each query's push in the chosen direction."""
+        margin = {"margin": self.margin.value}
         settings = {
             "simclr": {"temperature": self.temperature.value},
-            "sum_triplet": {"margin": self.margin.value},
-            "max_triplet": {"margin": self.margin.value},
+            "sum_triplet": margin,
+            "max_triplet": margin,
         }
-        both = {
-            name: negative_weights(
-                build_loss(name, **settings.get(name, {})).eval(),
-                self.image_emb,
-                self.text_emb,
-                caption_ids=self.captions,
+        shares = {}
+        for name in LOSSES:
+            loss = build_loss(name, **settings.get(name, {})).eval()
+            weights = negative_weights(
+                loss, self.image_emb, self.text_emb, caption_ids=self.captions
             )  # (2, B, B)
-            for name in LOSSES
-        }
-        return {name: weights[self.direction.value].numpy() for name, weights in both.items()}
+            shares[name] = weights[self.direction.value].numpy()
+        return shares
 
     def draw(self) -> None:
         """Compute the weights for the sliders' values, and show them."""
