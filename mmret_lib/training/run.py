@@ -221,7 +221,10 @@ def save_run(
         for name in KEPT:
             if (folder / name).is_dir():
                 shutil.copytree(folder / name, draft / name)
-        pd.DataFrame(record.history).to_csv(draft / "history.csv", index=False)
+        # Without a column, a history of no epochs (a CLIP as published) could not be read again.
+        columns = None if record.history else ["epoch"]
+        history = pd.DataFrame(record.history, columns=columns)
+        history.to_csv(draft / "history.csv", index=False)
         entries = {name: getattr(record, name) for name in _ENTRIES}
         write_json(draft / "run.json", {"format": "mmret run", "version": RUN_VERSION, **entries})
         if identity is not None:

@@ -17,7 +17,7 @@ from mmret_lib.training import Run, TrainConfig, save_run
 
 
 def save(folder: Path, model: DualEncoder) -> Path:
-    save_run(folder, model, Run("simclr", {}, vars(TrainConfig()), [{"epoch": 1}]))
+    save_run(folder, model, Run("simclr", {}, vars(TrainConfig()), history=[]))
     return folder
 
 
