@@ -255,9 +255,9 @@ def _world(folder: Path) -> str:
 
 
 def _embeddings(folder: Path) -> str:
-    manifest = read_note(folder / "manifest.json")
-    model = (manifest.get("made_from") or {}).get("model", "?")
-    return f"{manifest.get('name', '?')}, by model {str(model)[:12]}"
+    record = read_note(folder / "image.json") or read_note(folder / "text.json")
+    model = (record.get("made_from") or {}).get("model", "?")
+    return f"{record.get('name', '?')}, by model {str(model)[:12]}"
 
 
 def _run(folder: Path) -> str:

@@ -13,6 +13,7 @@ import json
 import re
 import warnings
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ import torch
 
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.cache import InUse
 from mmret_lib.files.disk import alone
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import cache_folder
@@ -53,9 +55,9 @@ class CachedSides(dict[str, Vectors]):
             "captions": data.manifest["captions"]["key"],
             "unreadable": sorted(data.manifest["images"]["unreadable"]),
         }
-        self.name = f"{data.pairs.name or 'pairs'}-{data.pairs.split or 'all'}"
+        self.name = f"{data.pairs.name or 'pairs'} {data.pairs.split or 'all'}"
         key = hashlib.sha256(json.dumps(self.origin, sort_keys=True).encode()).hexdigest()[:16]
-        title = re.sub(r"[^A-Za-z0-9.+-]+", "_", self.name)[:60]
+        title = re.sub(r"[^A-Za-z0-9.+]+", "-", self.name)[:60]
         self.folder = cache_folder() / "embeddings" / f"{title}-{key}"
 
     def __missing__(self, side: str) -> Vectors:
@@ -63,7 +65,7 @@ class CachedSides(dict[str, Vectors]):
             raise DataError("the model was trained on since this index was built; build it anew")
         with ExitStack() as stack:
             with suppress(OSError):  # nothing can be kept in a cache that cannot be written to
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.in_use = InUse(self.folder, make=True)  # `mmret cache --clear` leaves it
                 stack.enter_context(alone(self.folder / ".lock"))
             emb = self._read(side)
             if emb is None:
@@ -89,8 +91,9 @@ class CachedSides(dict[str, Vectors]):
         try:
             with whole_file(path) as file:
                 np.save(file, emb)
-            record = {"format": FORMAT, "version": VERSION, "name": self.name, **self.origin}
-            write_manifest(path.with_suffix(".json"), {**record, "file": entry_of(path)})
+            record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "name": self.name}
+            record |= {"made_from": self.origin, "file": entry_of(path)}
+            write_manifest(path.with_suffix(".json"), record)
         except OSError as error:
             warnings.warn(
                 f"the embeddings could not be kept in {self.folder} ({error.strerror or error}) "

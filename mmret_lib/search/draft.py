@@ -131,11 +131,11 @@ class Draft:
             "files": files,
         }
         write_manifest(folder / "manifest.json", manifest)
-        self.place.manifest = manifest
         for side, vectors in sides:
             shape = tuple(vectors.emb.shape)
             emb = self.place.map_array(manifest, f"{side}_emb", np.float32, shape)
             vectors.emb = torch.from_numpy(emb)
+        self.place.manifest = manifest
         named = {entry["name"] for entry in files.values()}
         for name in os.listdir(folder):
             if name not in named and re.search(r"-[0-9a-f]{8}\.", name):

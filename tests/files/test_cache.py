@@ -35,7 +35,7 @@ def filled(home: Path) -> Path:
     cache._keep.cache_clear()
     for name, record in {
         "quick/simclr/run.json": '{"loss": "simclr", "data": {"name": "scenes"}}',
-        "embeddings/coco/manifest.json": '{"name": "coco val", "made_from": {"model": "ab12"}}',
+        "embeddings/coco/image.json": '{"name": "coco val", "made_from": {"model": "ab12"}}',
         "weights/timm/resnet34/model.safetensors": "weights",
         "notes.txt": "of the user",
     }.items():

@@ -11,6 +11,7 @@ import torch
 from indexes import QUERY, new_model, spoil
 
 from mmret_lib.data.store import pack
+from mmret_lib.files.cache import clear_cache, list_cache
 from mmret_lib.files.errors import DataError
 from mmret_lib.search import SearchIndex, cache
 
@@ -101,6 +102,17 @@ def test_without_a_cache_that_can_be_written_to_it_still_answers(tmp_path, build
     with pytest.warns(UserWarning, match=r"could not be kept in .*embeddings.* again the next"):
         hits = index.by_text(QUERY)
     assert len(hits) == 5 and index.by_text(QUERY) == hits and embedded == ["image"]
+
+
+def test_mmret_cache_lists_it_and_leaves_it_while_it_is_used(build):
+    index = build()
+    assert index.by_text(QUERY)
+    (entry,) = [entry for entry in list_cache() if entry.kind == "embeddings"]
+    assert entry.made_from.startswith("scenes test, by model ") and entry.size > 10_000
+    assert [kept.path for kept in clear_cache(progress=False)[1]].count(entry.path) == 1
+    assert index.by_image(index.pairs.images[0])
+    del index
+    assert entry.path in [deleted.path for deleted in clear_cache(progress=False)[0]]
 
 
 def test_a_model_trained_in_the_meantime_is_refused(build, pairs):
