@@ -29,12 +29,13 @@ from mmret_lib.files.places import user_path
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
-def model_folder(name: str, with_weights: bool = True) -> Path:
+def model_folder(name: str, with_weights: bool = True, optional: tuple[str, ...] = ()) -> Path:
     """Find the folder of a model given by its folder or its name on the hub.
 
     Args:
         name: a folder, or a name such as "distilbert-base-uncased".
         with_weights: whether the weights are needed, or only vocabulary and sizes.
+        optional: further files to fetch where the model has them.
 
     Raises:
         MissingFile: neither here nor to be fetched; says where to put the files.
@@ -44,12 +45,12 @@ def model_folder(name: str, with_weights: bool = True) -> Path:
         return folder
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
         raise MissingFile(f"There is no folder {folder} with a model.")
-    vocabulary = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    optional = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", *optional)
     if not with_weights:
         remedy = "take the built-in backbone: --text-backbone mini"
-        return hub_files(name, ("config.json",), vocabulary, remedy)
+        return hub_files(name, ("config.json",), optional, remedy)
     remedy = "train without: --text-weights none (still takes the other files)"
-    return hub_files(name, ("config.json", "model.safetensors"), vocabulary, remedy)
+    return hub_files(name, ("config.json", "model.safetensors"), optional, remedy)
 
 
 def read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

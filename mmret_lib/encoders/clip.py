@@ -111,7 +111,7 @@ class ClipEncoder(DualEncoder):
             MissingFile: files neither here nor to be fetched; says where to put them.
             DataError: another kind of model, damaged files, or a pickle instead of safetensors.
         """
-        place = model_folder(str(folder))
+        place = model_folder(str(folder), optional=("preprocessor_config.json",))
         clip, tokenizer = read_clip(place)
         _check_end_token(place, clip, tokenizer)
         return cls(clip, tokenizer, **_read_colours(place)).eval()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from hub_server import HubServer
 from PIL import Image
 from transformers import CLIPConfig, CLIPModel
 
@@ -168,6 +169,14 @@ def test_colours_come_from_the_checkpoint_where_it_says_them(tmp_path: Path) -> 
     (place / "preprocessor_config.json").write_text('{"image_mean": 0.5}')
     with pytest.raises(DataError, match=r"preprocessor_config\.json cannot be read"):
         ClipEncoder.load(place)
+
+
+def test_a_clip_from_the_hub_comes_with_its_colours(hub: HubServer) -> None:
+    """They were read where they lay in the folder, but never fetched into it."""
+    place = write_clip(hub.root / "somebody" / "clip")
+    (place / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.25, 0.5]}')
+    model = ClipEncoder.load("somebody/clip")
+    assert model.image.mean.flatten().tolist() == [0.5, 0.25, 0.5]
 
 
 def test_saving_replaces_a_clip_and_nothing_else(folder: Path, tmp_path: Path) -> None:
