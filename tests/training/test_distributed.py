@@ -15,47 +15,61 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.training.distributed import Processes
 
 TESTS = Path(__file__).resolve().parents[1]
+CASES = [(case, 2) for case in train_together.CASES]
+CASES += [(case, 4) for case in train_together.CASES_OF_FOUR]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
+def results(tmp_path_factory):
     """What 1, 2 and 4 processes come to, by their number."""
     folder = tmp_path_factory.mktemp("together")
-    train_together.main(folder)  # one process: this one
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    launched = []
     for count in (2, 4):
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        launch += ["--nproc-per-node", str(count), TESTS / "train_together.py", folder]
-        env = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        answer = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=600)
-        assert answer.returncode == 0, answer.stderr[-3000:]
-    return {count: torch.load(folder / f"{count}.pt", weights_only=False) for count in (1, 2, 4)}
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += [
+            "--nproc-per-node",
+            str(count),
+            TESTS / "train_together.py",
+            folder / str(count),
+        ]
+        launched.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
+    train_together.main(folder / "1")  # one process: this one
+    for process in launched:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-3000:]
+    return {
+        count: torch.load(folder / str(count) / "results.pt", weights_only=False)
+        for count in (1, 2, 4)
+    }
 
 
-@pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("case", train_together.CASES)
-def test_losses_and_gradients_are_those_of_one_process(found, count, case):
-    one, many = found[1][case], found[count][case]
-    torch.testing.assert_close(many["losses"], one["losses"], rtol=1e-6, atol=1e-6)
-    assert len(one["gradients"]) == train_together.STEPS
-    for ours, theirs in zip(many["gradients"], one["gradients"], strict=True):
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "count"), CASES)
+def test_losses_and_gradients_are_those_of_one_process(results, count, case):
+    alone, together = results[1][case], results[count][case]
+    torch.testing.assert_close(together["losses"], alone["losses"], rtol=1e-6, atol=1e-6)
+    assert len(alone["gradients"]) == train_together.STEPS
+    for ours, theirs in zip(together["gradients"], alone["gradients"], strict=True):
         assert ours.keys() == theirs.keys() and any("unbounded" in key for key in ours)
         for key, gradient in theirs.items():
             torch.testing.assert_close(ours[key], gradient, rtol=1e-6, atol=1e-9, msg=key)
 
 
-@pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("case", train_together.CASES)
-def test_weights_statistics_and_recall_are_those_of_one_process(found, count, case):
-    one, many = found[1][case], found[count][case]
-    assert many["state"].keys() == one["state"].keys()
-    for key, value in one["state"].items():
-        torch.testing.assert_close(many["state"][key], value, rtol=1e-5, atol=1e-7, msg=key)
-    assert many["figures"] == pytest.approx(one["figures"], abs=1e-6)
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "count"), CASES)
+def test_weights_statistics_and_recall_are_those_of_one_process(results, count, case):
+    alone, together = results[1][case], results[count][case]
+    assert together["state"].keys() == alone["state"].keys()
+    for key, value in alone["state"].items():
+        torch.testing.assert_close(together["state"][key], value, rtol=1e-5, atol=1e-7, msg=key)
+    assert together["figures"] == pytest.approx(alone["figures"], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_lost_and_resumed_they_end_the_same(found, count):
-    whole, lost = found[count]["resumed"]["whole"], found[count]["resumed"]["lost"]
+def test_lost_and_resumed_they_end_the_same(results, count):
+    whole, lost = results[count]["resumed"]["whole"], results[count]["resumed"]["lost"]
     for key, value in whole[0].items():
         # How four numbers are added depends on how gradients are packed for sending, and that on
         # how many steps went before. Two numbers add up the same in either order.
