@@ -153,7 +153,7 @@ def train(
     """
     from mmret_lib.data import SPLITS
     from mmret_lib.data.store import pack
-    from mmret_lib.files.whole import put_back, refuse_strangers
+    from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model
     from mmret_lib.training.run import HOLDS, train_run
@@ -163,7 +163,6 @@ def train(
     if not processes.first:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     out = out or Path("runs") / f"{data}-{loss}"
-    put_back(out)
     refuse_strangers(out, HOLDS)
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
     train_split, usual_val, _ = SPLITS[data]

@@ -1,8 +1,10 @@
 """Training: the loop, its settings, snapshots to resume from, and the run that comes out.
 
-`trainer` is the loop, `config` its settings, `schedule` the learning rate; `snapshots` and `run`
-write to disk; `recipes` builds a loss and its model by name; `distributed` joins several processes,
-`grad_cache` sends a large batch through in pieces.
+`trainer` is the loop, `config` its settings, `schedule` the learning rate, `history` and
+`validation` what is measured on the way. `run` trains and keeps what came out in a folder;
+`checkpoints` resumes an interrupted training from its `snapshots`, which hold its `state`, after
+comparing its `identity`. `recipes` builds a loss and its model by name, `devices` picks the
+hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces.
 """
 
 from importlib import import_module
