@@ -17,9 +17,7 @@ and a journal beside it says which images it already holds.
 """
 
 import json
-import os
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,28 +26,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.packing import decode_into, spans_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_files import (
-    FILE_NAMES,
     PARTS,
-    VERSION,
+    bring_up_to_date,
     broken,
     key_of,
-    keys_of,
     map_array,
-    outdated_parts,
     read_manifest,
+    save_array,
     unreadable_line,
     usual_folder,
 )
 from mmret_lib.data.tokens import Tokenizer, token_table
 from mmret_lib.files.cache import InUse
-from mmret_lib.files.disk import alone, disk_errors, ensure_room
+from mmret_lib.files.disk import alone, disk_errors
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import user_path
-from mmret_lib.files.records import damage_of, entry_of, write_manifest
-from mmret_lib.files.whole import whole_file, write_text
+from mmret_lib.files.records import damage_of, write_manifest
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -139,7 +133,7 @@ class Store:
                 entry = manifest["words"].get(key)
                 if entry is None or damage_of(self.folder, entry):
                     table = token_table(self.pairs.captions, tokenizer)
-                    entry = _save_array(self.folder / f"words-{key}.npy", table)
+                    entry = save_array(self.folder / f"words-{key}.npy", table)
                     manifest["words"][key] = entry
                     write_manifest(self.folder / "manifest.json", manifest)
         except PermissionError:  # somebody else's store, read-only: then once per process
@@ -235,95 +229,13 @@ def pack(
     folder = usual_folder(pairs, size) if folder is None else user_path(folder).absolute()
     with disk_errors(folder, "making the folder of a packed store"):
         in_use = InUse(folder, make=True)
-    keys = keys_of(pairs, size)
-    manifest, outdated = _state(folder, keys)
-    if outdated:
-        _check_folder(folder, keys["images"], len(pairs), size)
-        with alone(folder / ".lock"):
-            manifest, outdated = _state(folder, keys)  # another process may have made it
-            for damage in filter(None, outdated.values()):
-                warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=2)
-            if outdated:
-                options = {"workers": workers, "progress": progress}
-                manifest = _make(folder, pairs, size, keys, manifest, outdated, options)
+    manifest = bring_up_to_date(folder, pairs, size, workers=workers, progress=progress)
     store = Store._map(folder, manifest, in_use)
     if unreadable := unreadable_line(manifest):
         _check_share(len(pairs) - len(store), len(pairs), max_unreadable, unreadable)
         warnings.warn(unreadable, stacklevel=2)
     store.__dict__["pairs"] = store._readable(pairs)
     return store
-
-
-def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The manifest, and which parts must be made (again), with the damage of each."""
-    manifest: dict[str, Any] = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
-    damage = {}
-    try:
-        manifest = read_manifest(folder)
-    except MissingFile:
-        pass
-    except DataError as error:
-        damage["manifest"] = str(error)
-    return manifest, damage | outdated_parts(folder, manifest, keys)
-
-
-def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
-    """Raise DataError if other files lie there, or the disk lacks room for what is to be done."""
-    strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
-    if strangers:
-        raise DataError(
-            f"{folder} holds {strangers[0]}, which is not part of a packed store; give a folder of "
-            "its own"
-        )
-    # What an earlier, unfinished call has written counts: it is not written again.
-    there = sum(
-        getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
-        for path in folder.glob(f"images-{key}*")
-    )
-    task = f"Packing {count:,} images at {size} x {size} pixels"
-    ensure_room(folder, count * 3 * size * size - there, task)
-
-
-def _make(
-    folder: Path,
-    pairs: Pairs,
-    size: int,
-    keys: dict[str, str],
-    old: dict[str, Any],
-    outdated: dict[str, str],
-    options: dict[str, Any],
-) -> dict[str, Any]:
-    """Make what is outdated, write the manifest, and only then delete what it no longer names."""
-    manifest = {**old, "format": "mmret store", "version": VERSION, "size": size}
-    if "images" in outdated:
-        # Of a damaged file, the spans that are as they were need no decoding.
-        known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
-        path = folder / f"images-{keys['images']}.npy"
-        images = decode_into(path, pairs.images, size, known=known, **options)
-        manifest["images"] = {"key": keys["images"], **images}
-        if images["unreadable"] != old["images"].get("unreadable"):
-            manifest["words"] = {}
-    if {"captions", "owners"} & outdated.keys():
-        path = folder / f"captions-{keys['captions']}.json"
-        write_text(path, pairs.to_json())
-        numbers: dict[str, int] = {}  # equal captions share one
-        caption_ids = [numbers.setdefault(text, len(numbers)) for text in pairs.captions]
-        owners = np.stack([pairs.owner, np.array(caption_ids, np.int64)])
-        manifest["captions"] = {"key": keys["captions"], **entry_of(path)}
-        manifest["owners"] = _save_array(folder / f"owners-{keys['captions']}.npy", owners)
-        manifest["words"] = {}
-    write_manifest(folder / "manifest.json", manifest)
-    entries = [*(manifest[part] for part in PARTS), *manifest["words"].values()]
-    for name in set(os.listdir(folder)) - {e["name"] for e in entries} - {"manifest.json", ".lock"}:
-        with suppress(OSError):  # Windows keeps a file that is mapped; the next call gets it
-            (folder / name).unlink()
-    return manifest
-
-
-def _save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
-    with whole_file(path) as file:
-        np.save(file, array)
-    return entry_of(path)
 
 
 def _check_share(unreadable: int, count: int, max_unreadable: float, summary: str) -> None:

@@ -1,18 +1,25 @@
-"""What lies in the folder of a packed store: a manifest, and files named after what made them."""
+"""The files of a packed store: made where they are missing or outdated, and checked when read."""
 
 import hashlib
+import os
 import re
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from mmret_lib.data.packing import decode_into, spans_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import first_few
 from mmret_lib.files import records
+from mmret_lib.files.disk import alone, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import cache_folder
-from mmret_lib.files.records import damage_of
+from mmret_lib.files.records import damage_of, entry_of, write_manifest
+from mmret_lib.files.whole import whole_file, write_text
 
 VERSION = 2  # raise it with any change to what a store's bytes mean
 PARTS = ("images", "captions", "owners")  # entries of the manifest without which there is no store
@@ -29,7 +36,7 @@ def key_of(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def keys_of(pairs: Pairs, size: int) -> dict[str, str]:
+def _keys_of(pairs: Pairs, size: int) -> dict[str, str]:
     """Keys of the images and captions; any photo's name, length or time changes the former."""
     lines = [str(size)]
     for path in pairs.images:
@@ -65,7 +72,69 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise broken(folder, str(error)) from None
 
 
-def outdated_parts(folder: Path, manifest: dict[str, Any], keys: dict[str, str]) -> dict[str, str]:
+def bring_up_to_date(
+    folder: Path, pairs: Pairs, size: int, *, workers: int | None, progress: bool
+) -> dict[str, Any]:
+    """Make the files of a store that are missing, damaged, or made from other inputs.
+
+    Args:
+        folder: the folder of the store, which exists.
+        pairs: what to pack.
+        size: pixels along a side of each image.
+        workers: processes; as many as there are processors if None.
+        progress: whether to show a progress bar.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        DataError: the folder holds something else, or the disk has too little room.
+    """
+    keys = _keys_of(pairs, size)
+    manifest, outdated = _state(folder, keys)
+    if outdated:
+        _check_folder(folder, keys["images"], len(pairs), size)
+        with alone(folder / ".lock"):
+            manifest, outdated = _state(folder, keys)  # another process may have made it
+            for damage in filter(None, outdated.values()):
+                warnings.warn(f"{folder}: mending the store, because {damage}", stacklevel=3)
+            if outdated:
+                options = {"workers": workers, "progress": progress}
+                manifest = _make(folder, pairs, size, keys, manifest, outdated, options)
+    return manifest
+
+
+def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The manifest, and which parts must be made (again), with the damage of each."""
+    manifest: dict[str, Any] = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
+    damage = {}
+    try:
+        manifest = read_manifest(folder)
+    except MissingFile:
+        pass
+    except DataError as error:
+        damage["manifest"] = str(error)
+    return manifest, damage | _outdated_parts(folder, manifest, keys)
+
+
+def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
+    """Raise DataError if other files lie there, or the disk lacks room for what is to be done."""
+    strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
+    if strangers:
+        raise DataError(
+            f"{folder} holds {strangers[0]}, which is not part of a packed store; give a folder of "
+            "its own"
+        )
+    # What an earlier, unfinished call has written counts: it is not written again.
+    there = sum(
+        getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
+        for path in folder.glob(f"images-{key}*")
+    )
+    task = f"Packing {count:,} images at {size} x {size} pixels"
+    ensure_room(folder, count * 3 * size * size - there, task)
+
+
+def _outdated_parts(folder: Path, manifest: dict[str, Any], keys: dict[str, str]) -> dict[str, str]:
     """The parts that must be made again -> their damage, "" if they were made from other inputs."""
     outdated = {}
     for part in PARTS:
@@ -75,6 +144,49 @@ def outdated_parts(folder: Path, manifest: dict[str, Any], keys: dict[str, str])
         elif damage := damage_of(folder, manifest[part]):
             outdated[part] = damage
     return outdated
+
+
+def _make(
+    folder: Path,
+    pairs: Pairs,
+    size: int,
+    keys: dict[str, str],
+    old: dict[str, Any],
+    outdated: dict[str, str],
+    options: dict[str, Any],
+) -> dict[str, Any]:
+    """Make what is outdated, write the manifest, and only then delete what it no longer names."""
+    manifest = {**old, "format": "mmret store", "version": VERSION, "size": size}
+    if "images" in outdated:
+        # Of a damaged file, the spans that are as they were need no decoding.
+        known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
+        path = folder / f"images-{keys['images']}.npy"
+        images = decode_into(path, pairs.images, size, known=known, **options)
+        manifest["images"] = {"key": keys["images"], **images}
+        if images["unreadable"] != old["images"].get("unreadable"):
+            manifest["words"] = {}
+    if {"captions", "owners"} & outdated.keys():
+        path = folder / f"captions-{keys['captions']}.json"
+        write_text(path, pairs.to_json())
+        numbers: dict[str, int] = {}  # equal captions share one
+        caption_ids = [numbers.setdefault(text, len(numbers)) for text in pairs.captions]
+        owners = np.stack([pairs.owner, np.array(caption_ids, np.int64)])
+        manifest["captions"] = {"key": keys["captions"], **entry_of(path)}
+        manifest["owners"] = save_array(folder / f"owners-{keys['captions']}.npy", owners)
+        manifest["words"] = {}
+    write_manifest(folder / "manifest.json", manifest)
+    entries = [*(manifest[part] for part in PARTS), *manifest["words"].values()]
+    for name in set(os.listdir(folder)) - {e["name"] for e in entries} - {"manifest.json", ".lock"}:
+        with suppress(OSError):  # Windows keeps a file that is mapped; the next call gets it
+            (folder / name).unlink()
+    return manifest
+
+
+def save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Write an array file; returns its entry in the manifest."""
+    with whole_file(path) as file:
+        np.save(file, array)
+    return entry_of(path)
 
 
 def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) -> Any:

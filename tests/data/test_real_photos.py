@@ -83,6 +83,7 @@ def test_flickr8k_captions_are_those_of_pythons_csv(real_data):
     assert any(caption.endswith(" .") for caption in pairs.captions)
 
 
+@pytest.mark.slow
 def test_every_photo_decodes_without_a_word(real_data, capfd):
     for pairs in (
         load_pairs("coco", root=real_data / "coco", split="train2017"),

@@ -117,6 +117,7 @@ def test_the_real_tokeniser_names_its_vocabulary(packed):
     np.testing.assert_array_equal(np.maximum(words, 0), ids)
 
 
+@pytest.mark.slow
 def test_other_processes_read_the_same_pages(packed):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         sums = pool.map(total_of, [packed, packed])
@@ -290,6 +291,7 @@ def test_what_is_no_store(tmp_path, packed):
         Store.open(tmp_path / "empty")
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_main_guard(tmp_path):
     """Python's own process pools would run such a script again in every worker."""
     photo_set(tmp_path / "photos", 300)
