@@ -57,7 +57,7 @@ def both_ways(model, loss, device, chunk_size, mode="eval"):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("chunk_size", [1, 5, 12, 100])
+@pytest.mark.parametrize("chunk_size", [1, 5, 12])
 def test_loss_and_gradients_are_those_of_the_full_batch(model, device, name, chunk_size):
     plain, cached = both_ways(model, LOSSES[name](learnable=True), device, chunk_size)
     torch.testing.assert_close(plain[0], cached[0], rtol=1e-10, atol=1e-10)

@@ -15,6 +15,8 @@ from mmret_lib.training.snapshots import KEPT
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("loss", ["sum_triplet", "max_triplet", "simclr", "barlow_twins"])
 def test_lost_in_every_second_step_it_ends_the_same(world, tmp_path, loss):

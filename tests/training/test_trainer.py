@@ -35,6 +35,7 @@ def fit(splits, loss="simclr", config=SHORT, **settings):
     return model, trainer.fit()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sum_triplet", "max_triplet", "simclr", "barlow_twins"])
 def test_every_loss_trains_and_its_value_falls(splits, loss):
     config = dataclasses.replace(SHORT, epochs=6)
@@ -58,6 +59,7 @@ def test_it_learns_pairs_by_heart(splits, device):
     assert validate(model, few).i2t.recall[1] > 60
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights_another_seed_others(splits):
     one, again = fit(splits)[0], fit(splits)[0]
     other = fit(splits, config=dataclasses.replace(SHORT, seed=1))[0]
