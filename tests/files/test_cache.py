@@ -153,13 +153,15 @@ time.sleep(60)
 @pytest.mark.kill
 def test_what_another_process_packs_stays_until_it_is_killed(home):
     process = in_a_process("""
-import time
-from mmret_lib.data import load_pairs, store, store_files
-def slow(*arguments, **options):
+import os, time
+from mmret_lib.data import load_pairs
+from mmret_lib.data.store import pack
+def slow(*arguments):
     print("ready", flush=True)
     time.sleep(60)
-store_files.decode_into = slow
-store.pack(load_pairs("scenes", size=6, progress=False), 16)
+pairs = load_pairs("scenes", size=6, progress=False)
+os.fsync = slow
+pack(pairs, 16)
 """)
     try:
         assert clear_cache(progress=False)[0] == []
