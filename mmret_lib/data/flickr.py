@@ -180,17 +180,15 @@ def _text(path: Path) -> str:
 
 def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:
     """The first of these files that is there, in root or in the folder its archive unpacks to."""
-    for name in names:
-        for path in (root / name, root / inner / name):
-            if path.is_file():
-                return path
+    paths = [path for name in names for path in (root / name, root / inner / name)]
+    if found := next(filter(Path.is_file, paths), None):
+        return found
     raise MissingFile(f"{root} has no {' or '.join(names)}; expected {layout}")
 
 
 def _image_folder(root: Path, names: list[str], layout: str) -> Path:
-    for name in names:
-        # Some archives unpack to a folder of the same name within.
-        for folder in (root / name / name, root / name):
-            if folder.is_dir():
-                return folder
+    # Some archives unpack to a folder of the same name within.
+    paths = [path for name in names for path in (root / name / name, root / name)]
+    if found := next(filter(Path.is_dir, paths), None):
+        return found
     raise MissingFile(f"{root} has no folder {' or '.join(names)}; expected {layout}")

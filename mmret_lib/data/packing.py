@@ -46,13 +46,8 @@ def decode_into(
 ) -> dict[str, Any]:
     """Decode `images` into `target`, uint8 (N, 3, size, size), row i from image i.
 
-    Args:
-        target: the file to write.
-        images: the photos.
-        size: pixels along each side.
-        known: spans that `target` should hold already, from a manifest.
-        workers: processes; as many as there are processors if None.
-        progress: whether to show a progress bar.
+    `known` are spans that `target` should hold already, from a manifest; `workers` and `progress`
+    are as in `pack`.
 
     Returns:
         what a store's manifest says of the file: `entry_of`'s entries, the number of rows, and

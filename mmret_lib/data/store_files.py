@@ -77,15 +77,7 @@ def bring_up_to_date(
 ) -> dict[str, Any]:
     """Make the files of a store that are missing, damaged, or made from other inputs.
 
-    Args:
-        folder: the folder of the store, which exists.
-        pairs: what to pack.
-        size: pixels along a side of each image.
-        workers: processes; as many as there are processors if None.
-        progress: whether to show a progress bar.
-
-    Returns:
-        The manifest.
+    The arguments are those of `pack`; the folder exists. Returns the manifest.
 
     Raises:
         DataError: the folder holds something else, or the disk has too little room.
