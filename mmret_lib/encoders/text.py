@@ -70,8 +70,12 @@ class TextEncoder(nn.Module):
             self.backbone, self.tokenizer = read_bert(folder, with_weights=True)
         else:
             self.backbone, self.tokenizer = _random_mini(captions, max_length)
-        # A backbone that counts tokens by their distance has no such limit.
+        # A backbone that only looks at distances between tokens has no such limit.
         longest = getattr(self.backbone.config, "max_position_embeddings", max_length)
+        embeddings = getattr(self.backbone, "embeddings", None)
+        padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+        if padding is not None:  # RoBERTa's first token has the position after this one
+            longest -= padding + 1
         if not 3 <= max_length <= longest:
             raise DataError(
                 f"max_length is {max_length}, but the text backbone {self.backbone_name!r} takes "

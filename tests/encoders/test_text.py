@@ -273,6 +273,17 @@ def test_other_kinds_of_bert_train_and_open_again(tmp_path, config):
     assert torch.equal(read.encode_texts(CAPTIONS), model.encode_texts(CAPTIONS))
 
 
+def test_a_backbone_that_reserves_positions_takes_fewer_tokens(tmp_path):
+    """With 66 tokens RoBERTa asked for a position that it has not, in the middle of training."""
+    config = RobertaConfig(**SMALL, pad_token_id=0)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(tmp_path)
+    train_wordpiece(CAPTIONS, size=400).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="takes 3 to 65 tokens"):
+        TextEncoder(tmp_path, "pretrained", max_length=66)
+    text = TextEncoder(tmp_path, "pretrained", max_length=65)
+    assert text(**text.tokenize(["zebra " * 100])).isfinite().all()
+
+
 def test_code_that_comes_with_a_model_is_never_run(tiny_copy, tmp_path):
     sprung = tmp_path / "sprung"
     (tiny_copy / "theirs.py").write_text(f"open({str(sprung)!r}, 'w')\nclass Config: pass\n")
