@@ -146,18 +146,18 @@ def test_a_change_that_fails_leaves_all_as_it_was(monkeypatch, folder, model, wh
     first = without(whole, set(range(40, 60)))
     before = {path: path.read_bytes() for path in index_files(folder)}
     with SearchIndex.open(folder, model) as index:
+        changes = {
+            "add": lambda: index.add(pairs.subset(range(40, 60)), progress=False),
+            "remove": lambda: index.remove([0]),
+            "rebuild": index.rebuild,
+            "build": lambda: SearchIndex.build(
+                model, pairs, backend=index.backend, folder=folder, progress=False
+            ),
+        }
         with monkeypatch.context() as patch:
             patch.setattr(Draft, "_write", _full_disk)
             with pytest.raises(DataError, match=r"No space left .*try again"):
-                if change == "add":
-                    index.add(pairs.subset(range(40, 60)), progress=False)
-                elif change == "remove":
-                    index.remove([0])
-                elif change == "rebuild":
-                    index.rebuild()
-                else:
-                    backend = index.backend
-                    SearchIndex.build(model, pairs, backend=backend, folder=folder, progress=False)
+                changes[change]()
         assert {path: path.read_bytes() for path in index_files(folder)} == before
         assert_same(index, first)
         index.add(pairs.subset(range(40, 60)), progress=False)
