@@ -204,7 +204,10 @@ def summary_of(deleted: list[Entry], used: list[Entry]) -> str:
     freed = _gigabytes(sum(entry.size for entry in deleted))
     lines = [f"freed {freed}: {len(deleted)} folders deleted in {cache_folder()}"]
     for entry in used:
-        lines.append(f"kept {entry.path} ({_gigabytes(entry.size)}): a running process uses it")
+        lines.append(
+            f"kept {entry.path} ({_gigabytes(entry.size)}): a running process uses it, "
+            "or this disk cannot tell whether one does"
+        )
     return "\n".join(lines)
 
 

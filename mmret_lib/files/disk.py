@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +15,20 @@ from tqdm.auto import tqdm
 
 from mmret_lib.files.errors import DataError
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]  # a module, or none
 
-HAS_MARKS = fcntl is not None  # whether `mark_used` works on this system
+    def _lock(handle: int, *, shared: bool = False, wait: bool = True) -> None:
+        """Lock an open file or folder; raise OSError where that is not possible."""
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+else:
+
+    def _lock(handle: int, *, shared: bool = False, wait: bool = True) -> None:
+        raise OSError("this system cannot lock folders")
+
+
+HAS_MARKS = sys.platform != "win32"  # whether `mark_used` works on this system
 BLOCK = 2**20  # bytes read from the disk at a time
 ROOM_TO_SPARE = 64 * 2**20  # bytes that stay free: a full disk takes other programs down too
 WORTH_A_BAR = 2**28  # bytes; reading a larger file takes long enough to show a progress bar
@@ -69,14 +78,12 @@ def mark_used(path: Path, *, shared: bool = False) -> int | None:
     Raises:
         FileNotFoundError: `path` is not there, or was deleted before it could be marked.
     """
-    if fcntl is None:
-        return None
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        _lock(handle, shared=shared)
     except OSError:
         os.close(handle)
         return None
@@ -91,12 +98,10 @@ def mark_used(path: Path, *, shared: bool = False) -> int | None:
 
 def mark_unused(path: Path) -> int | None:
     """As `mark_used`, but only where no process uses `path`; None where one does or may do so."""
-    if fcntl is None:
-        return None
     handle = None
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, wait=False)
         if _is_still(path, handle):
             return handle
     if handle is not None:
