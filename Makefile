@@ -2,9 +2,9 @@
 # A stamp in .venv stands for each part of the set-up that succeeded.
 
 PYTHON ?= python3
-VENV := .venv/bin
+VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: help demo lab app notebooks exercises test lint colab clean
+.PHONY: help demo lab app notebooks exercises test quick lint docs colab clean
 .NOTPARALLEL:
 
 help:
@@ -12,9 +12,11 @@ help:
 	@echo 'make lab     open the course in JupyterLab'
 	@echo 'make app     search with the trained models in the browser, on this machine only'
 	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
+	@echo 'make quick   lint, check types, run the tests that take a moment: for every save'
 	@echo 'make notebooks          execute the lessons and store what comes out'
 	@echo 'make notebooks ONLY=04  only those with 04 in their path'
 	@echo 'make exercises   make exercises/ from solutions/'
+	@echo 'make docs    the API pages, in build/docs'
 	@echo 'make colab   the tests with the versions that Colab has, in .venv-colab'
 	@echo 'make clean   remove .venv, .venv-colab and caches; runs/ stays'
 	@echo
@@ -35,9 +37,12 @@ notebooks: .venv/.test
 exercises: .venv/.test
 	$(VENV)/python exercises/generate.py
 
-test: lint
+test: lint docs
 	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 	$(VENV)/python notebooks/execute.py --check
+
+quick: lint
+	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope -m 'not slow and not kill and not browser'
 
 colab: .venv-colab/.made
 	.venv-colab/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope
@@ -46,7 +51,11 @@ colab: .venv-colab/.made
 lint: .venv/.test
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
+	$(VENV)/lint-imports
 	$(VENV)/mypy
+
+docs: .venv/.test
+	$(VENV)/python docs/build.py
 
 clean:
 	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
