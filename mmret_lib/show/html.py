@@ -104,13 +104,14 @@ def write_page(
 
 
 def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
-    # A file name is a string too; that captions were found tells that it named a picture.
-    if isinstance(query, str) and not any(hit.caption for hit in hits):
-        asked, found = text_html(query), "Pictures"
-        beside = "Under each picture stand its own captions."
+    if isinstance(query, str) and not os.path.isfile(query):
+        asked = text_html(query)
     else:
-        asked, found = image_html(query, "The picture that was asked with"), "Captions"
-        beside = "Above each caption stands the picture that it was written for."
+        asked = image_html(query, "The picture that was asked with")
+    if any(hit.caption for hit in hits):
+        found, beside = "Captions", "Above each caption stands the picture that it was written for."
+    else:
+        found, beside = "Pictures", "Under each picture stand its own captions."
     cards = "\n".join(map(_card, hits))
     return f"""<!DOCTYPE html>
 <html lang="en">

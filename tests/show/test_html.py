@@ -65,6 +65,12 @@ def test_text_stands_in_an_element_of_its_own_direction(tmp_path, hits):
     assert all(attrs == {"dir": "auto"} for attrs in directions)
 
 
+def test_a_text_that_asked_for_captions_is_shown_as_a_text(tmp_path, index):
+    similar = index.similar_captions("two zebras", k=2)
+    page = read(write_page(tmp_path / "page.html", "two zebras", similar, title="t"))
+    assert page.texts == ["two zebras", *(hit.caption for hit in similar)]
+
+
 def test_control_characters_do_not_reach_the_page(tmp_path, hits):
     found = [replace(hits[0][0], captions=("nul\0 bell\x07 \x9bhalf \ud83d",))]
     page = read(write_page(tmp_path / "page.html", "escape\x1b[31m", found))
