@@ -309,6 +309,7 @@ def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_p
     assert not set(out) & {"\x1b", "\x07"}
 
 
+@pytest.mark.slow
 def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = in_a_process(home, "--help")
     for command in ("demo", "data", "train", "evaluate", "search", "cache", "pretrain"):

@@ -242,6 +242,7 @@ MACHINE_PATHS = [r"(?<![\w.~-])/(work|root|home)/" + r"\w"]
 FORBIDDEN = re.compile("|".join(REGISTRY_HOSTS + MACHINE_PATHS))
 
 
+@pytest.mark.slow
 def test_no_file_names_a_registry_host_or_a_path_of_one_machine(tracked_files: list[Path]) -> None:
     found = []
     for name in tracked_files:

@@ -36,6 +36,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "place"), [(task, place) for task in RIGHT for place in range(len(RIGHT[task]))]
 )
@@ -44,6 +45,7 @@ def test_right_answers_pass(task: str, place: int, capsys: pytest.CaptureFixture
     assert f"{task}: right." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "name"), [(task, name) for task, answers in WRONG.items() for name in answers]
 )

@@ -19,6 +19,8 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.files.errors import DataError
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 fuzzed = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 bites = st.lists(

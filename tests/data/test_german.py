@@ -45,6 +45,7 @@ def test_the_verb_is_plural_for_several() -> None:
             assert not wrong & set(in_german(claim, RandomPick(str(number))).strip(".").split())
 
 
+@pytest.mark.slow
 def test_no_two_claims_share_a_sentence() -> None:
     said: dict[str, Claim] = {}
     mentions = [Mention(kind, *what) for kind in KINDS for what in COUNTS_AND_SIZES]

@@ -185,6 +185,7 @@ def test_memory_is_used_again_and_only_when_nobody_holds_any_of_it(store):
         assert (part == ids[2]).all() and (array == int(ids[3])).all()
 
 
+@pytest.mark.slow
 def test_leaving_an_epoch_leaves_no_thread_behind(store):
     before = threading.active_count()
     for _ in a_loader(store, 2).epoch(0):

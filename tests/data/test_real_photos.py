@@ -101,6 +101,7 @@ def test_every_photo_decodes_without_a_word(real_data, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_greyscale_photos_come_out_grey(real_data, tmp_path):
     # All are stored as three channels; a few of them hold the same picture three times.
     pairs = load_pairs("coco", root=real_data / "coco", split="train2017")

@@ -90,6 +90,7 @@ def test_what_is_untrue_of_a_scene_is_never_said_of_it():
             assert words.claim_probability(claim, scene) == 0
 
 
+@pytest.mark.slow
 def test_no_two_claims_share_a_sentence_on_a_tiny_world():
     claims = {claim for scene in TINY for claim, _ in every_outcome(words.make_claim, scene)}
     meaning: dict[str, Claim] = {}
@@ -98,6 +99,7 @@ def test_no_two_claims_share_a_sentence_on_a_tiny_world():
             assert meaning.setdefault(sentence, claim) == claim, sentence
 
 
+@pytest.mark.slow
 def test_no_two_claims_share_a_sentence_in_the_real_world():
     meaning: dict[str, Claim] = {}
     made, _ = scenes.make_scenes(World(size=4000), "train")
@@ -113,6 +115,7 @@ def test_names_of_kinds_are_told_apart():
     assert len(phrases) == len(set(phrases))
 
 
+@pytest.mark.slow
 def test_ceiling_equals_brute_force_over_whole_sentences(tmp_path):
     """P(caption | scene) summed over every way to say it, then ranked in a plain double loop."""
     pairs = load_pairs("scenes", root=tmp_path, split="tiny", size=12, progress=False)
@@ -148,6 +151,7 @@ def test_ceiling_equals_brute_force_over_whole_sentences(tmp_path):
         assert math.isclose(report.t2i.recall[k], 100 * np.mean(np.array(t2i) < k))
 
 
+@pytest.mark.slow
 def test_identical_scenes_lower_the_ceiling(tmp_path):
     plain, repeated = (
         best_possible(load_pairs("scenes", root=tmp_path, size=200, progress=False, **knobs))

@@ -233,6 +233,7 @@ def test_killed_between_fetching_and_tidying_up(server, sets, tmp_path):
     assert not (tmp_path / "val2017.zip").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_set_is_finished(server, sets, tmp_path, monkeypatch):
     def interrupted(*names: object, **options: object) -> None:
         raise KeyboardInterrupt

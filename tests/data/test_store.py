@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # ---------------------------------------------------------------- what is in it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [None, 1, 2])
 def test_all_images_in_their_order(tmp_path, workers, capfd):
     """300 images are enough for processes to share them."""
@@ -268,6 +269,7 @@ def test_no_images(pairs):
         pack(pairs.subset([]), SIDE, progress=False)
 
 
+@pytest.mark.slow
 def test_more_than_the_disk_holds_is_refused_before_anything_is_written(pairs, tmp_path):
     many = pairs.subset(np.tile(np.arange(40), 2000))
     with pytest.raises(DataError, match=r"80,000 images at 4096 x 4096 pixels takes .* bytes"):
@@ -313,6 +315,7 @@ def test_a_script_needs_no_main_guard(tmp_path):
     assert (done.stdout, done.stderr) == ("300\n", "")
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_what_is_done_stays(tmp_path, monkeypatch):
     pairs = photo_set(tmp_path / "photos", 300)
     monkeypatch.setattr(sys, "executable", shutil.which("true"))

@@ -22,6 +22,8 @@ from mmret_lib.data.packing import SPAN
 from mmret_lib.data.store import Store, pack
 from mmret_lib.files.errors import DataError
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 ROOT = Path(__file__).resolve().parents[2]
 
 PARTS = ["manifest.json", "images-*.npy", "captions-*.json", "owners-*.npy", "words-*.npy"]
@@ -170,7 +172,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
 @pytest.mark.kill
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_any_moment_the_next_call_finishes_the_job(tmp_path, workers):
@@ -253,7 +254,6 @@ def test_a_disk_that_fills_up_keeps_what_is_done(tmp_path, monkeypatch):
     assert seen == pairs.images[2 * SPAN :]
 
 
-@pytest.mark.slow
 def test_two_at_once_make_one_store(tmp_path):
     photo_set(tmp_path / "photos", 200)
     script = tmp_path / "packer.py"

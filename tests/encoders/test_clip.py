@@ -89,6 +89,7 @@ def test_the_trainer_trains_it_and_what_is_saved_comes_back(folder: Path, tmp_pa
     assert torch.equal(load_model(tmp_path / "best").image.mean, model.image.mean)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_clip_is_evaluated_searched_and_indexed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ def test_mini_resnet_is_small_and_scales_with_its_width():
     assert MiniResNet(width=8)(torch.zeros(2, 3, 40, 72)).shape == (2, 64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "features"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)]
 )

@@ -26,6 +26,7 @@ SAVED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", SAVED.values(), ids=SAVED)
 def test_a_saved_model_gives_the_same_bits_without_a_network(tmp_path, no_network, settings):
     model = mini(**settings)

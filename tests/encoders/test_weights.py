@@ -35,6 +35,7 @@ def publish_resnet18(hub: HubServer, model: nn.Module) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_imagenet_weights_come_from_the_hub_and_then_from_its_cache(hub, timm_resnet18):
     publish_resnet18(hub, timm_resnet18)
     encoder = ImageEncoder("resnet18", "imagenet").eval()

@@ -148,6 +148,7 @@ MENDED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tricks", "asked"), MENDED.values(), ids=list(MENDED))
 def test_one_server_is_enough(server, tmp_path, tricks, asked):
     fetch(remote(server.put("/a", CONTENT, *tricks)), tmp_path, **QUICK)
@@ -171,6 +172,7 @@ def test_breaks_that_bring_nothing_new_are_not_forgiven_for_ever(server, tmp_pat
     assert len(server.requests) <= 4
 
 
+@pytest.mark.slow
 def test_the_server_says_how_long_to_wait(server, tmp_path, monkeypatch):
     url = server.put("/a", CONTENT, status(503, {"Retry-After": "1"}))
     started = time.monotonic()

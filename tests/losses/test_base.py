@@ -62,6 +62,7 @@ def test_zero_rows_and_lonely_queries_have_moderate_gradients(make: Callable, de
 # What must not matter, and what must -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @quick
 @given(seed=seeds, batch=st.integers(2, 7), dim=st.integers(1, 6), data=st.data())
 @pytest.mark.parametrize("make", EVERY)

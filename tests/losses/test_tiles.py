@@ -56,6 +56,7 @@ def assert_alike(loss: PairLoss, batch: tuple, ids: dict, side: int, tolerance: 
 numbers = st.sampled_from([1e-6, 1e-3, 0.01, 0.017, 0.07, 0.2, 0.5, 3.0, 1e5])
 
 
+@pytest.mark.slow
 @quick
 @given(
     seed=seeds,
@@ -86,6 +87,7 @@ def test_equals_the_definition(
     assert_alike(loss, pairs(batch, dim, seed), ids, side, tolerance=1e-12 / min(1.0, number))
 
 
+@pytest.mark.slow
 @quick
 @given(seed=seeds, batch=st.integers(2, 40), side=st.integers(3, 41), few=st.integers(2, 60))
 @pytest.mark.parametrize("make", WITH_NEGATIVES)
@@ -98,6 +100,7 @@ def test_equals_the_definition_in_float32(make, seed, batch, side, few) -> None:
     assert_alike(loss, (image_emb, text_emb), {"image_ids": image_ids}, side, tolerance=2e-6)
 
 
+@pytest.mark.slow
 @quick
 @given(seed=seeds, batch=st.integers(2, 12), side=st.integers(1, 13), margin=st.integers(1, 8))
 @pytest.mark.parametrize("make", [SumTriplet, MaxTriplet, EARLY])
@@ -126,6 +129,7 @@ def test_the_hardest_share_across_tiles(device: str) -> None:
 # Gradients -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [*WITH_NEGATIVES, EARLY])
 @pytest.mark.parametrize("ids", [{}, {"image_ids": [7, 7, 8, 9], "caption_ids": list("abac")}])
 @pytest.mark.parametrize("number", [0.02, 0.3])
@@ -231,6 +235,7 @@ def test_ids_of_any_kind_become_consecutive_numbers() -> None:
     assert len(tiles.consecutive(torch.tensor([math.nan, math.nan]), torch.float32).unique()) == 2
 
 
+@pytest.mark.slow
 def test_neither_memory_by_the_square_nor_more_than_one_wait() -> None:
     """No tensor of more than two tiles, whatever the batch; the device is asked one question."""
     leaves = [emb.float().requires_grad_() for emb in pairs(600, 4)]

@@ -69,6 +69,7 @@ def test_captions_of_one_image_are_not_independent():
     assert widths[1] == pytest.approx(widths[0]) and widths[0] > 5
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
     """R@1 of a world with known hit rate 0.5: about 95 of 100 intervals should hold it."""
     rng = np.random.default_rng(1)
@@ -120,6 +121,7 @@ def test_differences_are_of_the_same_drawn_images():
     assert table.loc["rsum", "other"] == pytest.approx(other.rsum)
 
 
+@pytest.mark.slow
 def test_the_sign_flip_test_counts_every_sign():
     """Eight images, so that all 256 signs can be tried: p is their share, but for the draws."""
     one, other = reports(images=8, noises=(0.6, 2.5))
@@ -158,6 +160,7 @@ def test_a_pair_shows_what_two_intervals_hide():
     assert row["low"] > 0 and row["p"] < 0.01
 
 
+@pytest.mark.slow
 def test_chance_is_told_from_a_difference():
     """Two models that differ by noise alone: p is below 0.05 about once in 20 times."""
     rng = np.random.default_rng(0)

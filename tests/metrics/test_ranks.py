@@ -33,6 +33,7 @@ def tied_worlds(draw):
     return *(np.array(r, dtype=np.float32) for r in rows), np.array(owner)
 
 
+@pytest.mark.slow
 @fast
 @given(tied_worlds(), st.integers(1, 40))
 def test_ties_duplicates_and_uneven_captions(device, case, tile):

@@ -71,6 +71,7 @@ def test_another_model_and_other_data_are_embedded_anew(build, embedded, model, 
     assert len(embedded) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["gone", "empty", "short", "long", "flipped"])
 @pytest.mark.parametrize("name", ["image.npy", "image.json"])
 def test_what_is_damaged_is_embedded_again(tmp_path, build, embedded, how, name):

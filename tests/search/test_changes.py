@@ -15,6 +15,8 @@ from mmret_lib.search import SearchIndex
 from mmret_lib.search.draft import Draft
 from mmret_lib.search.faiss_index import FAISS_KINDS
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 pytest.importorskip("faiss")
 pytest.importorskip("pymilvus")
 
@@ -62,7 +64,6 @@ def test_an_index_in_memory_does_the_same_and_is_saved(tmp_path, model, whole, p
         assert index.backend == backend
 
 
-@pytest.mark.slow
 def test_an_index_made_by_hand_can_be_saved_and_rebuilt(tmp_path, model, whole, pairs):
     index = SearchIndex(model, pairs, whole.image_emb, whole.text_emb)
     for backend in ("hnsw", "exact", "ivf"):
@@ -184,7 +185,6 @@ def test_two_that_change_one_folder_both_count(folder, model, whole, pairs):
         assert_same(index, without(whole, {0, 1}))
 
 
-@pytest.mark.slow
 def test_threads_change_one_folder_in_turn(folder, model, whole, pairs):
     failed: list[Exception] = []
     models = {first: new_model(captions=pairs.captions) for first in (40, 45, 50, 55)}
@@ -248,7 +248,6 @@ def test_who_has_it_open_keeps_what_it_has(folder, model, whole, pairs):
     assert_same(reader, without(whole, set(range(40, 60))))
 
 
-@pytest.mark.slow
 def test_asking_goes_on_while_the_index_grows(folder, model, pairs):
     failed = []
     with SearchIndex.open(folder, model) as index:

@@ -125,6 +125,7 @@ def test_a_cut_off_picture_a_folder_and_a_pipe_are_named(here):
             picture_or_text("pipe")
 
 
+@pytest.mark.slow
 def test_a_wrong_path_fails_before_torch_is_loaded(here):
     code = (
         "import sys\nfrom mmret_lib.cli import main\n"

@@ -19,6 +19,7 @@ def mmret(capsys, *arguments: object) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_index_is_made_grown_and_asked_on_the_command_line(
     capsys, tmp_path, run, small, whole, pairs
 ):
@@ -38,6 +39,7 @@ def test_an_index_is_made_grown_and_asked_on_the_command_line(
     assert whole.by_image(pairs.images[2], k=1)[0].caption in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["exact", "ivf", MILVUS])
 def test_search_makes_the_index_that_is_not_there(capsys, tmp_path, run, small, backend):
     arguments = ("search", run, QUERY, "--index", tmp_path / "index", "--backend", backend)
@@ -57,6 +59,7 @@ def test_search_takes_a_database_by_its_address(capsys, tmp_path, run, small, cl
         assert "milvus search, recall@10" in said and said.count(".png") == 5
 
 
+@pytest.mark.slow
 def test_the_command_line_says_what_is_wrong(capsys, tmp_path, run, small):
     folder = tmp_path / "index"
     mmret(capsys, "index", run, folder)
@@ -74,6 +77,7 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path, run, small):
         assert said in error and "Traceback" not in error
 
 
+@pytest.mark.slow
 def test_a_search_keeps_what_it_embedded(capsys, tmp_path, monkeypatch, run, small, pairs):
     """The first search of a kind embeds one side, the second nothing."""
     monkeypatch.setenv("MMRET_CACHE", str(tmp_path / "cache"))

@@ -70,6 +70,7 @@ def test_quick_runs_are_trained_once(runs, monkeypatch):
     assert quick_runs(runs[0].parent) == runs
 
 
+@pytest.mark.slow
 def test_of_the_runs_that_are_there_those_of_one_data_set_are_offered(tmp_path, monkeypatch, runs):
     monkeypatch.chdir(tmp_path)
     for name, run in (("own", runs[1]), ("photos", runs[0])):
@@ -138,6 +139,7 @@ def test_with_the_widgets_of_colab_it_says_what_to_do(tmp_path, monkeypatch, ser
     assert said.count("\n") == 1 and "needs ipywidgets 8, and 7.7.1" in said and not served
 
 
+@pytest.mark.slow
 def test_only_this_machine_is_served_unless_told(runs, launched, capsys):
     world = {"data": "scenes", "root": None, "split": "test"}
     serve(runs, **world, port=20_000, browser=False)

@@ -271,6 +271,7 @@ def with_captions(index: SearchIndex, text: str) -> SearchIndex:
     return SearchIndex(index.model, pairs, index.image_emb, index.text_emb)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [*HOSTILE, CONTROL], ids=range(len(HOSTILE) + 1))
 def test_queries_and_captions_are_never_markup(indexes, text):
     pages = []

@@ -38,6 +38,7 @@ def bar_charts(figure: Figure) -> list[Axes]:
     return [axes for axes in figure.axes if axes.get_xlabel() == "share of the push"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [0, 23])
 def test_maps_hold_the_weights_and_bars_the_row_that_was_asked_for(batch, query):
     weights, captions, images = batch
@@ -122,6 +123,7 @@ def test_nothing_pushed_reads_as_nothing_and_hardly_anything_does_not(batch):
     assert [text.get_text() for text in second.texts][:3] == ["100%", "<1%", "0"]
 
 
+@pytest.mark.slow
 def test_small_batches_and_odd_captions_are_drawn(batch):
     _, _, images = batch
     for size in (2, 5, 9):

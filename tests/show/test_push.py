@@ -98,6 +98,7 @@ def test_a_batch_that_cannot_be_shown_is_refused(batch):
         NegativeWeights(image_emb * float("nan"), text_emb, captions)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [*HOSTILE, CONTROL], ids=range(len(HOSTILE) + 1))
 def test_captions_of_a_batch_are_never_markup(batch, text):
     image_emb, text_emb, captions, images = batch

@@ -55,6 +55,7 @@ def test_nothing_is_marked_where_nobody_knows(index):
     assert not any("✓" in text for text in texts(figure))
 
 
+@pytest.mark.slow
 def test_titles_can_be_given_and_k_may_exceed_the_collection(index):
     figure = text_to_image(index, [("zebra", {1})], k=1000, title="My own $title")
     assert len(figure.axes) == 30 and texts(figure)[0] == "My own $title"
@@ -126,6 +127,7 @@ def odd_index(index) -> SearchIndex:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
 def test_odd_queries_are_drawn_as_text(index, text):
     figure = drawn(text_to_image(index, [(text, {1})], k=4))
@@ -137,6 +139,7 @@ def test_odd_queries_are_drawn_as_text(index, text):
         assert query.get_text().endswith("…") and text.startswith(query.get_text()[1:-1])
 
 
+@pytest.mark.slow
 def test_odd_captions_are_drawn_and_cut_where_they_end(odd_index):
     figure = drawn(image_to_text(odd_index, [0, 1], k=len(ODD_TEXTS)))
     shown = texts(figure)

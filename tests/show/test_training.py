@@ -49,6 +49,7 @@ def ceiling():
     return report_from_scores(scores, owner=np.arange(4))
 
 
+@pytest.mark.slow
 def test_curves_show_recall_and_each_loss_on_its_own_scale(ceiling):
     histories = four_histories()
     figure = drawn(training_curves(histories, ceiling))
@@ -97,6 +98,7 @@ def test_losses_differ_in_colour_marker_and_line_and_keep_them():
     assert [text.get_text() for text in legend.get_texts()] == names
 
 
+@pytest.mark.slow
 def test_every_point_is_seen_whatever_was_measured():
     mixed = {
         "simclr": history([3.0], [2.0]),

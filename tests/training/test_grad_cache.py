@@ -11,6 +11,8 @@ from mmret_lib.losses import LOSSES
 from mmret_lib.training.distributed import Branches
 from mmret_lib.training.grad_cache import cached_backward
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 WORDS = ["zebra", "a red bus", "two big boots on the sand", "ramen", "an umbrella in the rain"]
 
 

@@ -13,6 +13,8 @@ from mmret_lib.losses import SimCLR
 from mmret_lib.training import TrainConfig, Trainer, build_loss, build_model
 from mmret_lib.training.identity import differences
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 
 @pytest.fixture(scope="module")
 def lost(world, tmp_path_factory):

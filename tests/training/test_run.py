@@ -18,6 +18,8 @@ from mmret_lib.training import (
 )
 from mmret_lib.training.devices import pick_device
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 SHORT = TrainConfig(epochs=2, batch_size=16, device="cpu", validate=False)
 
 

@@ -20,6 +20,8 @@ from interrupted import (
 from mmret_lib.files.errors import DataError
 from mmret_lib.training.snapshots import Snapshots
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 
 @pytest.fixture(scope="module")
 def undisturbed(world):
@@ -60,7 +62,6 @@ DAMAGES = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
 def test_a_damaged_snapshot_is_passed_over(world, lost, undisturbed, tmp_path, damage):
     shutil.copytree(lost, tmp_path, dirs_exist_ok=True)
@@ -107,7 +108,6 @@ def folder_in_the_way(folder):
     return mend
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trouble", [full_disk, folder_in_the_way])
 def test_failed_saves_are_told_and_cost_nothing_else(world, undisturbed, tmp_path, trouble):
     """Three steps are saved, three saves fail, and then the disk is mended."""
@@ -129,7 +129,6 @@ def test_failed_saves_are_told_and_cost_nothing_else(world, undisturbed, tmp_pat
     assert Snapshots(tmp_path / "snapshots").newest() is not None
 
 
-@pytest.mark.slow
 def test_the_last_good_snapshot_outlives_failed_saves(world, undisturbed, tmp_path):
     suffering, mends = trainer(world, tmp_path), []
 

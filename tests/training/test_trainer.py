@@ -20,6 +20,8 @@ from mmret_lib.training import (
 from mmret_lib.training.devices import pick_device, pick_precision
 from mmret_lib.training.schedule import enough_epochs
 
+pytestmark = pytest.mark.slow  # nearly every test trains or writes much
+
 SHORT = TrainConfig(epochs=2, batch_size=16, device="cpu", validate=False)
 
 
@@ -35,7 +37,6 @@ def fit(splits, loss="simclr", config=SHORT, **settings):
     return model, trainer.fit()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["sum_triplet", "max_triplet", "simclr", "barlow_twins"])
 def test_every_loss_trains_and_its_value_falls(splits, loss):
     config = dataclasses.replace(SHORT, epochs=6)
@@ -46,7 +47,6 @@ def test_every_loss_trains_and_its_value_falls(splits, loss):
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.slow
 def test_it_learns_pairs_by_heart(splits, device):
     """32 scenes seen again and again: most are then found. A loop that trained nothing, or one
     that mixed up who belongs to whom, would stay near chance (3 %)."""
@@ -59,7 +59,6 @@ def test_it_learns_pairs_by_heart(splits, device):
     assert validate(model, few).i2t.recall[1] > 60
 
 
-@pytest.mark.slow
 def test_same_seed_same_weights_another_seed_others(splits):
     one, again = fit(splits)[0], fit(splits)[0]
     other = fit(splits, config=dataclasses.replace(SHORT, seed=1))[0]
@@ -133,7 +132,6 @@ def compiled_by(backend, monkeypatch):
     monkeypatch.setattr(nn.Module, "compile", lambda module: plain(module, backend=backend))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "kind"),
     # Tracing and differentiating, without the minute that a C++ compiler takes for the kernels.
