@@ -3,10 +3,11 @@
 import os
 import re
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +21,7 @@ from mmret_lib.files.whole import move_into_place
 from mmret_lib.search.collection import Collection
 from mmret_lib.search.embed import SIDES
 from mmret_lib.search.faiss_index import FaissIndex
-
-if TYPE_CHECKING:
-    from mmret_lib.search.folder import IndexFolder
-
-FORMAT, VERSION = "mmret search index", 1  # raise it with any change to what the files mean
+from mmret_lib.search.folder import FORMAT, VERSION, IndexFolder
 
 
 class Draft:
@@ -34,7 +31,7 @@ class Draft:
         key: names the new files.
     """
 
-    def __init__(self, place: "IndexFolder") -> None:
+    def __init__(self, place: IndexFolder) -> None:
         self.place = place
         self.key = secrets.token_hex(4)
 
@@ -173,3 +170,24 @@ class Draft:
         if "pairs" not in unchanged:
             text = collection.pairs.to_json()
             self._path("pairs", "json").write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def change(place: IndexFolder, *, anew: bool = False) -> Iterator[Draft]:
+    """Write the next state of an index, as the only process that changes its folder.
+
+    Args:
+        place: the folder.
+        anew: write a whole new index, whatever lies in the folder.
+
+    Raises:
+        DataError: the folder holds something else, or cannot be written to.
+    """
+    draft = Draft(place)
+    with place.locked(anew=anew):
+        try:
+            yield draft
+        finally:
+            if place.path is not None:
+                for part in place.path.glob(f"*-{draft.key}.*.part"):
+                    part.unlink(missing_ok=True)

@@ -30,11 +30,11 @@ from mmret_lib.files.errors import DataError, MissingFile, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import damage_of, read_manifest
 from mmret_lib.search.collection import Collection
-from mmret_lib.search.draft import FORMAT, VERSION, Draft
 from mmret_lib.search.faiss_index import FAISS_KINDS, FaissIndex
 from mmret_lib.search.milvus_index import MilvusIndex
 from mmret_lib.search.vectors import Vectors
 
+FORMAT, VERSION = "mmret search index", 1  # raise it with any change to what the files mean
 LITE = "milvus.db"
 OURS = re.compile(
     r"(manifest|milvus)\.json(\.new)?|\.lock|milvus\.db"
@@ -101,19 +101,17 @@ class IndexFolder:
                     raise
 
     @contextmanager
-    def change(self, *, anew: bool = False) -> Iterator[Draft]:
-        """Be the only process that changes the folder, and write its next state.
-
-        The state is the newest one then, whichever process wrote it.
+    def locked(self, *, anew: bool = False) -> Iterator[None]:
+        """Be the only process that changes the folder; the state is the newest one then.
 
         Args:
-            anew: write a whole new index, whatever lies in the folder.
+            anew: a whole new index is to be written, whatever lies in the folder.
 
         Raises:
             DataError: the folder holds something else, or cannot be written to.
         """
         if self.path is None:
-            yield Draft(self)
+            yield
             return
         if self.folder.exists():
             names = sorted(os.listdir(self.folder)) if self.folder.is_dir() else ["no folder"]
@@ -128,12 +126,7 @@ class IndexFolder:
             with alone(self.folder / ".lock"):
                 if not anew:
                     self._refresh()
-                draft = Draft(self)
-                try:
-                    yield draft
-                finally:
-                    for part in self.folder.glob(f"*-{draft.key}.*.part"):
-                        part.unlink(missing_ok=True)
+                yield
 
     def _refresh(self) -> None:
         manifest = self._read_manifest()

@@ -33,6 +33,7 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.search.cache import CachedSides
 from mmret_lib.search.collection import Collection
+from mmret_lib.search.draft import change
 from mmret_lib.search.embed import SIDES, Queries, fingerprint
 from mmret_lib.search.folder import IndexFolder
 from mmret_lib.search.hits import Hit
@@ -121,7 +122,7 @@ class SearchIndex:
         data = pack(pairs, model.image.image_size, progress=progress)
         scratch = tempfile.mkdtemp() if backend == "milvus" and folder is None else None
         place = IndexFolder(scratch or folder, token)
-        with place.change(anew=True) as draft:
+        with change(place, anew=True) as draft:
             times = 1 if backend == "exact" else 3  # an index takes about twice the vectors
             draft.reserve((len(data) + len(data.pairs.captions)) * model.dim * times)
             if cached:
@@ -300,7 +301,7 @@ class SearchIndex:
             )
         if not len(pairs):
             raise DataError("there is nothing to add; give pairs with images")
-        with self._lock, self._place.change() as draft:
+        with self._lock, change(self._place) as draft:
             source = pairs.pairs if isinstance(pairs, Store) else pairs
             there = {path.absolute() for path in self.pairs.images}
             new = np.array([path.absolute() not in there for path in source.images])
@@ -328,7 +329,7 @@ class SearchIndex:
             DataError: nothing would be left.
         """
         removed = self.pairs.subset(images)
-        with self._lock, self._place.change() as draft:
+        with self._lock, change(self._place) as draft:
             before = self._collection
             draft.commit(before.remove(removed, draft.array), self._made_by)
             self._collection.forget(before)
@@ -346,7 +347,7 @@ class SearchIndex:
         """
         backend = backend or self.backend
         check_backend(backend, uri)
-        with self._lock, self._place.change() as draft:
+        with self._lock, change(self._place) as draft:
             draft.commit(draft.index(self._collection, backend, uri), self._made_by)
         return self
 
@@ -360,7 +361,7 @@ class SearchIndex:
         """
         place = IndexFolder(folder, self._place.token)
         if self.folder is None or self.folder.absolute() != place.folder.absolute():
-            with self._lock, place.change(anew=True) as draft:
+            with self._lock, change(place, anew=True) as draft:
                 collection = self._collection
                 if self.backend == "milvus":
                     collection = draft.index(collection, "milvus", None)
