@@ -31,7 +31,7 @@ from nbformat import NotebookNode
 from mmret_lib.files.whole import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
-CELL_SECONDS = 300  # a lesson takes 90 on two free cores; this is for a loaded machine
+CELL_SECONDS = 900  # a lesson takes 90 in all on two free cores; this is for a loaded machine
 IGNORED = "nbval-ignore-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROGRESS = re.compile(r"\d+%\|")  # how a bar of tqdm's prints itself
