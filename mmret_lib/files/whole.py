@@ -86,10 +86,7 @@ def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
     """
     folder = Path(os.path.realpath(folder))
     put_back(folder)
-    if holds is not None:
-        refuse_strangers(folder, holds)
-    elif folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder} is a file; give a folder.")
+    refuse_strangers(folder, holds)
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(folder)
     with _draft(folder, Path.mkdir) as draft:
@@ -110,15 +107,22 @@ def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
     _remove_leftovers(folder)
 
 
-def refuse_strangers(folder: Path, holds: set[str]) -> None:
-    """Raise DataError if `folder` holds more than `holds`, which replacing it would delete."""
-    if folder.exists():
-        strangers = sorted({p.name for p in folder.iterdir()} - holds) if folder.is_dir() else ["?"]
-        if strangers:
-            raise DataError(
-                f"{folder} exists and is not only a saved model (it holds {strangers[0]}). "
-                "Saving would delete that; give a folder of its own."
-            )
+def refuse_strangers(folder: Path, holds: set[str] | None) -> None:
+    """Raise DataError if `folder` is a file, or holds anything that replacing it would delete.
+
+    Args:
+        folder: need not be there yet.
+        holds: the names that it may hold; None allows all.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file; give a folder.")
+    if holds is not None and (strangers := {path.name for path in folder.iterdir()} - holds):
+        raise DataError(
+            f"{folder} holds {min(strangers)}, which does not belong to what is written there "
+            f"({', '.join(sorted(holds))}). Writing would delete it; give a folder of its own."
+        )
 
 
 def put_back(folder: Path) -> None:

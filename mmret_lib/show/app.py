@@ -1,8 +1,8 @@
 """The explorer as a web page: `mmret app` has Voila serve app.ipynb, a notebook that calls `page`.
 
 Whoever can reach the page can search with it, and each visit starts a Python process on this
-machine; nothing else is possible, as Voila runs no code that a browser sends. It listens to this
-machine alone unless it is given another address.
+machine. Visitors cannot run code of their own: Voila ignores code that a browser sends. By default
+only this machine can reach the page.
 """
 
 import ipaddress
@@ -32,22 +32,22 @@ from mmret_lib.show.explorer import SearchExplorer
 from mmret_lib.show.push import NegativeWeights
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model
-from mmret_lib.training.run import load_run, train_run
+from mmret_lib.training.run import load_run, read_run, train_run
 
 SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
-BATCH = 24  # pairs whose negatives are weighed: as many as can be told apart
-PORTS = 20  # ports that are tried, one after the other
+BATCH = 24  # pairs in the map of the negatives; of more, single ones could not be seen
+PORTS = 20  # how many ports are tried, one after the other
 
 # The training of models to begin with, as in lesson 00: half a minute each on two cores.
 QUICK = TrainConfig(epochs=4, batch_size=64, augment="none", validate=False)
 
-# The page holds all it needs: it may load nothing from elsewhere, and send nothing there.
+# The page may load nothing from other servers, and send nothing to them.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' ws: wss:; "
     "object-src 'none'; form-action 'self'"
 )
 
-# The JupyterLab extensions that the page needs; those the reader has installed stay out.
+# The JupyterLab extensions that the page needs; others on this machine are not loaded.
 EXTENSIONS = [
     "@jupyter-widgets/jupyterlab-manager",
     "@voila-dashboards/widgets-manager7",
@@ -56,7 +56,7 @@ EXTENSIONS = [
 
 
 class Indexes(Mapping[str, SearchIndex]):
-    """Name of a loss -> the collection embedded by its model, done when it is first asked for.
+    """Name of a loss -> the collection embedded by its model, when it is first looked up.
 
     Each visitor has a Python process of their own; embeddings are shared through the cache folder.
 
@@ -83,7 +83,7 @@ class Indexes(Mapping[str, SearchIndex]):
 
 
 def page() -> VBox:
-    """All that the page shows, for the settings that `serve` left in the environment."""
+    """Build the page for the settings that `serve` left in the environment."""
     settings = json.loads(os.environ[SETTING])
     pairs = load_pairs(
         settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
@@ -93,7 +93,7 @@ def page() -> VBox:
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
     index = indexes[next(iter(indexes))]
     if drawn:
-        # Scenes that resemble each other: among unlike ones a trained model leaves little to push.
+        # Similar scenes: on unlike ones, the losses of a trained model are almost zero.
         batch = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
     else:  # the index has left out pictures that cannot be read
         batch = index.pairs.subset(range(min(BATCH, len(index.pairs))))
@@ -127,7 +127,7 @@ def page() -> VBox:
 
 
 def find_runs(folder: str | Path = "runs") -> list[Path]:
-    """The finished runs in a folder, and in the `mmret demo` folders in it; SimCLR's first."""
+    """Find the finished runs in a folder, and in `mmret demo` folders in it; SimCLR's first."""
     folder = user_path(folder)
     for parent in [folder, *folder.glob("*/runs")]:
         put_back_all(parent)
@@ -139,7 +139,7 @@ def find_runs(folder: str | Path = "runs") -> list[Path]:
 def choose_runs(
     runs: Sequence[Path] = (), data: str | None = None
 ) -> tuple[list[Path], dict[str, Any]]:
-    """The runs that the page offers.
+    """Choose the runs that the page offers.
 
     Args:
         runs: run folders; none means all under runs/ that were trained on the same data as the
@@ -163,7 +163,7 @@ def choose_runs(
             "models are shown instead, trained in about a minute the first time"
         )
         chosen = quick_runs()
-    trained = {run: load_run(run)[1].data for run in chosen}
+    trained = {run: read_run(run).data for run in chosen}
     first = trained[chosen[0]]
     if not runs:
         chosen = [run for run in chosen if trained[run]["name"] == first["name"]]
@@ -173,14 +173,14 @@ def choose_runs(
 def quick_runs(
     folder: str | Path | None = None, *, size: int = 4000, config: TrainConfig = QUICK
 ) -> list[Path]:
-    """Two small models of the built-in world to begin with, trained once and kept.
+    """Train two small models on the built-in world, or find those trained before.
 
     Args:
         folder: where to keep them; None takes the cache.
         size, config: scenes to train on, and how.
 
     Returns:
-        the run folders: the smooth loss, and the one that looks at the hardest negative alone.
+        the run folders, of SimCLR and of Max Triplet.
     """
     folder = user_path(folder) if folder else cache_folder() / "quick"
     runs = {name: folder / name for name in ("simclr", "max_triplet")}
@@ -195,7 +195,7 @@ def quick_runs(
 
 
 def import_voila() -> Any:
-    """Voila's application class, which serves the page.
+    """Import Voila's application class, which serves the page.
 
     Raises:
         DataError: Voila is not installed, or ipywidgets is older than 8, whose widgets it shows.
@@ -236,7 +236,7 @@ def serve(
         MissingFile, DataError: runs or data that cannot be read.
     """
     server = import_voila()
-    # Before the page is opened: what can fail, for an error of one line, and what takes long.
+    # Load and pack before the page opens: an error is then one line, and no visitor has to wait.
     named: dict[str, str] = {}
     pairs = load_pairs(data, root=root, split=split)
     for run in runs:
@@ -258,8 +258,8 @@ def serve(
     os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, places))
     settings = {
         "headers": {"Content-Security-Policy": POLICY},
-        # A page from elsewhere may have its name answered with this machine's address; what then
-        # asks for the page, asks by that name.
+        # Against DNS rebinding: a foreign site can let its name point to this machine, but its
+        # requests carry that name, and are refused.
         "allow_remote_access": not local,
     }
     arguments = [

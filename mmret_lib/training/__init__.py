@@ -1,7 +1,7 @@
 """Training: the loop, its settings, snapshots to resume from, and the run that comes out.
 
 `trainer` is the loop, `config` its settings, `schedule` the learning rate, `history` and
-`validation` what is measured on the way. `run` trains and keeps what came out in a folder;
+`validation` what is measured on the way. `run` trains a model and saves it in a folder;
 `checkpoints` resumes an interrupted training from its `snapshots`, which hold its `state`, after
 comparing its `identity`. `recipes` builds a loss and its model by name, `devices` picks the
 hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmret_lib.training.config import TrainConfig
     from mmret_lib.training.history import History
     from mmret_lib.training.recipes import build_loss, build_model, made_by
-    from mmret_lib.training.run import Run, TrainedRun, load_run, save_run, train_run
+    from mmret_lib.training.run import Run, TrainedRun, load_run, read_run, save_run, train_run
     from mmret_lib.training.trainer import Trainer
     from mmret_lib.training.validation import validate
 
@@ -23,7 +23,7 @@ _HOMES = {
     "config": ("TrainConfig",),
     "history": ("History",),
     "recipes": ("build_loss", "build_model", "made_by"),
-    "run": ("Run", "TrainedRun", "load_run", "save_run", "train_run"),
+    "run": ("Run", "TrainedRun", "load_run", "read_run", "save_run", "train_run"),
     "trainer": ("Trainer",),
     "validation": ("validate",),
 }
@@ -38,6 +38,7 @@ __all__ = [
     "build_model",
     "load_run",
     "made_by",
+    "read_run",
     "save_run",
     "train_run",
     "validate",

@@ -1,4 +1,4 @@
-"""What a trainer keeps in its folder while it trains, and how it goes on from there."""
+"""Save snapshots and the best model during a training, and resume a training from them."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from mmret_lib.training.state import Progress, TrainingState
 
 
 class Checkpoints:
-    """Saves where a training stands and its best model, and begins or resumes it.
+    """Saves a training's snapshots and its best model, and starts or resumes the training.
 
     Args:
         folder: the run folder; None saves nothing.
-        state: what a step changes.
-        identity: what must be the same for a snapshot to be resumed.
+        state: what a snapshot holds.
+        identity: of this training; a snapshot of another one is not resumed.
     """
 
     def __init__(self, folder: Path | None, state: TrainingState, identity: Identity) -> None:
@@ -26,11 +26,11 @@ class Checkpoints:
         self.started = False
 
     def begin(self, resume: bool) -> Progress:
-        """Start at the newest snapshot when resuming, else (or where there is none) at step 0.
+        """Restore the newest snapshot when resuming; otherwise, or without one, start at step 0.
 
         Raises:
-            DataError: a training that has begun already would be begun again, mixed with another
-                one, or overwritten; or its snapshots cannot be read.
+            DataError: the trainer has trained already; the folder holds an unfinished training
+                (without `resume`) or another training (with it); or no snapshot can be read.
         """
         processes = self.state.processes
         snapshot = None
@@ -65,7 +65,7 @@ class Checkpoints:
         return self.state.restore(tensors, values)
 
     def save(self, progress: Progress, steps: int) -> None:
-        """Save a snapshot after so many steps in all; all processes must call this together."""
+        """Save a snapshot, taken after `steps` steps; all processes must call this together."""
         if self.snapshots is None:
             return
         tensors, values = self.state.capture(progress)
@@ -74,14 +74,14 @@ class Checkpoints:
                 self.snapshots.save(steps, tensors, {"training": self.identity, **values})
 
     def save_best(self) -> None:
-        """Save the model as it is now, in place of the best one so far."""
+        """Save the present model as the best one, replacing the best one so far."""
         if self.folder and self.state.processes.first:
             with self._warn_if_not_saved("the best model"):
                 self.state.model.save(self.folder / "best")
 
     @contextmanager
     def _warn_if_not_saved(self, what: str) -> Iterator[None]:
-        """A full disk costs a snapshot, not the training."""
+        """Turn an error of the disk into a warning, so that the training goes on."""
         try:
             yield
         except OSError as error:
@@ -93,10 +93,10 @@ class Checkpoints:
 
 
 def refuse_another_training(folder: Path, theirs: Identity, ours: Identity) -> None:
-    """Check that the training in a folder is the one to go on with.
+    """Check that the training in a folder is the one that is to be resumed.
 
     Raises:
-        DataError: it is another one; names every difference.
+        DataError: it is another training; the message names every difference.
     """
     if changes := differences(theirs, ours):
         raise DataError(

@@ -1,4 +1,4 @@
-"""The knobs of a training run. Without torch, so that `mmret --help` answers at once."""
+"""The settings of a training run. Imports no torch, so that `mmret --help` answers at once."""
 
 import math
 from dataclasses import dataclass
@@ -11,14 +11,13 @@ Schedule = Literal["cosine", "multistep", "constant"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Every knob of a training run. Rates are per step of AdamW; shares lie in 0…1."""
+    """The settings of a training run. Rates are those of AdamW; shares lie in 0…1."""
 
     epochs: int | None = None
     """passes over the images, each with one caption per image; by default 7, or on a small set
     as many as make 430 steps"""
     batch_size: int = 128
-    """pairs per step, of all processes together; also the number of texts an image is told apart
-    from"""
+    """pairs per step, over all processes; each image is compared with this many texts"""
     backbone_lr: float = 1e-3
     """peak learning rate of the two backbones"""
     projection_lr: float = 2e-3
@@ -36,7 +35,7 @@ class TrainConfig:
     clip: float = 1.0
     """largest norm of the gradient; 0 turns clipping off"""
     train: Literal["all", "projections", "image", "text"] = "all"
-    """what is trained; the rest stays as it is, batch-norm statistics included"""
+    """the part that is trained; the rest stays frozen, batch-norm statistics included"""
     captions: Literal["random", "first", "all"] = "random"
     """which of an image's captions an epoch shows: one at random, always the first, or all"""
     augment: Literal["shift", "crop", "none"] = "shift"
@@ -49,7 +48,7 @@ class TrainConfig:
     device: str = "auto"
     """auto: the GPU if there is one"""
     seed: int = 0
-    """decides the order, the captions, the augmentation and the dropout"""
+    """of the random order, captions, augmentation and dropout"""
     chunk_size: int = 0
     """gradient caching: pairs that go through the model at a time, so that a batch of any size
     takes no more memory; 0 sends the whole batch through at once"""

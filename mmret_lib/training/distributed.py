@@ -1,4 +1,4 @@
-"""Several processes, one per GPU, that train as one.
+"""Train one model in several processes, one per GPU.
 
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train --out RUN
     torchrun --nproc-per-node 2 -m mmret_lib.cli train --device cpu --out RUN
@@ -6,12 +6,12 @@
 The first is for GPUs; a notebook calls `accelerate.notebook_launcher(train, num_processes=8)`.
 
 Each process sends its share of the batch through the model; then all gather the embeddings, so
-that every pair meets all negatives of the whole batch, and take the same loss. What comes out,
-loss and gradients, is what one process would have on the whole batch: Barlow Twins' matrix, the
-backbones' BatchNorm statistics and duplicates' masks are those of the whole batch too.
+that every pair is compared with all negatives of the whole batch, and compute the same loss. Loss
+and gradients are those of one process with the whole batch, and so are Barlow Twins' matrix, the
+backbones' BatchNorm statistics and the masks of duplicates.
 
-Who started the processes and what connects them is the business of Accelerate and of
-torch.distributed; one process alone needs neither.
+Accelerate starts the processes, and torch.distributed connects them. A process that trains alone
+needs neither.
 """
 
 import os
@@ -63,7 +63,7 @@ class Processes:
         return self.rank == 0
 
     def all_gather(self, rows: Tensor) -> Tensor:
-        """Put together the rows of all processes, with gradients.
+        """Concatenate the rows of all processes, with gradients.
 
         Args:
             rows: (b, ...), as many rows in every process.
@@ -161,7 +161,7 @@ class AllGather(torch.autograd.Function):
 
 
 class AllReduce(torch.autograd.Function):
-    """The sum over all processes; its gradient is the sum of theirs."""
+    """Sum a tensor over all processes; its gradient is the sum of all processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, numbers: Tensor) -> Tensor:
@@ -178,9 +178,9 @@ class AllReduce(torch.autograd.Function):
 
 
 class JoinedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm over the parts of a batch that several processes hold, one of equal size each.
+    """BatchNorm over a batch of which each process holds a part of equal size.
 
-    (torch's SyncBatchNorm does this on GPUs only.)
+    torch's SyncBatchNorm does this on GPUs only.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def _replace_batch_norms(module: nn.Module) -> None:
         if type(child) is nn.BatchNorm2d:
             joined = JoinedBatchNorm2d(child.num_features, child.eps, child.momentum or 0.0)
             joined.to(child.weight).load_state_dict(child.state_dict())
-            # The very same parameters: an optimiser, or train_only, may know them already.
+            # The same parameter objects: an optimiser, or train_only, may refer to them already.
             joined.weight, joined.bias = child.weight, child.bias
             joined.train(child.training)
             setattr(module, name, joined)

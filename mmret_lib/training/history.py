@@ -1,4 +1,4 @@
-"""What a training writes down epoch by epoch, and the copy of it for TensorBoard."""
+"""The figures of a training, one row per epoch, and a copy of them for TensorBoard."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +9,7 @@ from mmret_lib.files.errors import DataError
 
 @dataclass
 class History:
-    """How a training went.
+    """The figures of a training.
 
     Attributes:
         rows: one per epoch: epoch (from 1), loss (mean), lr, seconds, and the validation figures.
@@ -22,12 +22,12 @@ class History:
     waiting_seconds: float = 0.0
 
     def column(self, name: str) -> list[float]:
-        """One figure of every epoch that has it, such as "loss" or "t2i_r1"."""
+        """Return one figure, such as "loss" or "t2i_r1", of each epoch that has it."""
         return [row[name] for row in self.rows if name in row]
 
 
 def summary_writer() -> Any:
-    """TensorBoard's class for writing; TensorBoard is an extra that few have installed.
+    """Return the class that writes TensorBoard's files; TensorBoard is an optional dependency.
 
     Raises:
         DataError: it is not installed.

@@ -1,4 +1,4 @@
-"""What must not change between two parts of one training, so that a mixture is never resumed."""
+"""Describe a training, so that it is only resumed with the same settings, model and data."""
 
 import hashlib
 import json
@@ -17,20 +17,20 @@ from mmret_lib.training.second_views import SecondViews
 
 Identity = dict[str, dict[str, Any]]
 
-# What may change: where a training computes, and what it keeps on the way.
+# Settings that may change when a training is resumed: they do not change its result.
 FREE = ("device", "snapshot_minutes", "tensorboard", "compile")
 
-# Attributes of a module that are no settings of it: its mode, and what `train_only` set.
+# Attributes of a module that are not settings: its mode, and what `train_only` set.
 NO_SETTINGS = {"training", "trains", "number"}
 
 
 def training_identity(
     model: DualEncoder, loss: nn.Module, store: Store, config: TrainConfig
 ) -> Identity:
-    """Describe everything that shapes a training, as JSON can hold it.
+    """Describe everything that the result of a training depends on, in values that JSON can hold.
 
     Args:
-        model: before its first step: its weights are those that the training starts from.
+        model: before its first step, with the weights that the training starts from.
         loss: any module.
         store: the packed training pairs.
         config: with its epochs filled in. A precision of "auto" stays "auto", so that a training
@@ -111,7 +111,7 @@ def _summaries(module: nn.Module, prefix: str) -> dict[str, list[float]]:
     }
 
 
-def _alike(one: list[float], other: list[float]) -> bool:
+def _alike(first: list[float], second: list[float]) -> bool:
     return all(
-        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) for a, b in zip(one, other, strict=True)
+        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) for a, b in zip(first, second, strict=True)
     )

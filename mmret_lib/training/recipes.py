@@ -1,4 +1,4 @@
-"""What trains together: each loss with the settings and the model it needs.
+"""Build a loss, and a model that fits it, by their names.
 
 The command line, the demo and the benchmarks build their models and losses here, so that
 "--loss barlow_twins" means the same everywhere.
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "barlow_twins": {"lambda_": 0.02},
 }
 
-# Its loss is blind to the offset and scale of each dimension, the cosine that ranks is not.
+# The loss ignores the offset and scale of each dimension; the cosine similarity does not.
 STANDARDISED = {"barlow_twins"}
 
 
@@ -54,7 +54,7 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
 
 
 def name_of_loss(loss: nn.Module) -> str:
-    """Return the name of a loss on the command line; of one that is not there, its class's."""
+    """Return the name of a loss in `LOSSES`, or the name of its class if it is not among them."""
     for name, kind in LOSSES.items():
         if type(loss) is kind:
             return name
@@ -72,16 +72,16 @@ def build_model(
     seed: int = 0,
     **settings: Any,
 ) -> DualEncoder:
-    """Build the two branches for training with a loss on some pairs.
+    """Build the model to train with a loss on some pairs.
 
-    Weights "auto" are the ones that help: ImageNet's and the language model's own for the big
-    backbones; for the mini ones what the course ships if the pairs are drawn scenes, and random
-    weights with a vocabulary of the pairs' own captions for everything else (backbones that know
-    only drawings, and words for drawings, are no start for photos).
+    Weights "auto" are pretrained where that helps: ImageNet's and the language model's own for the
+    large backbones; for the mini ones those of the course if the pairs are scenes of the built-in
+    world. For photos the mini backbones get random weights, and a vocabulary of the pairs' own
+    captions: the course's weights know only drawings.
 
     Args:
         loss: its name; Barlow Twins needs branches that end in a standardisation.
-        pairs: what will be trained on.
+        pairs: the training pairs.
         image_backbone: "mini", "resnet18", "resnet34" or "resnet50".
         image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
         text_backbone: "mini", or a BERT-family model by hub name or folder.
@@ -106,7 +106,7 @@ def build_model(
 
 
 def made_by() -> dict[str, str]:
-    """Name the versions and the machine, to be kept beside every figure."""
+    """Return the versions and the machine, which are saved with every figure."""
     return {
         "mmret": __version__,
         "python": platform.python_version(),

@@ -1,14 +1,14 @@
 """Train a model and keep it in a run folder: the model, what made it, and how it went.
 
     RUN/run.json        what was trained on what, with which settings, and the figures it reached
-    RUN/training.json   what must be the same for a training to be the same one, as `identity` says
+    RUN/training.json   tells this training from others, so that no other one resumes it: `identity`
     RUN/history.csv     one row per epoch
     RUN/model/          the model itself (see `DualEncoder.save`), after the last epoch
     RUN/best/           the model of the epoch with the best validation figures
-    RUN/snapshots/      while it trains: what an interrupted training goes on from
+    RUN/snapshots/      only during the training: the snapshots to resume it from
 
-The folder has its final content only once all of it is written, and nothing in it is ever
-unpickled.
+The folder gets its final content in one step, when all of it is written. No file in it is read as a
+pickle.
 """
 
 import shutil
@@ -39,7 +39,7 @@ from mmret_lib.training.trainer import Trainer
 from mmret_lib.training.validation import validate
 
 RUN_VERSION = 1
-KEPT = ("best", "tensorboard")  # what the trainer has put there itself
+KEPT = ("best", "tensorboard")  # written by the trainer, and kept in the finished folder
 HOLDS = {"run.json", "training.json", "history.csv", "model", "snapshots", *KEPT}
 _ENTRIES = {
     "loss": str,
@@ -58,10 +58,10 @@ class Run:
     Attributes:
         loss: the loss's name on the command line.
         data: name, root ("" for the built-in world) and split of the training pairs.
-        config: `TrainConfig` as a dict, with the epochs, device and precision that it came to.
+        config: `TrainConfig` as a dict, with the epochs, device and precision that were used.
         history: the rows of `History`.
-        loss_settings: those of the loss.
-        figures: training seconds and recalls by split, as far as they were measured.
+        loss_settings: "repr" -> the loss with its settings.
+        figures: training seconds, and by the name of a split its recalls.
         made_by: versions and machine.
     """
 
@@ -76,13 +76,13 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What came out of `train_run`.
+    """The result of `train_run`.
 
     Attributes:
         model: trained, in eval mode.
-        record: what the run folder says.
-        history: how the training went.
-        reports: by name, of the splits that were evaluated just now.
+        record: as it is saved in the run folder.
+        history: the figures of each epoch.
+        reports: name -> report, of the splits in `evaluate_on`; empty if the run was finished.
         finished_before: the folder held the finished run already, and nothing was trained.
     """
 
@@ -109,7 +109,7 @@ def train_run(
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
 ) -> TrainedRun:
-    """Train a model, rank some splits with it, and keep all of it in a run folder.
+    """Train a model, evaluate it on some splits, and save it in a run folder.
 
     >>> model = build_model("simclr", pairs)
     >>> run = train_run("runs/mine", model, SimCLR(), pairs, TrainConfig(epochs=4), resume=True)
@@ -125,8 +125,8 @@ def train_run(
         evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures.
         root: folder of the data set, for the run's record; the built-in world has none.
         figures: more figures for the run's record.
-        resume: go on with the training that the folder holds, or begin where there is none. Of a
-            run that is finished, the model and the record are read.
+        resume: continue the training in the folder, or start one if there is none. A run that is
+            finished is only loaded.
         snapshots: save snapshots in the folder while training; without them nothing can be resumed.
         on_epoch: called with the history after each epoch.
         progress: show progress bars.
@@ -152,7 +152,8 @@ def train_run(
         on_epoch=on_epoch,
         progress=progress,
     )
-    if resume and folder and _is_finished(folder):
+    # Snapshots beside a finished run are those of a later training that is not finished.
+    if resume and folder and (folder / "run.json").exists() and not (folder / "snapshots").exists():
         return _finished_run(folder, trainer.identity)
     history = trainer.fit(resume=resume and snapshots)
     size = model.image.image_size
@@ -185,13 +186,8 @@ def train_run(
     return TrainedRun(model, record, history, reports)
 
 
-def _is_finished(folder: Path) -> bool:
-    """Whether a folder holds a run, and no snapshots of a later training that is under way."""
-    return (folder / "run.json").exists() and not (folder / "snapshots").exists()
-
-
 def _finished_run(folder: Path, identity: Identity) -> TrainedRun:
-    """Read a run that is finished; refuse it if it is another training's."""
+    """Load a finished run; refuse it if another training made it."""
     model, record = load_run(folder)
     if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
         refuse_another_training(folder, theirs, identity)
@@ -209,7 +205,7 @@ def save_run(
     Args:
         folder: the run folder.
         model: after its training.
-        record: what the folder is to say.
+        record: written as run.json and history.csv.
         identity: `Trainer.identity`, so that resuming can tell this training from others.
 
     Raises:
@@ -238,12 +234,24 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         MissingFile: the folder or a part of it is not there (a run that did not end).
         DataError: of another version, damaged, or holding a pickle.
     """
+    record = read_run(folder)
+    folder = user_path(folder)
+    for path in folder.rglob("*"):
+        refuse_pickle(path)
+    return load_model(folder / "model"), record
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read the record of a run folder, without its model.
+
+    Raises:
+        MissingFile: the folder or its record is not there (a run that did not end).
+        DataError: of another version, or damaged.
+    """
     folder = user_path(folder)
     put_back(folder)
     if not folder.is_dir():
         raise MissingFile(f"There is no run folder {folder}. Train one: mmret train --out {folder}")
-    for path in folder.rglob("*"):
-        refuse_pickle(path)
     content = read_json(folder / "run.json", "mmret run", RUN_VERSION, _ENTRIES)
     try:
         history = pd.read_csv(folder / "history.csv").to_dict("records")
@@ -251,6 +259,4 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
         raise MissingFile(
             f"{folder / 'history.csv'} cannot be read ({error}). Train the run again."
         ) from None
-    return load_model(folder / "model"), Run(
-        **{name: content[name] for name in _ENTRIES}, history=history
-    )
+    return Run(**{name: content[name] for name in _ENTRIES}, history=history)

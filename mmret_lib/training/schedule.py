@@ -5,16 +5,16 @@ import math
 from mmret_lib.training.config import TrainConfig
 
 EPOCHS = 7
-FEWEST_STEPS = 430  # with fewer, a small data set leaves random weights undecided
+FEWEST_STEPS = 430  # with fewer, random weights learn too little from a small data set
 
 
 def enough_epochs(images: int, batch_size: int) -> int:
-    """7, or on a small data set as many as make 430 steps."""
+    """Return 7, or for a small data set the number of epochs that makes 430 steps."""
     return max(EPOCHS, math.ceil(FEWEST_STEPS / max(1, images // batch_size)))
 
 
 def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
-    """What the peak rates are multiplied by at ``step`` (from 0)."""
+    """Return the factor, 0…1, of the peak learning rates at ``step`` (from 0)."""
     assert config.epochs is not None  # the trainer fills it in
     total = config.epochs * steps_per_epoch
     rising = min(1.0, (step + 1) / (config.warmup * total)) if config.warmup else 1.0

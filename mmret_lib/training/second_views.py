@@ -1,4 +1,4 @@
-"""Second views of a batch's pairs, for the terms within a branch (`losses.within`).
+"""Embed a second view of each pair of a batch, for the terms within a branch (`losses.within`).
 
 The trainer's batches hold one view of each pair. The second one is fetched here, by the pairs' ids.
 """
@@ -22,7 +22,7 @@ class SecondViews:
     torch's own generator, whose state a snapshot keeps: training can be resumed.
 
     Args:
-        model: the one that is trained.
+        model: the model that is trained.
         store: the training pairs, which the image ids index.
         augment: "shift" or "crop", as in `TrainConfig`.
 

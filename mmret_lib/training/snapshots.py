@@ -1,4 +1,4 @@
-"""Snapshots of a training under way: whole or not there at all, verified, the newest few.
+"""Save snapshots of a training and load the newest that is complete.
 
     FOLDER/step-00001234/tensors.safetensors    weights, optimiser, random states
     FOLDER/step-00001234/snapshot.json          where training stood; the checksum of the tensors
@@ -24,7 +24,7 @@ from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_manifest, write_manifest
 from mmret_lib.files.whole import put_back_all, whole_folder
 
-VERSION = 2  # 1 held less of what shapes a training, so that mixtures went unseen
+VERSION = 2  # snapshots of version 1 held too little to tell all trainings apart
 KEPT = 2  # the newest, and one to fall back on
 
 
@@ -62,7 +62,7 @@ class Snapshots:
                 shutil.rmtree(path, ignore_errors=True)
 
     def newest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest snapshot that is whole, as (tensors, facts); None where there is none.
+        """Load the newest complete snapshot as (tensors, facts); None where there is none.
 
         One that is damaged is passed over with a warning that names it.
 
@@ -72,13 +72,13 @@ class Snapshots:
         faults = []
         for folder in self._all():
             try:
-                found = _read(folder)
+                snapshot = _read(folder)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 faults.append(f"{folder} cannot be used ({error})")
                 continue
             for fault in faults:
                 warnings.warn(f"{fault}; going on from the snapshot before it", stacklevel=3)
-            return found
+            return snapshot
         if faults:
             raise DataError(
                 f"{'; '.join(faults)}. To train anew from the beginning, delete {self.folder}."
@@ -90,11 +90,11 @@ class Snapshots:
         if not self.folder.is_dir():
             return []
         put_back_all(self.folder)
-        found = [p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name)]
-        return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)
+        folders = [p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name)]
+        return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
 
     def steps(self) -> list[int]:
-        """After how many steps the snapshots that are there were taken, the newest first."""
+        """List the numbers of steps after which the snapshots were taken, the newest first."""
         return [int(path.name[5:]) for path in self._all()]
 
 

@@ -1,4 +1,4 @@
-"""Where a training stands: how far it is, and everything that its next step depends on."""
+"""The state of a training: its progress, and everything that the next step depends on."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,16 +13,16 @@ from mmret_lib.training.history import History
 
 @dataclass
 class Progress:
-    """How far a training is.
+    """How far a training has come.
 
     Attributes:
         epoch: epochs that are done.
         step: steps of the next epoch that are done.
-        losses: theirs, scalars.
-        seconds: spent on them.
+        losses: of these steps, scalars.
+        seconds: that these steps took.
         history: of the epochs that are done.
         best_epoch: the one with the best validation figures, from 1; 0 if none was measured.
-        best_rsum: its sum of recalls.
+        best_rsum: sum of the recalls of that epoch.
     """
 
     epoch: int = 0
@@ -36,7 +36,7 @@ class Progress:
 
 @dataclass
 class TrainingState:
-    """All that a step changes, to be captured as tensors and plain values, and restored.
+    """Everything that a step changes, which `capture` saves and `restore` puts back.
 
     Attributes:
         generator: the random numbers of the augmentation; dropout draws from torch's own.
@@ -114,7 +114,7 @@ class TrainingState:
         )
 
     def _random_states(self) -> dict[str, Tensor]:
-        """Of this process: what dropout draws from."""
+        """The states of the generators that dropout draws from, in this process."""
         states = {"cpu": torch.get_rng_state()}
         if self.processes.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.processes.device)

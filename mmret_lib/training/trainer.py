@@ -5,7 +5,7 @@
 
 A step is: gather a batch, move it to the device, augment it there, embed both branches, take the
 loss, step. Mixed precision follows from what the device can do. Given a folder, training keeps
-snapshots there, and the same two lines, run again after a session was lost, go on at the very step.
+snapshots there; run again after a lost session, the same two lines continue at the same step.
 Started as several processes (see `distributed`), the same two lines train one model in all of them.
 """
 
@@ -51,12 +51,12 @@ class Trainer:
         validation: pairs to measure recall on after each epoch.
         folder: where to keep snapshots and the best model (``folder/snapshots``, ``folder/best``);
             without one nothing is kept and nothing can be resumed.
-        on_epoch: called with the history after each epoch, such as `figures.LiveCurve()`.
+        on_epoch: called with the history after each epoch, such as `show.training.LiveCurve()`.
         progress: show progress bars.
 
     Attributes:
-        config: with nothing left open: the epochs are counted, device and precision chosen.
-        identity: what must be the same for a snapshot to be resumed; see `training_identity`.
+        config: with the number of epochs, the device and the precision filled in.
+        identity: tells this training from others; see `training_identity`.
 
     Raises:
         DataError: a device that is not there, fewer images than a batch, unreadable images.
@@ -120,7 +120,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: rate_factor(step, config, len(self.loader))
         )
-        # float16 has too few exponents for small gradients; the other types do without scaling.
+        # Small gradients underflow in float16; the other types need no scaling.
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.dtype == torch.float16 and self.device.type == "cuda"
         )
@@ -137,9 +137,9 @@ class Trainer:
         """Train for all epochs, or until the validation figures no longer get better.
 
         Args:
-            resume: go on from the newest snapshot in the folder, in mid-epoch if need be; where
-                there is none, begin. On a CPU the end is the same to the last bit as without the
-                break; on a GPU, and among more than two processes, as far as their sums repeat.
+            resume: continue from the newest snapshot in the folder, or start if there is none. On
+                a CPU the weights at the end equal those of an uninterrupted training bit for bit;
+                on a GPU, or with more than two processes, sums may be rounded differently.
 
         Raises:
             FloatingPointError: the loss stopped being finite (names epoch, step and images).
@@ -225,7 +225,7 @@ class Trainer:
         return loss
 
     def _train_epoch(self, now: Progress, bar: Any) -> None:
-        """The rest of an epoch, step by step."""
+        """Take the remaining steps of an epoch."""
         self.model.train()
         self.loss.train()
         saved, begun = time.monotonic(), time.perf_counter()
@@ -245,7 +245,7 @@ class Trainer:
 
     @contextmanager
     def _errors_located(self, now: Progress) -> Iterator[None]:
-        """Say of an error in a step where it happened, and what to do."""
+        """Add to an error of a step where it happened, and what to do about it."""
         where = f"epoch {now.epoch + 1}, step {now.step + 1} of {len(self.loader)}"
         size = self.config.batch_size
         try:
@@ -271,7 +271,7 @@ class Trainer:
         now.epoch, now.step, now.losses, now.seconds = now.epoch + 1, 0, [], 0.0
         if self.validation is not None and self.config.validate:
             report = validate(self.model, self.validation, processes=self.processes)
-            # All take process 0's figures, so that all agree on when it is enough.
+            # All processes use those of process 0, so that all stop after the same epoch.
             figures = self.processes.broadcast(report.as_dict())
             row |= {name: value for name, value in figures.items() if "2" in name}
             rsum = sum(value for name, value in row.items() if name[3:5] == "_r")
@@ -308,7 +308,7 @@ def _batch_share(data: Store, config: TrainConfig, processes: int) -> int:
 
 
 def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:
-    """The batches, the time that they were waited for added to the history."""
+    """Yield the batches, and add the time spent waiting for them to the history."""
     while True:
         asked = time.perf_counter()
         batch = next(batches, None)

@@ -1,4 +1,4 @@
-"""Recall on a split while training, shared out among the processes that train."""
+"""Measure recall on a split, with the work divided among the processes that train."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from mmret_lib.training.distributed import Processes
 def validate(
     model: DualEncoder, data: Store, *, processes: Processes | None = None, **options: Any
 ) -> Report:
-    """Embed a split and rank it.
+    """Embed a split and measure its recalls and ranks.
 
     Args:
         model: embeds; its mode and its weights stay as they are.

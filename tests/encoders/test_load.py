@@ -87,7 +87,7 @@ def test_saving_deletes_nobodys_files(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(DataError, match=r"holds thesis\.tex"):
         mini().save(tmp_path)
-    with pytest.raises(DataError, match="not only a saved model"):
+    with pytest.raises(DataError, match=r"thesis\.tex is a file; give a folder"):
         mini().save(tmp_path / "thesis.tex")
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 

@@ -114,7 +114,7 @@ def test_a_folder_with_other_files_is_refused_or_keeps_them(tmp_path, way):
     write(folder, "old")
     (folder / "thesis").mkdir()
     (folder / "thesis" / "chapter.tex").write_text("mine")
-    with pytest.raises(DataError, match="it holds thesis"):
+    with pytest.raises(DataError, match="run holds thesis"):
         write(folder, "new")
     with pytest.raises(DataError, match="is a file"):
         write(folder / "a.txt", "new", None)

@@ -13,6 +13,7 @@ from mmret_lib.training import (
     Trainer,
     build_model,
     load_run,
+    read_run,
     train_run,
     validate,
 )
@@ -110,6 +111,7 @@ def test_an_interrupted_run_goes_on(splits, tmp_path):
 
 def test_a_run_comes_back_as_it_was(splits, trained):
     loaded, run = load_run(trained[0])
+    assert read_run(trained[0]) == run
     assert run.loss == "simclr" and run.config["batch_size"] == 16 and len(run.history) == 2
     assert validate(loaded, splits[1]).as_dict() == trained[1].reports["val"].as_dict()
 
