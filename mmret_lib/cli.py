@@ -67,15 +67,15 @@ def prepare(
     keep_archives: bool = False,
     max_unreadable: float = 0.01,
 ) -> None:
-    """Fetch a data set, check it, and pack its photos so that training need not wait for them.
+    """Fetch a data set, check it, and pack its photos so that they load fast in training.
 
-    Started again, it goes on where it stopped. Flickr30k's photos must be asked for by hand; it
-    says where, and what to do with them. A set that already lies under root is only packed.
+    Run again, the command continues where it stopped. Flickr30k's photos have to be requested by
+    hand; it says where, and what to do with them. A data set that lies under root is only packed.
 
     Args:
         data: the data set; "scenes" is drawn and needs no root.
-        root: folder to keep it in, or where it lies already.
-        parts: what of it to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
+        root: folder to save it in, or where it lies already.
+        parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
         size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets,
             several for both; 0 packs nothing.
         keep_archives: keep what was downloaded after unpacking it.
@@ -85,17 +85,17 @@ def prepare(
     from mmret_lib.data.store import pack
 
     splits = [split for split in SPLITS[data] if split]
-    if data == "coco":  # one may have any part of it; the last three are Karpathy's
+    if data == "coco":  # whichever parts are there; the last three are Karpathy's
         splits = ["train2017", "val2017", "train+restval", "val", "test"]
     if root is None and data != "scenes":
         raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
-    found = {split: _load_if_there(data, root, split) for split in splits}
+    loaded = {split: _load_if_there(data, root, split) for split in splits}
     if root is not None and data != "scenes":
         begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
-        if parts or begun or not any(found.values()):
+        if parts or begun or not any(loaded.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
-            found = {split: _load_if_there(data, root, split) for split in splits}
-    for split, pairs in found.items():
+            loaded = {split: _load_if_there(data, root, split) for split in splits}
+    for split, pairs in loaded.items():
         if pairs is None:
             if data == "coco":
                 continue
@@ -128,27 +128,27 @@ def train(
 ) -> None:
     """Train one model on any data set and report its recall.
 
-    Stopped by whatever, the same command with --resume goes on at the very step. On several GPUs:
+    After an interruption, the same command with --resume continues at that step. On several GPUs:
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
         data: the data set; "scenes" is the built-in world and needs no root.
         root: folder of the data set.
         split: what to train on, by default the set's training split.
-        val_split: what to watch after each epoch; "none" watches nothing.
-        loss: how the negatives are weighed.
+        val_split: what to measure recall on after each epoch; "none" measures nothing.
+        loss: the loss to train with.
         out: run folder to write, by default runs/DATA-LOSS.
-        temperature: of simclr.
-        margin: of the triplet losses.
+        temperature: temperature of simclr.
+        margin: margin of the triplet losses.
         lambda_: weight of barlow_twins' off-diagonal term.
         image_backbone: the ResNet.
         image_weights: auto (what helps most), none, mini, imagenet, or a safetensors file.
         text_backbone: mini, or any BERT-family model by hub name or folder, such as
             distilbert-base-uncased.
         text_weights: auto (what helps most), none, mini or pretrained.
-        pooling: what stands for a caption: its first token, or the mean of all.
+        pooling: how a caption becomes one vector: its first token, or the mean of all.
         max_unreadable: share of images that may be unreadable before training refuses to start.
-        resume: go on with the training in the run folder, or begin where there is none.
+        resume: continue the training in the run folder, or start if there is none.
         config: how to train.
     """
     from mmret_lib.data import SPLITS
@@ -219,8 +219,8 @@ def evaluate(
 ) -> None:
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
 
-    Every figure comes with its 95 % interval; on the built-in world also with the best possible
-    ones, and with those that take every picture of which a caption is true for a right answer.
+    Every figure comes with its 95 % interval. On the built-in world, the best possible figures are
+    printed too, and those that count every picture that fits a caption as a right answer.
 
     Args:
         run: run folder that `mmret train` wrote.
@@ -263,18 +263,18 @@ def search(
 ) -> None:
     """Find the images for a text; or, where the query is a picture file, the captions for it.
 
-    What a model has once embedded is kept in the cache folder, and the next search is quick.
+    Embeddings are saved in the cache folder, so the next search with the same model is quick.
 
     Args:
         run: run folder that `mmret train` wrote.
         query: a text, or the path of a picture. What ends like a picture (.jpg, .tif, ...), begins
-            like a path (/, ./, ~/), or has a slash and no space must be a picture file.
+            like a path (/, ./, ~/), or has a slash and no space is taken for a picture file.
         k: answers to show.
         data: data set to search, by default the one the run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
         backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
-        index: folder of an index: opened if there is one, else made and kept there.
+        index: folder of an index, which is opened, or made if it is not there.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
     """
@@ -293,16 +293,16 @@ def search(
                 f"{index} holds its own collection; leave out --data, --root, --split and "
                 f"--milvus, or build it anew: mmret index {run} {index}"
             )
-        found = SearchIndex.open(index, load_run(run)[0], token=token)
-        title = f"{run.name} on {visible(found.pairs.name)} {visible(found.pairs.split)}"
-        if backend not in (None, found.backend):
+        opened = SearchIndex.open(index, load_run(run)[0], token=token)
+        title = f"{run.name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
+        if backend not in (None, opened.backend):
             raise DataError(
-                f"{index} is searched by {found.backend}; build it anew for another: "
+                f"{index} is searched by {opened.backend}; build it anew for another: "
                 f"mmret index {run} {index} --backend {backend}"
             )
     else:
         model, pairs, title = _open_run(run, data, root, split)
-        found = SearchIndex.build(
+        opened = SearchIndex.build(
             model,
             pairs,
             backend=backend or "exact",
@@ -311,11 +311,11 @@ def search(
             token=token,
             cached=index is None,
         )
-    with found:
-        hits = found.by_image(asked, k) if isinstance(asked, Path) else found.by_text(asked, k)
-    print(f"{title}: {len(found):,} images searched")
-    if found.recall:
-        print(found.summary)
+    with opened:
+        hits = opened.by_image(asked, k) if isinstance(asked, Path) else opened.by_text(asked, k)
+    print(f"{title}: {len(opened):,} images searched")
+    if opened.recall:
+        print(opened.summary)
     print("\n".join(map(str, hits)))
     if out:
         write_page(out, asked, hits, title=title)
@@ -335,8 +335,8 @@ def make_index(
 ) -> None:
     """Embed a collection once and keep it in a folder, for `mmret search --index FOLDER`.
 
-    An index that is there answers until the new one is complete, and is then replaced. Killed at
-    any moment, the folder is as it was.
+    An existing index can be searched until the new one is complete and replaces it. If the command
+    fails or is killed, the folder stays as it was.
 
     Args:
         run: run folder that `mmret train` wrote.
@@ -346,24 +346,24 @@ def make_index(
         split: what to index, by default the data set's test split.
         backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
-        add: take the data set into the index that is there.
+        add: add the data set to the existing index.
     """
     from mmret_lib.search.index import SearchIndex
 
     if add and (backend or milvus):
-        raise DataError("--add goes on with the index's own backend; leave out the others")
+        raise DataError("--add uses the backend of the index; leave out --backend and --milvus")
     model, pairs, title = _open_run(run, data, root, split)
     token = os.environ.get("MILVUS_TOKEN")
     if add:
-        found = SearchIndex.open(folder, model, token=token).add(pairs)
+        opened = SearchIndex.open(folder, model, token=token).add(pairs)
     else:
         backend = backend or ("milvus" if milvus else "exact")
-        found = SearchIndex.build(
+        opened = SearchIndex.build(
             model, pairs, backend=backend, folder=folder, uri=milvus, token=token
         )
-    found.close()
-    counts = f"{len(found):,} images, {len(found.pairs.captions):,} captions"
-    print(f"{title}: {folder} holds {counts}; {found.summary}")
+    opened.close()
+    counts = f"{len(opened):,} images, {len(opened.pairs.captions):,} captions"
+    print(f"{title}: {folder} holds {counts}; {opened.summary}")
 
 
 @app.command(name="app")
@@ -387,8 +387,8 @@ def explore(
         split: what to search, by default the data set's test split.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can
             reach it, without a password.
-        port: of the page; the next free one where it is in use.
-        browser: open it.
+        port: port of the page; if it is in use, the next free one.
+        browser: open the page in the browser.
     """
     from mmret_lib.show.app import choose_runs, serve
 
@@ -424,10 +424,10 @@ def experiments(
     out: Path = Path("data/results"),
     jobs: int = 1,
 ) -> None:
-    """Measure the studies that the lessons plot; started again, it goes on where it stopped.
+    """Measure the studies that the lessons plot; run again, it continues where it stopped.
 
     Args:
-        studies: such as losses or barlow, by default all.
+        studies: names such as losses or barlow, by default all.
         out: folder for the tables; its README.md explains them.
         jobs: trainings at a time; as many as the machine has cores is fastest.
     """
@@ -440,12 +440,12 @@ def experiments(
 def show_cache(clear: bool = False, older_than: str | None = None) -> None:
     """List what mmret keeps in its cache folder, or delete it; MMRET_CACHE moves the folder.
 
-    Whatever a running training or search uses stays, and so do weights that were put there by hand.
-    All else is made again when it is needed.
+    Files that a running training or search uses stay, and so do weights that you put there
+    yourself. Everything else is made again when it is needed.
 
     Args:
-        clear: delete it, and say how much that freed.
-        older_than: only what was not used for so long: hours, days or weeks, such as 12h, 30d, 6w.
+        clear: delete it, and print how much space that freed.
+        older_than: only files not used for so long: hours, days or weeks, such as 12h, 30d, 6w.
     """
     from mmret_lib.files import cache
 
@@ -472,7 +472,7 @@ def _load(data: str, root: Path | None, split: str | None, **options: Any) -> An
 
 
 def _load_if_there(data: str, root: Path | None, split: str) -> Any:
-    """A split as `_load` reads it, or None where it does not lie under root."""
+    """Read a split as `_load` does, or return None if it is not under root."""
     try:
         return _load(data, root, split)
     except MissingFile:
@@ -486,7 +486,7 @@ def _open_run(
     split: str | None,
     caption_ids: bool = False,
 ) -> tuple[Any, Any, str]:
-    """The run's model, and the pairs to use it on: the run's own test split unless told."""
+    """The model, the pairs to use it on (by default its own test split), and a title."""
     from mmret_lib.training.run import load_run
 
     model, record = load_run(run)
@@ -510,7 +510,7 @@ def _where(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; what a user can mend is printed in one line, without a traceback."""
+    """Run the command line; an error that the user can fix is one line, without a traceback."""
     warnings.showwarning = lambda message, *_: print(
         f"warning: {visible(str(message))}", file=sys.stderr
     )

@@ -4,8 +4,8 @@
         image.npy       float32 (N, D) unit vectors; text.npy (M, D)
         image.json      of which model and data, with the checksum of the file; text.json
 
-The folder's name ends in a key made from the model's fingerprint and the data, so what lies in it
-never belongs to anything else. A file that is damaged is embedded again.
+The folder's name ends in a key made from the model's fingerprint and the data, so another model or
+other data get another folder. What a damaged file held is embedded again.
 """
 
 import hashlib
@@ -62,7 +62,9 @@ class CachedSides(dict[str, Vectors]):
 
     def __missing__(self, side: str) -> Vectors:
         if fingerprint(self.model) != self.origin["model"]:
-            raise DataError("the model was trained on since this index was built; build it anew")
+            raise DataError(
+                "the model was trained further since this index was built; build it anew"
+            )
         with ExitStack() as stack:
             with suppress(OSError):  # nothing can be kept in a cache that cannot be written to
                 self.in_use = InUse(self.folder, make=True)  # `mmret cache --clear` leaves it

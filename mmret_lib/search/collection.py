@@ -23,9 +23,9 @@ from mmret_lib.search.hits import Hit, hits_of
 from mmret_lib.search.milvus_index import MilvusIndex
 from mmret_lib.search.vectors import ROWS_AT_ONCE, Vectors
 
-SAMPLE = 200  # queries of each kind that recall is measured with
+SAMPLE = 200  # images, and captions, that are the queries when recall is measured
 
-# Gives an array (rows, D) float32 to fill, by its name: in memory, or mapped from a file.
+# (name, (rows, D)) -> a float32 array to fill: in memory, or mapped from a file.
 NewArray = Callable[[str, tuple[int, int]], npt.NDArray[np.float32]]
 
 
@@ -70,12 +70,12 @@ class Collection:
         database: dict[str, str] | None = None,
         connect: Callable[[str], MilvusIndex] | None = None,
     ) -> "Collection":
-        """Return the same embeddings under a new index, with its recall measured.
+        """Build a new index over the same embeddings, and measure its recall.
 
         Args:
             backend: one of `BACKENDS`.
             database: for Milvus, as in the attributes.
-            connect: for Milvus, gives the place of one side in that database.
+            connect: for Milvus, opens the index of one side in that database.
 
         Raises:
             DataError: the backend is not installed, or the database does not answer.
@@ -94,10 +94,7 @@ class Collection:
             raise
 
     def measured(self) -> "Collection":
-        """Return the collection with the recall of all four directions.
-
-        The effort of its indexes is raised until the recall is high enough.
-        """
+        """Raise the effort of the indexes until recall is high enough, and return it with them."""
         if self.backend == "exact":
             return self
         rng = np.random.default_rng(0)
@@ -114,7 +111,7 @@ class Collection:
     def add(
         self, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
     ) -> "Collection":
-        """Return the collection with more images and captions after those that are there."""
+        """Return the collection with more images and captions added at its end."""
         before, more = self.pairs, data.pairs
         pairs = Pairs(
             images=before.images + more.images,
@@ -169,7 +166,7 @@ class Collection:
                 index.remove(np.setdiff1d(old_ids, ids))
 
     def drop_other_databases(self) -> None:
-        """Delete what earlier states of the same folder left in the Milvus database."""
+        """Delete the Milvus collections of earlier states of the same folder."""
         indexes = [vectors.index for vectors in self.sides.values()]
         databases = [index for index in indexes if isinstance(index, MilvusIndex)]
         if databases:

@@ -1,4 +1,4 @@
-"""The next state of an index folder: written beside the present one, then put in its place."""
+"""Write the next state of an index folder beside the present one, then put it in its place."""
 
 import os
 import re

@@ -19,14 +19,14 @@ from mmret_lib.losses.base import unit_length
 
 SIDES = ("image", "text")  # of a collection: its images and its captions
 
-ENTRIES_AT_ONCE = 1024  # that are embedded between two moves of the progress bar
+ENTRIES_AT_ONCE = 1024  # embedded between two updates of the progress bar
 MAX_REMEMBERED = 1024  # texts whose embedding is kept in memory
-LONG = 10_000  # characters from which on a text is not kept
+LONG = 10_000  # characters; a text that has so many is not kept
 DIVERGED = "is not finite; its training has diverged: train again at a lower learning rate"
 
 
 def fingerprint(model: DualEncoder) -> str:
-    """Return 64 hexadecimal digits that are the same for models that embed everything alike.
+    """Return 64 hexadecimal digits that are equal for models with equal embeddings.
 
     They depend on all weights and statistics, the vocabulary, and the settings that change an
     embedding.
@@ -115,19 +115,19 @@ class Queries:
 
         Raises:
             TypeError: one is not a string.
-            DataError: one has nothing in it to be seen, or its embedding is not finite.
+            DataError: one has no visible character, or its embedding is not finite.
         """
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(
                     f"a query is one string, or a list of strings, not {type(text).__name__}"
                 )
-            if not any(sign.isprintable() and not sign.isspace() for sign in text):
+            if not any(char.isprintable() and not char.isspace() for char in text):
                 raise DataError(
                     f"the query {text[:20]!r} is empty; say what the picture shows, "
                     'such as "Red bus on the street"'
                 )
-        with self.lock:  # widgets ask from several threads
+        with self.lock:  # widgets search from several threads
             known = {text: self.remembered[text] for text in texts if text in self.remembered}
             if new := [text for text in dict.fromkeys(texts) if text not in known]:
                 emb = _unit(self.model.encode_texts(new))

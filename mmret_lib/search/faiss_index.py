@@ -1,10 +1,10 @@
-"""Search in memory by FAISS: its indexes flat, HNSW and IVF behind one small class.
+"""Search in memory with FAISS: its flat, HNSW and IVF indexes behind one small class.
 
 An index holds distinct vectors of length 1 under the ids 0, 1, 2, … in the order in which they were
 added. A vector that is removed stays inside and is skipped, until the index is built anew.
 
-FAISS has OpenMP threads of its own beside torch's. On Linux the two do not meet; on macOS some
-builds of both clash, and there `backend="exact"` or "milvus" works.
+FAISS brings its own OpenMP threads beside torch's. On Linux both work in one process; on macOS some
+builds clash: use `backend="exact"` or "milvus" there.
 """
 
 import math
@@ -35,6 +35,7 @@ class FaissIndex:
             1603.09320), quickest to answer; "ivf" looks into the nearest cells of a partition
             (Sivic and Zisserman 2003), quicker to build and smaller.
         index: the FAISS object.
+        effort: how much of the index a query looks at: efSearch of "hnsw", nprobe of "ivf".
     """
 
     def __init__(self, kind: str, index: Any, effort: int) -> None:
@@ -126,15 +127,15 @@ class FaissIndex:
         try:
             index = faiss.read_index(str(path))
         except RuntimeError as error:
-            said = str(error).splitlines()[0][:200]
-            raise DataError(f"{path.name} is no index that FAISS can read ({said})") from None
+            reason = str(error).splitlines()[0][:200]
+            raise DataError(f"{path.name} is no index that FAISS can read ({reason})") from None
         wanted = {"flat": "IndexFlat", "hnsw": "IndexHNSWFlat", "ivf": "IndexIVFFlat"}[kind]
         if not isinstance(index, getattr(faiss, wanted)):
             raise DataError(f"{path.name} holds a {type(index).__name__}, not a {wanted}")
         return cls(kind, index, effort)
 
     def close(self) -> None:
-        """Do nothing: all of it lies in this process."""
+        """Do nothing: FAISS has no connection that could be closed."""
 
 
 def _faiss() -> Any:
@@ -143,6 +144,6 @@ def _faiss() -> Any:
     except ImportError as error:
         raise DataError(
             "this kind of search needs FAISS, which is not installed here. Install it with: pip "
-            'install "mmret[search]". The exact search (backend="exact") needs neither'
+            'install "mmret[search]". The exact search (backend="exact") works without it'
         ) from error
     return faiss

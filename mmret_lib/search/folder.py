@@ -1,4 +1,4 @@
-"""A search index as a folder: complete or as it was before, and checked when it is opened.
+"""Save a search index in a folder and load it; a change that fails leaves the folder as it was.
 
     FOLDER/manifest.json         what is here, how many of each, made by which model; written last
     FOLDER/image_emb-KEY.npy     float32 (N, D) unit vectors, mapped into memory; text_emb- (M, D)
@@ -47,13 +47,13 @@ class IndexFolder:
     """The state of one search index, in memory and in its folder, if it has one.
 
     Args:
-        folder: its path, made when it is first written to; None keeps nothing.
-        token: for a Milvus that asks for one; never written down.
+        folder: its path, created by the first write; None keeps the index in memory only.
+        token: for a Milvus server that requires one; never written to disk.
 
     Attributes:
         path: of the folder, or None.
         state: the collection as it was last read or written through this object.
-        manifest: describes that state.
+        manifest: that state's manifest.json.
     """
 
     def __init__(self, folder: str | Path | None, token: str | None = None) -> None:
@@ -102,10 +102,10 @@ class IndexFolder:
 
     @contextmanager
     def locked(self, *, anew: bool = False) -> Iterator[None]:
-        """Be the only process that changes the folder; the state is the newest one then.
+        """Lock the folder against other writers, and load its newest state.
 
         Args:
-            anew: a whole new index is to be written, whatever lies in the folder.
+            anew: a whole new index is to be written: load nothing.
 
         Raises:
             DataError: the folder holds something else, or cannot be written to.
@@ -198,7 +198,7 @@ class IndexFolder:
         try:
             # "c": writing into the array in memory does not change the file.
             array = np.load(path, mmap_mode="c", allow_pickle=False)
-        except Exception as error:  # numpy reads heads with Python's own parser
+        except Exception as error:  # numpy may raise anything on a bad header
             raise self._broken(f"{path.name} cannot be read ({error})") from None
         if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
             raise self._broken(f"{path.name} holds {array.dtype} {array.shape}, not {shape}")

@@ -12,10 +12,10 @@ from mmret_lib.files.errors import visible
 class Hit:
     """One answer: always a picture of the collection, with its captions.
 
-    Where pictures are searched (`by_text`, `similar_images`), the picture is what was found, and
-    `caption` is None. Where captions are (`by_image`, `similar_captions`), `caption` is the text
-    that was found, `caption_index` its place in `pairs.captions`, and the picture is the one that
-    it was written for. So for every kind of search, `image_index` tells whether an answer is right.
+    `by_text` and `similar_images` find pictures, and `caption` is None. `by_image` and
+    `similar_captions` find captions: `caption` is the text, `caption_index` its place in
+    `pairs.captions`, and the picture is the one that it was written for. So for every kind of
+    search, `image_index` tells whether an answer is right.
 
     Attributes:
         rank: from 1, the best.
@@ -35,7 +35,7 @@ class Hit:
     caption_index: int | None = None
 
     def __str__(self) -> str:
-        """Rank, score and file on one line, and what it says below, as `mmret search` prints it."""
+        """Rank, score and file on one line, captions below, as `mmret search` prints them."""
         captions = self.captions if self.caption is None else [self.caption]
         lines = [f"{self.rank:3d}  {self.score:6.3f}  {visible(str(self.image))}"]
         return "\n".join([*lines, *(f"{'':13}{visible(caption)}" for caption in captions)])
@@ -48,7 +48,7 @@ def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int
         pairs: the collection.
         side: "image" or "text": which of the two the rows are.
         scores: cosine similarities.
-        rows: places, as many.
+        rows: places, one per score.
     """
     hits = []
     for rank, (score, row) in enumerate(zip(scores, rows, strict=True), start=1):

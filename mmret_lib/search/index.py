@@ -7,9 +7,9 @@
     index = SearchIndex.build(model, pairs, backend="hnsw", folder="index")   # large, and kept
     index = SearchIndex.open("index", model)
 
-Exact search compares the query with every entry: right for up to some hundred thousand. For more,
-an index of FAISS or a Milvus database looks at a part of them. How much of the exact answer it
-finds has been measured, and is `index.recall`.
+Exact search compares the query with every entry, which is fast enough for a few hundred thousand.
+For more, a FAISS index or a Milvus database compares it with a part of them. `index.recall` says
+which share of the exact answers it finds.
 """
 
 import operator
@@ -46,7 +46,7 @@ Pictures = list[Picture] | tuple[Picture, ...]
 
 
 class SearchIndex:
-    """A collection that can be searched; make one with `build`, or `open` one from a folder.
+    """A collection that can be searched. `build` makes one, `open` loads one from a folder.
 
     It may be searched and changed from several threads, and several processes may use one folder.
 
@@ -97,14 +97,14 @@ class SearchIndex:
             pairs: the collection. Images that cannot be read are left out with a warning, as
                 `pack` does, and are missing from `index.pairs` too.
             backend: "exact"; "flat", "hnsw" or "ivf" (FAISS, in memory); "milvus" (a database).
-            folder: where to keep the index. Embeddings then lie in files that are mapped into
-                memory, so that millions need little of it. An index that is there is replaced,
-                in one step, when the new one is complete.
+            folder: where to keep the index. Embeddings are then files mapped into memory, so that
+                millions need little of it. An existing index is replaced in one step, when the
+                new one is complete.
             uri: of the Milvus database: "http://host:19530", or a file "….db" for Milvus Lite; by
                 default such a file in the folder.
-            token: for a Milvus that asks for one; never written down.
-            cached: take embeddings from the cache folder if this model embedded this data before,
-                and keep them there if not. The exact search then embeds the images only when
+            token: for a Milvus server that requires one; never written to disk.
+            cached: read embeddings from the cache folder if this model embedded this data before,
+                and save them there if not. The exact search then embeds the images only when
                 images are searched, and the captions only when captions are.
             progress: whether to show progress bars.
 
@@ -139,12 +139,12 @@ class SearchIndex:
     def open(
         cls, folder: str | Path, model: DualEncoder, *, token: str | None = None
     ) -> "SearchIndex":
-        """Open an index that lies in a folder, if it is complete and was made by this model.
+        """Load an index from a folder and check that it is complete and was made by this model.
 
         Raises:
             MissingFile: there is none.
-            DataError: made by another model, damaged, short, of another version, or its database
-                does not answer. Says what to do.
+            DataError: made by another model, incomplete, damaged, of another version, or its
+                database does not answer. The message says what to do.
         """
         place, made_by = IndexFolder(folder, token), fingerprint(model)
         place.open(made_by)
@@ -176,7 +176,7 @@ class SearchIndex:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that follows every change; None where the index is only in memory."""
+        """The folder that holds the index; None where it is only in memory."""
         return self._place.path
 
     @property
@@ -195,7 +195,7 @@ class SearchIndex:
 
     @property
     def summary(self) -> str:
-        """One line on what searches, and how much of the exact answer it finds."""
+        """One line that names the backend and its recall."""
         if self.recall is None:
             return "exact search"
         shares = ", ".join(f"{direction} {share:.3f}" for direction, share in self.recall.items())
@@ -218,7 +218,7 @@ class SearchIndex:
             The hits; for a list one such list for each text.
 
         Raises:
-            DataError: a text with nothing in it to be seen, or k below 1.
+            DataError: a text without a visible character, or k below 1.
             TypeError: not a string.
         """
         return self._search("image", text, k, self._queries.texts)
@@ -248,7 +248,7 @@ class SearchIndex:
     @overload
     def similar_images(self, image: Pictures, k: int = 5) -> list[list[Hit]]: ...
     def similar_images(self, image: Picture | Pictures, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """Find the k pictures most like a picture; itself first if it is in the collection.
+        """Find the k pictures most similar to a picture; itself first if it is in the collection.
 
         Takes, returns and raises what `by_image` does, but its hits are pictures.
         """
@@ -259,7 +259,7 @@ class SearchIndex:
     @overload
     def similar_captions(self, text: Texts, k: int = 5) -> list[list[Hit]]: ...
     def similar_captions(self, text: str | Texts, k: int = 5) -> list[Hit] | list[list[Hit]]:
-        """Find the k captions most like a text; the very same ones first if there are any.
+        """Find the k captions most similar to a text; equal ones first if there are any.
 
         Takes, returns and raises what `by_text` does, but its hits are captions.
         """
@@ -280,24 +280,23 @@ class SearchIndex:
 
     def _embed_pictures(self, pictures: list[Picture]) -> Tensor:
         size = self.model.image.image_size
-        return self._queries.images(np.stack([read_pixels(one, size) for one in pictures]))
+        return self._queries.images(np.stack([read_pixels(picture, size) for picture in pictures]))
 
     # ------------------------------------------------------------------------ changing
 
     def add(self, pairs: Pairs | Store, *, progress: bool = True) -> "SearchIndex":
-        """Add images with their captions after those that are there; returns itself.
+        """Add images with their captions at the end of the collection; returns itself.
 
         Images whose file is in the index already are not added again, so that a call which was
-        interrupted can simply be repeated. A folder holds all of the new state or all of the old
-        one, whatever happens.
+        interrupted can simply be repeated. If it fails, the index stays as it was.
 
         Raises:
             DataError: as `build`; or the model has changed since the index was built.
         """
         if fingerprint(self.model) != self._made_by:
             raise DataError(
-                "the model was trained on since this index was built; build it anew, or what is "
-                "added could not be compared with what is there"
+                "the model was trained further since this index was built, and new embeddings "
+                "could not be compared with the old ones; build the index anew"
             )
         if not len(pairs):
             raise DataError("there is nothing to add; give pairs with images")
@@ -319,7 +318,7 @@ class SearchIndex:
         return self
 
     def remove(self, images: Iterable[int] | npt.NDArray[Any]) -> "SearchIndex":
-        """Remove images with their captions; those after them move up. Returns itself.
+        """Remove images with their captions, and close the gaps in the numbering; returns itself.
 
         Args:
             images: their places in `index.pairs.images`, or a boolean mask of N entries.
@@ -338,9 +337,9 @@ class SearchIndex:
         return self
 
     def rebuild(self, backend: str | None = None, *, uri: str | None = None) -> "SearchIndex":
-        """Index the embeddings that are there anew, perhaps by another backend; returns itself.
+        """Build a new index over the embeddings, with the same or another backend; returns itself.
 
-        What was removed no longer takes up room, and the cells of IVF fit what was added.
+        This frees the memory of removed vectors, and fits the cells of IVF to added ones.
 
         Raises:
             DataError: as `build`.
@@ -352,9 +351,9 @@ class SearchIndex:
         return self
 
     def save(self, folder: str | Path) -> "SearchIndex":
-        """Keep the index in a folder, which from then on follows every change; returns itself.
+        """Save the index in a folder, in which every later change is saved too; returns itself.
 
-        An index that is there is replaced in one step.
+        An existing index in it is replaced in one step.
 
         Raises:
             DataError: the folder holds something else, or cannot be written to.
@@ -371,7 +370,7 @@ class SearchIndex:
         return self
 
     def close(self) -> None:
-        """Disconnect from the database, if there is one; it cannot be searched any more then."""
+        """Disconnect from the database, if there is one; afterwards it cannot be searched."""
         self._collection.close()
 
     def __enter__(self) -> "SearchIndex":

@@ -1,9 +1,9 @@
-"""Search in a vector database, Milvus: the embedded Milvus Lite, or a cluster by its address.
+"""Search with the vector database Milvus: Milvus Lite in this process, or a cluster.
 
 Both are used through the same client. A collection of the database holds the distinct vectors of
 one side under their ids, as a FAISS index does, and nothing else: captions and file names stay in
-the index folder. The folder decides what is right: whatever a killed process left in the database,
-`reconcile` makes it hold what the folder says.
+the index folder. Where a killed process left the two different, `reconcile` makes the database hold
+what the folder says.
 """
 
 import logging
@@ -20,10 +20,10 @@ from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.search.faiss_index import HNSW_CANDIDATES, HNSW_LINKS, Floats, Ids
 
-BYTES_AT_ONCE = 4 * 2**20  # of vectors that are sent; Milvus takes 64 MB
-ROWS_AT_ONCE = 16_384  # queries, or answers, that Milvus takes
+BYTES_AT_ONCE = 4 * 2**20  # of vectors in one request; Milvus accepts 64 MB
+ROWS_AT_ONCE = 16_384  # queries, or answers, that Milvus accepts in one request
 TIMEOUT = 20  # seconds to wait for a connection
-NO_KEEPALIVE = 2**31 - 1  # as gRPC writes it
+NO_KEEPALIVE = 2**31 - 1  # what gRPC takes for "never"
 
 _users: dict[str, int] = {}  # Milvus Lite file -> how many objects of this process use it
 # Without the lock, two threads could start two servers for one file, or one could connect to a
@@ -60,9 +60,10 @@ class MilvusIndex:
     """One collection of a Milvus database, as an index over unit vectors.
 
     Args:
-        uri: an address, or a path; a file is made where there is none.
-        token: "user:password" or a key, for a cluster that asks for one.
+        uri: the address of a cluster, or the path of a Milvus Lite file, created if missing.
+        token: "user:password" or a key, for a cluster that requires one.
         name: of the collection.
+        effort: how many candidates a query looks at (Milvus's "ef").
 
     Raises:
         DataError: pymilvus is not installed, or the database does not answer.
@@ -86,7 +87,7 @@ class MilvusIndex:
         self.open = True
 
     def create(self, emb: Floats, ids: Ids, rows: Ids) -> None:
-        """Create the collection, which must not be there, with emb[rows] (n, D) under ids (n,)."""
+        """Create the collection, which must not exist yet, with emb[rows] (n, D) under ids (n,)."""
         from pymilvus import DataType
 
         with self._errors("making a collection"):
@@ -107,7 +108,7 @@ class MilvusIndex:
             self.client.load_collection(self.name)
 
     def load(self) -> None:
-        """Make a collection that is there ready to be searched."""
+        """Load an existing collection, so that it can be searched."""
         with self._errors("loading a collection"):
             if not self.client.has_collection(self.name):
                 raise DataError(
@@ -139,7 +140,7 @@ class MilvusIndex:
 
     def search(self, queries: Floats, k: int) -> Ids:
         """Return the ids (Q, k) of the highest cosines with (Q, D), -1 where too few."""
-        found = np.full((len(queries), k), -1, np.int64)
+        nearest = np.full((len(queries), k), -1, np.int64)
         with self._errors("searching"):
             for start in range(0, len(queries), ROWS_AT_ONCE):
                 answers = self.client.search(
@@ -155,11 +156,11 @@ class MilvusIndex:
                 )
                 for place, hits in enumerate(answers, start):
                     ids = [hit["id"] for hit in hits]
-                    found[place, : len(ids)] = ids
-        return found
+                    nearest[place, : len(ids)] = ids
+        return nearest
 
     def count(self) -> int:
-        """Count the vectors, those included that were just added."""
+        """Count the vectors, including those that were just added."""
         with self._errors("counting"):
             answer = self.client.query(self.name, filter="", output_fields=["count(*)"])
             return int(answer[0]["count(*)"])
@@ -168,27 +169,27 @@ class MilvusIndex:
         """Make the collection hold emb[rows] under the ids (n,), ascending, and nothing else.
 
         Raises:
-            DataError: that did not succeed.
+            DataError: the database holds another number of vectors afterwards.
         """
         with self._errors("comparing"):
             end = int(ids[-1]) + 1 if len(ids) else 0
             self.client.delete(self.name, filter=f"id >= {end}")
             self.client.delete(self.name, filter="id < 0")
-            there = [np.empty(0, np.int64)]
+            parts = [np.empty(0, np.int64)]
             for start in range(0, end, ROWS_AT_ONCE):
                 span = f"id >= {start} and id < {min(start + ROWS_AT_ONCE, end)}"
                 answer = self.client.query(
                     self.name, filter=span, output_fields=["id"], limit=ROWS_AT_ONCE
                 )
-                there.append(np.array([row["id"] for row in answer], np.int64))
-        found = np.concatenate(there)
-        self.remove(np.setdiff1d(found, ids))
-        missing = ~np.isin(ids, found)
+                parts.append(np.array([row["id"] for row in answer], np.int64))
+        present = np.concatenate(parts)
+        self.remove(np.setdiff1d(present, ids))
+        missing = ~np.isin(ids, present)
         self.add(ids[missing], emb, rows[missing])
         if self.count() != len(ids):
             raise DataError(
-                f"{self.where()} holds {self.count():,} vectors in {self.name} where "
-                f"{len(ids):,} were put"
+                f"{self.where()} holds {self.count():,} vectors in {self.name} instead of "
+                f"{len(ids):,}; build the index anew: mmret index RUN FOLDER --backend milvus"
             )
 
     def drop_others(self, keep: set[str]) -> None:
@@ -221,7 +222,7 @@ class MilvusIndex:
 
     @contextmanager
     def _errors(self, task: str) -> Iterator[None]:
-        """Turn whatever the client raises into a DataError that says where and what to do."""
+        """Turn any error of the client into a DataError that says where and what to do."""
         try:
             yield
         except DataError:

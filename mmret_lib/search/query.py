@@ -1,4 +1,4 @@
-"""What a query on the command line means: a sentence, or the file of a picture."""
+"""Decide what a query on the command line is: a sentence, or the file of a picture."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which answers of a search are right, as far as that is known.
+"""Tell which answers of a search are right, as far as that is known.
 
 A data set says for which picture a caption was written. Every other picture counts as wrong, though
 many captions fit several pictures. For the built-in world we also know how each scene was drawn, so
@@ -16,12 +16,12 @@ from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.search.hits import Hit
 
 # "own": caption and picture belong together in the data set. "fits": they do not, yet the caption
-# is true of the picture. "wrong": neither. None: nobody knows.
+# is true of the picture. "wrong": neither. None: unknown.
 Verdict = Literal["own", "fits", "wrong"] | None
 
 
 class RightAnswers:
-    """Judge the hits of one collection.
+    """Judge whether the hits of one collection are right.
 
     Args:
         pairs: the collection.
@@ -41,10 +41,10 @@ class RightAnswers:
         self._places = {image: place for place, image in enumerate(pairs.images)}
 
     def of_text(self, text: str) -> Callable[[Hit], Verdict]:
-        """Return the judge for the answers to a text.
+        """Return a function that judges the answers to a text.
 
-        It knows them where the text is a caption of the collection (but for capitals and the full
-        stop) or one of the course's queries.
+        The right ones are known if the text is a caption of the collection (but for capitals and
+        the full stop) or one of the course's queries.
         """
         places = self._by_text.get(_plain(text), [])
         owners = {int(self.pairs.owner[place]) for place in places}
@@ -62,7 +62,7 @@ class RightAnswers:
         return judge
 
     def of_picture(self, image: Path) -> Callable[[Hit], Verdict]:
-        """Return the judge for the captions found for a picture of the collection."""
+        """Return a function that judges the captions found for a picture of the collection."""
         asked = self._places.get(image)
 
         def judge(hit: Hit) -> Verdict:

@@ -1,4 +1,4 @@
-"""The embeddings of one side of a collection, searched exactly or through an index.
+"""Search the embeddings of one side of a collection, exactly or through an index.
 
 An index is faster than comparing a query with every embedding, and may overlook some. Whatever it
 finds is scored again here, by the cosine to the embedding itself, and where it finds too few, the
@@ -25,11 +25,11 @@ from mmret_lib.search.milvus_index import MilvusIndex, check_uri
 
 BACKENDS = ("exact", *FAISS_KINDS, "milvus")
 
-SCORES_AT_ONCE = 2**25  # that the exact search holds in memory: 128 MiB
-ROWS_AT_ONCE = 2**16  # that are hashed or copied at a time
+SCORES_AT_ONCE = 2**25  # in the memory of an exact search: 128 MiB
+ROWS_AT_ONCE = 2**16  # hashed or copied at a time
 MAX_FROM_INDEX = 1000  # hits that an index is asked for; for more, the exact search is as quick
-TARGET_RECALL = 0.97  # that the effort of an index is raised for
-RECALL_AT = 10  # recall@10 is what is measured
+TARGET_RECALL = 0.97  # the effort of an index is raised until it reaches this
+RECALL_AT = 10  # the K of the recall that is measured
 
 
 def check_backend(backend: str, uri: str | None) -> None:
@@ -47,7 +47,7 @@ class Index(Protocol):
 
     Attributes:
         effort: how much of the index a query looks at; more finds more and takes longer.
-        most_effort: more effort than this finds no more, or is not worth its time.
+        most_effort: the largest effort that is worth its time.
     """
 
     effort: int

@@ -121,7 +121,7 @@ def test_a_model_trained_in_the_meantime_is_refused(build, pairs):
     index = build(model)
     with torch.no_grad():
         model.image.projection.bias[0] += 1e-3
-    with pytest.raises(DataError, match="was trained on since this index was built"):
+    with pytest.raises(DataError, match="was trained further since this index was built"):
         index.by_text(QUERY)
 
 

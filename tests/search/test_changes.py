@@ -108,7 +108,7 @@ def test_a_model_that_was_trained_on_adds_nothing(folder, model, pairs):
     with SearchIndex.open(folder, changed) as index:
         with torch.no_grad():
             changed.image.projection.bias[0] += 1e-3
-        with pytest.raises(DataError, match="was trained on since"):
+        with pytest.raises(DataError, match="was trained further since"):
             index.add(pairs.subset(range(40, 60)), progress=False)
         assert len(index) == 40
 

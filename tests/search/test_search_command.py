@@ -66,7 +66,7 @@ def test_the_command_line_says_what_is_wrong(capsys, tmp_path, run, small):
     for arguments, said in (
         (("search", run, QUERY, "--index", folder, "--backend", "ivf"), "searched by exact"),
         (("search", run, QUERY, "--index", folder, "--split", "val"), "its own collection"),
-        (("index", run, folder, "--add", "--backend", "ivf"), "leave out the others"),
+        (("index", run, folder, "--add", "--backend", "ivf"), "leave out --backend and --milvus"),
         (("index", run, tmp_path / "none", "--add"), "no finished search index"),
         (("search", run, QUERY, "--milvus", "nonsense"), "no address of Milvus"),
         (("index", run, tmp_path / "b", "--milvus", "http://a:b@host:1"), "MILVUS_TOKEN"),
