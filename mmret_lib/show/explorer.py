@@ -37,7 +37,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
 
     Args:
         indexes: one collection; or name of a loss -> the collection embedded by the model that was
-            trained with it. An index is looked up when it is first searched.
+            trained with it. A lazy mapping is only asked for the indexes that are searched.
         k: answers to show, at most 20.
         query: a sentence to begin with; "" begins with an empty page.
 
@@ -135,7 +135,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         Args:
             query: a sentence, the number of a picture of the collection, or another picture.
         """
-        self.query = query  # before its field changes, which else would ask once more
+        self.query = query  # first: a change of the field would otherwise ask again
         if isinstance(query, str):
             self.sentence.value = query
         elif isinstance(query, int):
@@ -143,7 +143,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         self.draw()
 
     def draw(self) -> None:
-        """Search with the last query again, by the losses that are chosen now."""
+        """Repeat the last search with the losses that are chosen now, and show the answers."""
         if self.query is None:
             return
         names = [self.loss.value]
@@ -223,8 +223,8 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
     # ------------------------------------------------------------------ what the reader does
 
     def _connect(self) -> None:
-        # A text that syncs when it is finished changes its value on Enter. Where the sentence is
-        # the one of before, only the front end's message tells of Enter (on_submit is deprecated).
+        # Enter changes the value of the text field. If the sentence is the same as before, only the
+        # front end's message reports the Enter (on_submit is deprecated).
         self.sentence.observe(self._field_changed, "value")
         self.sentence.on_msg(lambda _, message, __: self._entered(message))
         self.picture.observe(self._field_changed, "value")

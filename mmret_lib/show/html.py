@@ -1,8 +1,8 @@
-"""The HTML that the course writes: a page of answers in one file, and what the widgets show.
+"""Write HTML: a page of answers in one file, and the content of the widgets.
 
-Queries and captions are other people's text. Here they are only ever text: escaped (`text_html`)
-and set apart from the direction of what surrounds them. Right and wrong are told by sign, word and
-frame, never by colour alone.
+Queries and captions are other people's text: they are escaped, and isolated from the writing
+direction of the text around them (`text_html`). Right and wrong differ in sign, word and frame,
+never in colour alone.
 """
 
 import base64
@@ -24,21 +24,21 @@ from mmret_lib.search.hits import Hit
 from mmret_lib.search.right_answers import Verdict
 
 SIDE = 360  # longest side of a picture in the page, in pixels: sharp on a phone, about 20 KB
-CARD_SIDE = 256  # and of one in a widget
-SMALL = 128  # up to here PNG costs little and loses nothing
+CARD_SIDE = 256  # longest side of a picture in a widget
+SMALL = 128  # up to this side a picture is saved as PNG, without loss; larger ones as JPEG
 
 
 def text_html(text: str) -> str:
     """Escape a text, in an element with a writing direction of its own."""
-    # bdi: right-to-left text, or an override that it does not close, ends with it.
+    # bdi ends a change of direction that the text does not end itself.
     return f'<bdi dir="auto">{html.escape(visible(text))}</bdi>'
 
 
 def image_html(picture: Picture, alt: str, side: int = SIDE) -> str:
-    """An img element that holds the picture itself, no side longer than `side` pixels."""
+    """Return an img element with the picture in it, no side longer than `side` pixels."""
     small = read_image(picture)
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small.info.clear()  # the camera's or the editor's remarks would be saved with it
+    small.info.clear()  # metadata of a camera or an editor would be saved with it
     kind = "png" if max(small.size) <= SMALL else "jpeg"
     file = io.BytesIO()
     small.save(file, kind, optimize=True)
@@ -50,7 +50,7 @@ def image_html(picture: Picture, alt: str, side: int = SIDE) -> str:
 
 
 def data_url(image: bytes, kind: str) -> str:
-    """The address of a picture that holds the picture itself; `kind` is png or jpeg."""
+    """Return a data: address that contains the picture; `kind` is png or jpeg."""
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
@@ -58,7 +58,7 @@ def data_url(image: bytes, kind: str) -> str:
 
 PAGE_STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 
-# The style is named by its hash: not even a style that slipped in with a caption would apply.
+# Only the style with this hash applies, so none that a caption might contain.
 PAGE_POLICY = (
     "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-"
     + base64.b64encode(hashlib.sha256(PAGE_STYLE.encode()).digest()).decode()
@@ -80,7 +80,7 @@ def write_page(
     Args:
         path: the file; an existing one is replaced, and missing folders above it are created.
         query: what was asked: a text, or a picture in any form that `by_image` takes.
-        hits: what `by_text` or `by_image` gave.
+        hits: what `by_text` or `by_image` returned.
         title: what the browser's tab says.
 
     Returns:
@@ -109,9 +109,9 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
     else:
         asked = image_html(query, "The picture that was asked with")
     if any(hit.caption for hit in hits):
-        found, beside = "Captions", "Above each caption stands the picture that it was written for."
+        noun, legend = "Captions", "Above each caption stands the picture that it was written for."
     else:
-        found, beside = "Pictures", "Under each picture stand its own captions."
+        noun, legend = "Pictures", "Under each picture stand its own captions."
     cards = "\n".join(map(_card, hits))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -124,7 +124,7 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
 </head>
 <body>
 <header>
-<h1>{found} that fit best</h1>
+<h1>{noun} that fit best</h1>
 <div class="query">{asked}</div>
 </header>
 <main>
@@ -132,7 +132,7 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
 {cards}
 </ol>
 </main>
-<footer>On the right its cosine similarity to the query, at most 1. {beside}</footer>
+<footer>On the right its cosine similarity to the query, at most 1. {legend}</footer>
 </body>
 </html>
 """

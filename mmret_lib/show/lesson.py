@@ -1,4 +1,4 @@
-"""What lessons use to show the library's source, and to read recorded results."""
+"""Show the library's source in a lesson, and read recorded results."""
 
 import inspect
 import textwrap

@@ -19,12 +19,12 @@ from mmret_lib.show.sheet import FAINT, INK, QUIET, CourseFigure, styled
 from mmret_lib.show.tables import display_name
 
 LISTED = 8  # negatives of the chosen query that are shown one by one
-SHADES = PowerNorm(0.4, 0, 1)  # else all shades but the hardest negative's would look white
+SHADES = PowerNorm(0.4, 0, 1)  # a linear scale would show all but the largest shares as white
 SHADE_MAP = "rocket_r"  # darker is more, so it reads in greyscale too
 
 
 def sharing(share: np.ndarray) -> float | None:
-    """How many negatives share a push: 1 / sum of the squared shares, the mean over the queries.
+    """Count the negatives that share a push: 1 / sum of the squared shares, mean over the queries.
 
     This is the inverse Simpson index: 1 where one negative takes all, n where n share alike.
 
@@ -39,7 +39,7 @@ def sharing(share: np.ndarray) -> float | None:
 
 
 def hardest(shares: Mapping[str, np.ndarray], query: int) -> tuple[list[int], list[int]]:
-    """The query's negatives, those pushed hardest by all losses together first.
+    """Sort a query's negatives by their push under all losses together, the hardest first.
 
     Args:
         shares: name of a loss -> (B, B).
@@ -54,7 +54,7 @@ def hardest(shares: Mapping[str, np.ndarray], query: int) -> tuple[list[int], li
 
 
 def percent(share: float) -> str:
-    """A share as text, in which "0" is exactly nothing: whether one is pushed at all matters."""
+    """Format a share; "0" is exactly zero, and a share that rounds to zero is "<1%"."""
     return "0" if share == 0 else "<1%" if share < 0.005 else f"{share:.0%}"
 
 

@@ -18,7 +18,7 @@ DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}
 
 # What the source slides report on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
-# image -> text, then text -> image. Theirs, for comparison; never measured here.
+# image -> text, then text -> image. For comparison only: they were not measured here.
 SLIDES = {
     "sum_triplet": ((16.5, 39.0, 52.5, 41.7, 9), (13.2, 36.0, 50.3, 37.9, 10)),
     "max_triplet": ((15.9, 39.4, 52.4, 42.8, 9), (12.8, 34.5, 49.0, 39.0, 11)),
@@ -81,7 +81,7 @@ def results_text(frame: pd.DataFrame) -> str:
 
 
 def student_t(count: int) -> float:
-    """The factor by which the standard error of a mean of `count` values makes a 95 % interval.
+    """Return how many standard errors the 95 % interval of a mean of `count` values reaches.
 
     Student's t for `count` - 1 degrees of freedom, two-sided, to three decimals as printed tables
     give it; NaN for a single value, which has no interval.
@@ -130,8 +130,8 @@ def gain(
 
     Args:
         rows: a table that `mmret experiments` or benchmarks/world.py wrote.
-        trial: the one trial.
-        over: the other, which is subtracted.
+        trial: the trial whose gain is wanted.
+        over: the trial that it is compared with.
         name: the column that is compared.
         by: the column that tells trials apart.
 

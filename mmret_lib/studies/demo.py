@@ -1,4 +1,4 @@
-"""What `mmret demo` does: train the four losses on the built-in world, and show the results."""
+"""Train the four losses on the built-in world and show the results (`mmret demo`)."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import TrainedRun, train_run
 
-BATCH = 24  # pairs in the figure of the negatives' weights: as many as can be told apart
+BATCH = 24  # pairs in the figure of the negatives' weights
 
 
 def run_demo(
@@ -98,8 +98,8 @@ def _draw_figures(runs: dict[str, TrainedRun], val: Store, test: Store) -> dict[
     for j in rng.choice(len(test.pairs.captions), 3, replace=False):
         claim = Claim.from_dict((test.pairs.caption_info or [])[j]["claim"])
         queries.append((test.pairs.captions[j], images_that_fit(test.pairs, claim)))
-    # One model's embeddings under all losses, so that only the weighing differs, and scenes that
-    # resemble each other: among unlike ones a trained model leaves next to nothing to push.
+    # All losses get the embeddings of one model, so that only their weights differ. The scenes are
+    # similar: on unlike ones, the losses of a trained model are almost zero.
     alike = load_pairs("scenes", split="alike", size=BATCH, look_alikes=0.8, progress=False)
     images = torch.as_tensor(pack(alike, 64, progress=False)[:])
     captions = [alike.captions_of(i)[0] for i in range(len(alike))]

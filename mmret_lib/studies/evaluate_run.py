@@ -36,7 +36,7 @@ def evaluate_run(
     table: Path | None = None,
     json_file: Path | None = None,
 ) -> dict[str, Any]:
-    """Print a model's recalls with their 95 % intervals, and what else was asked for.
+    """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
     On the built-in world it also prints the best possible recalls, and those that count every
     picture of which a caption is true as a right answer.

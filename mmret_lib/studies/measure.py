@@ -1,10 +1,10 @@
-"""Measure the studies behind the lessons, and keep each row as soon as it is measured.
+"""Measure the studies behind the lessons, and save each row as soon as it is measured.
 
     mmret experiments                  all studies, into data/results
     mmret experiments losses barlow    these two
 
-What several studies share is trained once. Started again, the same command goes on from what is
-there. data/results/README.md explains the columns.
+A training that several studies share is run once. Run again, the same command skips what has been
+measured. data/results/README.md explains the columns.
 """
 
 from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ LAST = ["seed", "seconds", "last_loss", *FIGURES, "images", "captions", "trainin
 
 
 def measure(trial: Trial, seed: int) -> dict[str, Any]:
-    """Train and test once.
+    """Train and test one trial from one seed.
 
     Args:
         trial: what to train, and how.
@@ -102,7 +102,7 @@ def measure_studies(
     except Timeout:
         raise DataError(f"another process is measuring into {out}; let it end first") from None
     with suppress(OSError):
-        lock.unlink()  # or it travels in the next wheel
+        lock.unlink()  # else the next wheel would contain it
 
 
 def _measure_missing(
@@ -135,7 +135,7 @@ def _measure_missing(
 def _measured(
     missing: dict[str, tuple[Trial, int]], jobs: int
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each training with its result, as soon as there is one, from `jobs` processes."""
+    """Yield each training with its result as soon as it is ready, from `jobs` processes."""
     if jobs == 1:
         for training, what in missing.items():
             yield training, measure(*what)
@@ -150,7 +150,7 @@ def _measured(
         for future in as_completed(waiting):
             yield waiting[future], future.result()
     finally:
-        pool.shutdown(cancel_futures=True)  # when stopped, wait for none that has not begun
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, start no other training
 
 
 class StudyTable:

@@ -1,4 +1,4 @@
-"""The studies behind the lessons, as data: which question, which trials, which seeds.
+"""Define the studies behind the lessons: their questions, trials and seeds.
 
 A trial is a loss and what differs from the common set-up (BASE, WORLD); a training is a trial with
 a seed. `measure` trains and tests them (`mmret experiments`), data/results keeps the figures.

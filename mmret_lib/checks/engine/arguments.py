@@ -1,4 +1,4 @@
-"""Arguments for a student's function, and numbers compared with numbers."""
+"""Prepare the arguments of a student's function, and compare its results with the right ones."""
 
 from __future__ import annotations
 

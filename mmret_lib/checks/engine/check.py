@@ -61,13 +61,14 @@ def random_states() -> RandomStates:
     return torch.get_rng_state(), random.getstate(), np.random.get_state()
 
 
-def same_states(one: RandomStates, two: RandomStates) -> bool:
+def same_states(before: RandomStates, after: RandomStates) -> bool:
     """Whether no generator was used between two calls of `random_states`."""
-    return torch.equal(one[0], two[0]) and one[1] == two[1] and repr(one[2]) == repr(two[2])
+    torch_same = torch.equal(before[0], after[0])
+    return torch_same and before[1] == after[1] and repr(before[2]) == repr(after[2])
 
 
 def not_written(name: str, raised: NotImplementedError) -> NotImplementedError:
-    """The same error with what to do about it: write this function, or the one that it calls."""
+    """Make an error that says which function to write: this one, or the one that it calls."""
     stub = traceback.extract_tb(raised.__traceback__)[-1].name
     says = (
         f"{name} is not written yet. Replace `raise NotImplementedError` in the cell above, run "

@@ -1,4 +1,4 @@
-"""Which mistake gives exactly these wrong numbers."""
+"""Find the mistake that gives exactly a student's wrong numbers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmret_lib.checks.engine.task import Case, Formula, Task
 def likeliest_mistake(
     task: Task, answers: Sequence[Tensor], right: Sequence[Tensor], wrong: Sequence[bool]
 ) -> str | None:
-    """The likeliest mistake in words, or None.
+    """Name the likeliest mistake in words, or return None.
 
     In this order: a mistake of the task that gives the very same numbers in every case; a hint
     that only the wrong cases have; what the numbers look like; two mistakes at once.
@@ -23,18 +23,18 @@ def likeliest_mistake(
     for mistake in task.mistakes:
         if gives(task.formula(mistake), task.cases, answers, wrong):
             return mistake.says
-    seen = (
+    sign = (
         shared_hint(task.hints, task.cases, wrong)
         or task.symptom(answers)
         or off_by_a_number(task.cases, answers, right)
         or ignores_arguments(task.cases, answers)
     )
-    if seen:
-        return seen
-    for one, two in combinations(task.mistakes, 2):
-        formula = task.both(one, two)
+    if sign:
+        return sign
+    for first, second in combinations(task.mistakes, 2):
+        formula = task.both(first, second)
         if formula and gives(formula, task.cases, answers, wrong):
-            return f"two things: {one.says}; and {two.says}"
+            return f"two things: {first.says}; and {second.says}"
     return None
 
 
@@ -54,7 +54,7 @@ def gives(
 
 
 def shared_hint(hints: Sequence[str], cases: Sequence[Case], wrong: Sequence[bool]) -> str | None:
-    """The first hint that all wrong cases have."""
+    """Return the first hint that all wrong cases have, or None."""
     for hint in hints:
         if all(hint in case.hints for case, bad in zip(cases, wrong, strict=True) if bad):
             return hint
@@ -64,7 +64,7 @@ def shared_hint(hints: Sequence[str], cases: Sequence[Case], wrong: Sequence[boo
 def off_by_a_number(
     cases: Sequence[Case], answers: Sequence[Tensor], right: Sequence[Tensor]
 ) -> str | None:
-    """What it means that all answers differ from the right ones by one number."""
+    """Explain answers that all differ from the right ones by the same sum, factor or divisor."""
     answers = [answer.double() for answer in answers]
     added = [answer - wanted.double() for answer, wanted in zip(answers, right, strict=True)]
     first = added[0].flatten()[0]
@@ -88,7 +88,7 @@ def off_by_a_number(
 
 
 def ignores_arguments(cases: Sequence[Case], answers: Sequence[Tensor]) -> str | None:
-    """What to say of a function that returns the same whatever it is given."""
+    """Explain answers that are the same for every batch."""
     count = len(cases[0].args)
     plain = [answer for answer, case in zip(answers, cases, strict=True) if len(case.args) == count]
     if all(close(answer, plain[0]) for answer in plain):

@@ -34,7 +34,7 @@ def by_hand() -> tuple[Tensor, Tensor]:
 
 
 def case(args: Sequence[Any], about: str = "", *hints: str, smooth: bool = True) -> Case:
-    """A case, described by its sizes if by nothing else."""
+    """Make a case, described by its sizes if `about` is empty."""
     size, dim = args[0].shape
     return Case(tuple(args), about or f"{size} pairs of {dim} numbers each", hints, smooth)
 
@@ -58,7 +58,7 @@ def cosines(
 
 
 def divided(length: Formula) -> Formula:
-    """A `normalise` that divides rows by a length of its own."""
+    """A `normalise` that divides each row by `length` of it."""
     return each(lambda e: e / length(e).where(length(e) != 0, 1))
 
 

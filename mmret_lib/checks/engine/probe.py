@@ -1,4 +1,4 @@
-"""What a check looks at: numbers, gradients, types, devices, and what a call leaves behind."""
+"""Test a student's function: its numbers, gradients, types, devices and side effects."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NO_TENSOR = (
 
 
 class Probe:
-    """One student's function under one task; each step returns, or raises CheckFailed."""
+    """Tests one student's function on one task; each test returns, or raises CheckFailed."""
 
     def __init__(self, task: Task, function: Callable[..., Any]) -> None:
         """The function is not called yet."""
@@ -53,7 +53,7 @@ class Probe:
         self.calls = 0
 
     def run(self) -> None:
-        """Look at everything, the most telling things first.
+        """Run all tests, the most telling first.
 
         Raises:
             CheckFailed: Something is wrong; the message names the probable mistake.
@@ -97,7 +97,7 @@ class Probe:
             self.fail_by(error, where)
 
     def call(self, args: Sequence[Any]) -> Any:
-        """What the student's function returns.
+        """Call the student's function.
 
         Its prints are shown for the first call alone, and its stderr never: nbgrader takes the
         points of a cell that writes to stderr.
@@ -206,8 +206,8 @@ class Probe:
         gradients = [self.gradients(case) for case in cases]
 
         def wrong_with(formula: Callable[..., Any]) -> Iterator[bool]:
-            for case, found in zip(cases, gradients, strict=True):
-                yield not close_gradients(found, gradients_of(formula, case.args))
+            for case, given in zip(cases, gradients, strict=True):
+                yield not close_gradients(given, gradients_of(formula, case.args))
 
         wrong = list(wrong_with(self.task.right))
         if not any(wrong):
@@ -236,13 +236,13 @@ class Probe:
                     "the result is detached, no gradient flows back from it: no .detach(), .data, "
                     ".item(), numpy, torch.tensor(result) or torch.no_grad on the way"
                 )
-            found = torch.autograd.grad(weighted_sum(value), leaves, allow_unused=True)
+            raw = torch.autograd.grad(weighted_sum(value), leaves, allow_unused=True)
         self.check_no_backward(args)
         names = [
             name for name, arg in zip(self.task.arguments, args, strict=False) if is_float(arg)
         ]
         gradients = []
-        for name, leaf, gradient in zip(names, leaves, found, strict=True):
+        for name, leaf, gradient in zip(names, leaves, raw, strict=True):
             if gradient is None:
                 self.fail(f"no gradient reaches {name}: it is detached on the way")
             if ((leaf == 0).all(dim=-1) & ~torch.isfinite(gradient).all(dim=-1)).any():

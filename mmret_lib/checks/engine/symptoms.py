@@ -1,4 +1,4 @@
-"""What a mistake looks like from outside: an error raised, a wrong type, a wrong shape."""
+"""Describe what a mistake leads to: an error, a wrong type, a wrong shape, other numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a check knows about a task: the right formula, calls to try it on, the likely mistakes."""
+"""Describe a task for its check: the right formula, example calls, the likely mistakes."""
 
 from __future__ import annotations
 
@@ -121,10 +121,10 @@ class Task:
             return partial(self.right, **mistake.wrong)
         return mistake.wrong
 
-    def both(self, one: Mistake, two: Mistake) -> Formula | None:
+    def both(self, first: Mistake, second: Mistake) -> Formula | None:
         """The formula with two mistakes in it, or None if they cannot be made together."""
-        if not isinstance(one.wrong, Mapping) or not isinstance(two.wrong, Mapping):
+        if not isinstance(first.wrong, Mapping) or not isinstance(second.wrong, Mapping):
             return None
-        if one.wrong.keys() & two.wrong.keys():
+        if first.wrong.keys() & second.wrong.keys():
             return None
-        return partial(self.right, **one.wrong, **two.wrong)
+        return partial(self.right, **first.wrong, **second.wrong)
