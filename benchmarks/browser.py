@@ -1,11 +1,11 @@
-"""How long a reader waits: from opening the page to the first answer, from Enter to the pictures.
+"""Measure how long a reader waits: for the first answer, and from Enter to the pictures.
 
     python benchmarks/browser.py [--rounds 5]
 
 Measured in Debian's chromium (apt-get install chromium) on this machine, with the two small models
 of `mmret app` on the built-in world's 1,000 test pictures. Every round starts servers of its own,
-so a first answer waits for a new Python process that imports torch and loads the model; one round
-more comes first and does not count. Writes results/browser.md and the pictures explorer*.png.
+so a first answer waits for a new Python process that imports torch and loads the model. A first
+round is not counted. Writes results/browser.md and the pictures explorer*.png.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def first_answer(page: Page, url: str, in_lab: bool) -> float:
 
 
 def enter_to_answer(page: Page, queries: list[str]) -> list[tuple[float, float, float]]:
-    """Milliseconds to the changed document, to the drawn one, and of Python's part, by query."""
+    """For each query, milliseconds until the document changes, until it is drawn, and in Python."""
     rows = []
     field = page.get_by_label("Sentence")
     for query in queries:
@@ -164,7 +164,7 @@ def leave(*visits: Watched) -> None:
 
 
 def quiet(server: Server, seconds: float = 2.0, most: float = 60.0) -> None:
-    """Wait until the server's processes have nothing to do."""
+    """Wait until the server's processes are idle."""
 
     def ticks() -> int:
         total = 0

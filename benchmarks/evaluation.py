@@ -1,12 +1,12 @@
-"""Exact evaluation beside its peers: time, memory, and whether the ranks are right.
+"""Compare exact evaluation with its peers: time, memory, and whether the ranks are right.
 
     python benchmarks/evaluation.py               with all of COCO's size at the end; 15 minutes
     python benchmarks/evaluation.py --skip-coco   without; 3 minutes
 
 5,000 images and 25,000 captions, D = 128, both directions, as on COCO's 5K test split. The bare
-product is what anything that looks at all scores has to pay; the peers are the ways in which the
-field's code evaluates. torchmetrics' retrieval metrics take one row of a table per score and loop
-over the queries in Python, so they are timed on 1,000 images.
+product is the least that a method with all scores has to compute; the peers are the ways in which
+the field's code evaluates. torchmetrics' retrieval metrics take one row of a table per score and
+loop over the queries in Python, so they are timed on 1,000 images.
 
 The embeddings are made up (seed 0): an image is a random vector, each of its five captions that
 vector and so much noise that about half of the captions find their image first.
@@ -38,7 +38,7 @@ Pool = tuple[Tensor, Tensor, Tensor]
 
 
 def pool(images: int) -> Pool:
-    """image_emb (N, D), text_emb (5 N, D), rows of length 1, and owner (5 N,)."""
+    """Make image_emb (N, D), text_emb (5 N, D), rows of length 1, and owner (5 N,)."""
     generator = torch.Generator().manual_seed(0)
     image_emb = torch.randn(images, DIM, generator=generator)
     owner = torch.arange(images).repeat_interleave(EACH)
@@ -57,7 +57,7 @@ def product(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> Tensor:
 
 
 def sorted_one_by_one(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple:
-    """Every query's answers sorted, the place of the right one looked up: VSE++'s way, in NumPy."""
+    """Sort each query's answers and look up the place of the right one, as VSE++ does, in NumPy."""
     images, texts, owners = image_emb.numpy(), text_emb.numpy(), owner.numpy()
     i2t, t2i = np.empty(len(images)), np.empty(len(texts))
     for i, image in enumerate(images):
@@ -70,7 +70,7 @@ def sorted_one_by_one(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tup
 
 
 def sorted_at_once(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple:
-    """The whole matrix sorted both ways, as open_clip's training script does, in torch."""
+    """Sort the whole matrix both ways, as open_clip's training script does, in torch."""
     scores = image_emb @ text_emb.T
     ranking = torch.argsort(scores, dim=1, descending=True)
     i2t = (owner[ranking] == torch.arange(len(image_emb))[:, None]).float().argmax(dim=1)
@@ -80,7 +80,7 @@ def sorted_at_once(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple:
 
 
 def top_ten(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple:
-    """The ten best of each query: recall@10 and less, but no ranks."""
+    """Take the ten best answers of each query: gives recall@1, 5 and 10, but no ranks."""
     scores = image_emb @ text_emb.T
     return scores.topk(10, dim=1).indices, scores.T.topk(10, dim=1).indices
 
@@ -91,7 +91,7 @@ def ours(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple:
 
 
 def torchmetrics_hits(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> tuple[float, float]:
-    """R@1 both ways, in percent."""
+    """Measure R@1 both ways, in percent, with torchmetrics."""
     from torchmetrics.retrieval import RetrievalHitRate
 
     scores = image_emb @ text_emb.T
@@ -117,30 +117,30 @@ NAMES: dict[str, Callable] = {
 # ---------------------------------------------------------------------------- measuring
 
 
-def in_turn(methods: dict[str, Callable], one: Pool, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each, round by round; a round more, not counted, goes before."""
+def in_turn(methods: dict[str, Callable], data: Pool, rounds: int) -> dict[str, list[float]]:
+    """Time the methods in turn, in seconds, after a round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for number in range(rounds + 1):
         for name, method in methods.items():
             began = time.perf_counter()
-            method(*one)
+            method(*data)
             if number:
                 seconds[name].append(time.perf_counter() - began)
     return seconds
 
 
 def peak_memory(name: str, images: int) -> float:
-    """In a fresh process: MiB at the peak, less what was there before."""
-    one = pool(images)
+    """Measure in a fresh process by how many MiB a method raises the peak memory."""
+    data = pool(images)
     NAMES[name](*pool(50))  # what libraries allocate once is not the method's
     Path("/proc/self/clear_refs").write_text("5")  # the past peak is forgotten
     before = resident("VmRSS")
-    NAMES[name](*one)
+    NAMES[name](*data)
     return resident("VmHWM") - before
 
 
 def against_the_oracle(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> dict[str, int]:
-    """Our ranks beside those of a full float64 matrix, of scores that differ by over 1e-6."""
+    """Count ranks that differ from a float64 matrix's, where scores differ by more than 1e-6."""
     i2t, t2i = ours(image_emb, text_emb, owner)
     images, texts = (F.normalize(emb.double(), dim=1) for emb in (image_emb, text_emb))
     scores = images @ texts.T
@@ -161,12 +161,12 @@ def against_the_oracle(image_emb: Tensor, text_emb: Tensor, owner: Tensor) -> di
 
 
 def all_of_coco(images: int) -> dict[str, float]:
-    """In a fresh process: seconds and MiB for COCO's size, and the seconds of the products alone.
+    """Measure in a fresh process time and memory for COCO's size, and time of the products alone.
 
-    The products go tile by tile into the same memory: no machine holds 300 GB of scores.
+    The products are computed tile by tile, because all scores together would take 300 GB.
     """
-    one = pool(images)
-    image_emb, text_emb, _ = one
+    data = pool(images)
+    image_emb, text_emb, _ = data
     room = torch.empty(2048, 2048)
 
     def products() -> None:
@@ -177,7 +177,7 @@ def all_of_coco(images: int) -> dict[str, float]:
     ours(*pool(50))
     Path("/proc/self/clear_refs").write_text("5")
     before, began = resident("VmRSS"), time.perf_counter()
-    report = evaluate(*one)
+    report = evaluate(*data)
     seconds = time.perf_counter() - began
     memory = resident("VmHWM") - before
     began = time.perf_counter()
@@ -271,22 +271,22 @@ def main() -> None:
     command = "python benchmarks/evaluation.py"
     command += f" --images {args.images}" if args.images != 5000 else ""
     command += f" --rounds {args.rounds}" if args.rounds != 7 else ""
-    load, one, few = os.getloadavg()[0], pool(args.images), pool(1000)
+    load, data, few = os.getloadavg()[0], pool(args.images), pool(1000)
     record = {
         "command": command + (" --skip-coco" if args.skip_coco else ""),
         "machine": machine(),
         "load": load,
         "images": args.images,
         "rounds": args.rounds,
-        "seconds": in_turn(NAMES, one, args.rounds),
+        "seconds": in_turn(NAMES, data, args.rounds),
         "memory": {name: fresh(peak_memory, name, args.images) for name in NAMES},
-        "oracle": against_the_oracle(*one),
+        "oracle": against_the_oracle(*data),
         "small": in_turn({"mmret evaluate": ours, "torchmetrics": torchmetrics_hits}, few, 3),
     }
     report, peer = evaluate(*few), torchmetrics_hits(*few)
     for mine, theirs in zip((report.i2t.recall[1], report.t2i.recall[1]), peer, strict=True):
         assert abs(mine - theirs) < 1e-3, "torchmetrics counts otherwise"
-    full = evaluate(*one)
+    full = evaluate(*data)
     record["r1"] = [full.i2t.recall[1], full.t2i.recall[1]]
     if not args.skip_coco:
         record["coco"] = fresh(all_of_coco, COCO)

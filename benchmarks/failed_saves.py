@@ -1,11 +1,11 @@
-"""Saves that fail while training goes on: a full disk, one mounted read-only, no permission.
+"""Let saves fail during a training: a full disk, a disk mounted read-only, no permission.
 
     sudo python benchmarks/failed_saves.py        Linux, a minute
 
 A real disk of its own (a tmpfs, which takes root to mount) holds the run folder. Twelve steps each
-take a snapshot; before the fourth the trouble begins, after the tenth it ends. Then the same again,
-but the session is lost amid the trouble, and the training is gone on with from what was left. The
-weights must be those of the undisturbed training, to the last bit, both times.
+take a snapshot; saving fails from the fourth to the tenth. Then the same again, but the session is
+lost while saving fails, and the training is resumed from what is on the disk. Both times the
+weights must equal those of the undisturbed training bit for bit.
 """
 
 import argparse
@@ -30,7 +30,7 @@ CONFIG = TrainConfig(epochs=3, batch_size=16, device="cpu", validate=False, snap
 
 
 class Lost(Exception):
-    """The session ends here."""
+    """Raised where the session is lost."""
 
 
 def full(disk: Path) -> Callable[[], object]:
@@ -61,10 +61,10 @@ def train(
     lose: bool = False,
     resume: bool = False,
 ) -> tuple[dict, int, int]:
-    """The weights, how many saves failed, and of how many that was said."""
+    """Train; return the weights, the number of failed saves, and the number of their warnings."""
     model = build_model("simclr", store.pairs, image_weights=None, text_weights=None)
-    one = Trainer(model, build_loss("simclr"), store, CONFIG, folder=folder, progress=False)
-    step, steps, mend = one.train_step, [], []
+    trainer = Trainer(model, build_loss("simclr"), store, CONFIG, folder=folder, progress=False)
+    step, steps, mend = trainer.train_step, [], []
 
     def troubled(batch):
         if trouble and len(steps) == FIRST:
@@ -76,10 +76,10 @@ def train(
         steps.append(1)
         return step(batch)
 
-    one.train_step = troubled
+    trainer.train_step = troubled
     failures = []
-    if one.checkpoints.snapshots:
-        save = one.checkpoints.snapshots.save
+    if trainer.checkpoints.snapshots:
+        save = trainer.checkpoints.snapshots.save
 
         def watched(*args):
             try:
@@ -88,11 +88,11 @@ def train(
                 failures.append(error)
                 raise
 
-        one.checkpoints.snapshots.save = watched
+        trainer.checkpoints.snapshots.save = watched
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with contextlib.suppress(Lost):
-            one.fit(resume=resume)
+            trainer.fit(resume=resume)
     said = [str(w.message) for w in caught if "a snapshot could not be saved" in str(w.message)]
     return model.state_dict(), len(failures), len(said)
 

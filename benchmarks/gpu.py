@@ -1,11 +1,11 @@
-"""The real configuration on a GPU: ResNet-34 at 224 pixels + DistilBERT, mixed precision, B = 256.
+"""Measure the slides' model on a GPU: ResNet-34 at 224 pixels + DistilBERT, 16 bits, B = 256.
 
     python benchmarks/gpu.py                 on a CUDA device; 5 minutes
     python benchmarks/gpu.py --miniature     on any machine: B = 8, to see that the script runs
 
 Images per second of the trainer's own loop, the share of it that waits for data, open_clip's rate
 with the same towers on the same batch, and which share of the card's measured rate of products the
-step reaches. Without a GPU only the miniature runs, and its page says what it has not measured.
+step reaches. Without a GPU only the miniature runs, and its page says what is not measured.
 
 Needs the extra `bench`.
 """
@@ -35,7 +35,7 @@ card overwrites this page.
 
 
 def product_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations per second of a large matrix product: the best of five."""
+    """Measure the operations per second of a large matrix product: the best of five."""
     side = 8192 if device.type == "cuda" else 1024
     left, right = torch.randn(2, side, side, device=device, dtype=dtype)
     seconds = min(
@@ -45,10 +45,10 @@ def product_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * side**3 / seconds
 
 
-def fitted(one: Trainer) -> dict[str, float]:
-    """The rate of the last epoch of `fit`; in the first the libraries choose their kernels."""
-    history = one.fit()
-    images = len(one.loader) * one.config.batch_size
+def fitted(loop: Trainer) -> dict[str, float]:
+    """Measure the rate of `fit` in its last epoch; in the first, libraries choose their kernels."""
+    history = loop.fit()
+    images = len(loop.loader) * loop.config.batch_size
     return {
         "images_per_second": images / history.rows[-1]["seconds"],
         "waiting": history.waiting_seconds / history.training_seconds,
@@ -67,24 +67,24 @@ def main() -> None:
     batch_size, images, rounds = (256, 16 * 256, 20) if cuda else (8, 32, 5)
     device = torch.device("cuda" if cuda else "cpu")
     config = TrainConfig(batch_size=batch_size, epochs=2, device=device.type, validate=False)
-    one = trainer("resnet34", images, config)
-    batch = next(one.loader.epoch(0))
-    rate = product_rate(device, one.dtype)
+    loop = trainer("resnet34", images, config)
+    batch = next(loop.loader.epoch(0))
+    rate = product_rate(device, loop.dtype)
     counter = FlopCounterMode(display=False)
     with counter:
-        ours(one)()
+        ours(loop)()
     operations = counter.get_total_flops()
-    fits = {"mmret": fitted(one)}
+    fits = {"mmret": fitted(loop)}
     if args.compile:
         compiled = TrainConfig(
             batch_size=batch_size, epochs=2, device=device.type, validate=False, compile=True
         )
         fits["mmret, compiled"] = fitted(trainer("resnet34", images, compiled))
     steps = {
-        "mmret": ours(one),
-        "torchvision + transformers": peer("plain", batch, device, one.autocast),
-        "open_clip": peer("open_clip", batch, device, one.autocast),
-        "open_clip, padded to 77": peer("open_clip", batch, device, one.autocast, length=77),
+        "mmret": ours(loop),
+        "torchvision + transformers": peer("plain", batch, device, loop.autocast),
+        "open_clip": peer("open_clip", batch, device, loop.autocast),
+        "open_clip, padded to 77": peer("open_clip", batch, device, loop.autocast, length=77),
     }
     seconds = in_turn(steps, rounds, device)
     middle = {name: statistics.median(times) for name, times in seconds.items()}
@@ -96,7 +96,7 @@ def main() -> None:
         "",
         f"`{command}`, on {name}; {machine()}; {time.strftime('%Y-%m-%d')}.",
         "",
-        f"ResNet-34 at 224 pixels + DistilBERT, B = {batch_size}, {one.dtype}; median of {rounds} "
+        f"ResNet-34 at 224 pixels + DistilBERT, B = {batch_size}, {loop.dtype}; median of {rounds} "
         "steps.",
         "",
         "| step | ms | images/s | share of the measured rate of products |",

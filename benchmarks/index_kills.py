@@ -1,4 +1,4 @@
-"""The part of kills.py that kills a search index while it is built, grown and saved.
+"""Kill a process while it builds, grows or saves a search index; a part of kills.py.
 
 Each kill finds an index of 400 images in the folder; building and saving replace it by one of 600,
 growing adds 200. Afterwards the folder must open, hold all of the old or all of the new, and answer
@@ -35,7 +35,7 @@ def model_and_pairs(home: Path) -> tuple[Any, Any]:
 
 @contextmanager
 def timed() -> Iterator[None]:
-    """Says when the work begins, and in the end how long it took: ending a process takes longer."""
+    """Print when the work begins, and how long it took without the end of the process."""
     print("begins", flush=True)
     began = time.perf_counter()
     yield
@@ -77,7 +77,7 @@ CHILDREN: dict[str, Callable[[Path, Path, str], None]] = {
 
 
 def answers(home: Path, folder: Path) -> tuple[int, list[str]]:
-    """How many images the index holds, and all of them in the order in which it finds them."""
+    """Return the number of images in an index, and all of them in the order of a search."""
     from mmret_lib.search import SearchIndex
 
     model, _ = model_and_pairs(home)
@@ -97,7 +97,7 @@ def answers(home: Path, folder: Path) -> tuple[int, list[str]]:
 def kill_index(
     task: str, home: Path, kills: int, random_: random.Random, start: Callable, finish: Callable
 ) -> list[tuple[bool, bool]]:
-    """For each kill: whether the folder was whole after it, and answered rightly in the end."""
+    """Return for each kill whether the folder was whole after it, and right in the end."""
     from mmret_lib.search import SearchIndex
 
     model, pairs = model_and_pairs(home)

@@ -1,15 +1,15 @@
-"""Kill it at any moment, start it again: is everything there, to the byte?
+"""Kill processes at random moments, start them again, and compare every byte they wrote.
 
     python benchmarks/kills.py                                 60 kills of data, about 5 minutes
     python benchmarks/kills.py --kills 100 --tasks train       100 kills of training, an hour
     python benchmarks/kills.py --kills 30 --tasks index-build index-grow index-save
 
 Five tasks, each first run undisturbed: fetching a file, unpacking an archive, packing a store with
-two worker processes, loading batches; and training, with a snapshot after every step, so that it
-is killed while it saves too. Then each is killed (SIGKILL) at a random moment of its work and
-started again. In between no half-written file may carry a final name; in the end all final bytes
-(of training: all weights) must be those of the undisturbed run. The exit status says whether they
-were. What is asked of a search index is said in index_kills.py.
+two worker processes, loading batches; and training, with a snapshot after every step, so that it is
+killed while it saves too. Then each is killed (SIGKILL) at a random moment of its work and started
+again. After a kill no file with a final name may be half-written; in the end all bytes (of
+training: all weights) must equal those of the undisturbed run; the exit status says whether they
+do. index_kills.py describes the tasks of a search index.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def pack(home: Path, target: Path, extra: str) -> None:
 
 
 def load(home: Path, target: Path, extra: str) -> None:
-    """Prints a line for each batch; `extra` is the epoch and the step to go on from."""
+    """Print a line for each batch; `extra` is the epoch and the step to start from."""
     from mmret_lib.data.loader import Loader
     from mmret_lib.data.store import Store
     from mmret_lib.encoders import TextEncoder
@@ -92,7 +92,7 @@ def load(home: Path, target: Path, extra: str) -> None:
 
 
 def train(home: Path, target: Path, extra: str) -> None:
-    """Prints the digest of all weights when it is done."""
+    """Train, and print the digest of all weights in the end."""
     import torch
 
     from mmret_lib.data import load_pairs
@@ -114,7 +114,7 @@ def train(home: Path, target: Path, extra: str) -> None:
 
 
 def finals(target: Path) -> dict[str, str]:
-    """Name -> digest of every file with a final name; of a manifest the sums, not the times."""
+    """Name -> digest of every file with a final name; of a manifest without its times."""
     found = {}
     for path in sorted(target.rglob("*")):
         name = path.relative_to(target).as_posix()
@@ -142,7 +142,7 @@ def start(task: str, home: Path, target: Path, extra: str) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen) -> list[str]:
-    """The lines it printed; an error if it failed."""
+    """Wait for a process; return the lines it printed, or raise an error if it failed."""
     output, _ = process.communicate(timeout=300)
     if process.returncode:
         raise SystemExit(f"{process.args} failed")
@@ -152,7 +152,7 @@ def finish(process: subprocess.Popen) -> list[str]:
 def kill_files(
     task: str, home: Path, extra: str, kills: int, random_: random.Random
 ) -> list[tuple[bool, bool]]:
-    """For each kill: whether all final names were on whole files after it, and in the end."""
+    """Return for each kill whether all named files were whole after it, and in the end."""
     work = home / task
     started = time.perf_counter()
     process = start(task, home, work / "undisturbed", extra)
@@ -177,7 +177,7 @@ def kill_files(
 
 
 def kill_loading(home: Path, kills: int, random_: random.Random) -> list[tuple[bool, bool]]:
-    """As above; the lines of the killed run and of the one that goes on must be all lines."""
+    """As `kill_files`; the killed run and the next one together must print all lines."""
     process = start("load", home, home, "0 0")
     began = time.perf_counter()
     expected = finish(process)
@@ -197,7 +197,7 @@ def kill_loading(home: Path, kills: int, random_: random.Random) -> list[tuple[b
 
 
 def kill_training(home: Path, kills: int, random_: random.Random) -> list[tuple[bool, bool]]:
-    """Each kill hits the run that goes on from the one before; a finished run begins anew."""
+    """As `kill_files`; each run resumes the one that was killed, a finished one starts anew."""
     process = start("train", home, home / "undisturbed", "")
     began = time.perf_counter()
     expected = finish(process)

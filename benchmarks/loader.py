@@ -1,13 +1,13 @@
-"""Data at memory speed: the packed store beside what one would otherwise use, in one run.
+"""Compare the packed store with other ways to load image batches, in one run.
 
     python benchmarks/loader.py                          the table; about 4 minutes
     python benchmarks/loader.py --many 1000 10000 118000 also stores of these sizes; 18 GB of disk
-    python benchmarks/loader.py --sizes-only --many …    those alone, beside the table recorded
+    python benchmarks/loader.py --sizes-only --many …    only those; keeps the recorded table
 
 Every pipeline reads the same photos with five captions each and hands out the same thing: uint8
 (256, 3, 224, 224) and the word pieces of one random caption per photo. The peers get no float
 conversion, no normalisation and no random crop to do, so that only reading is compared. The last
-row copies the same bytes from memory to memory and does nothing else.
+row only copies the same bytes from memory to memory.
 
 Needs the photos (`--root`, or MMRET_REAL_DATA) and the extra `bench`.
 """
@@ -48,7 +48,7 @@ OURS, COPY, PLAIN = "mmret store + Loader", "copying the same bytes", "torchvisi
 
 
 def photos(root: Path, folder: Path) -> Pairs:
-    """All photos with five captions, as one COCO caption folder of links."""
+    """Link all photos with five captions into one folder in COCO's format."""
     parts = [
         load_pairs("coco", root=root / "coco", split="train2017"),
         load_pairs("flickr8k", root=root / "flickr8k", split="all"),
@@ -86,7 +86,7 @@ class Collate:
 
 
 def many_epochs(data: Any) -> torch.utils.data.Sampler:
-    """Shuffled epochs without an end between them, where workers would stand still and start."""
+    """Repeat shuffled epochs without a pause, so that workers need not start again."""
     return torch.utils.data.RandomSampler(data, num_samples=1000 * len(data))
 
 
@@ -108,7 +108,7 @@ def torchvision_captions(folder: Path, encoder: TextEncoder, workers: int) -> It
 
 
 def datasets_jpeg(pairs: Pairs, encoder: TextEncoder, workers: int) -> Iterable:
-    """Hugging Face datasets as its guide has it: an Image column, decoded by a transform."""
+    """Load by Hugging Face datasets as in its guide: an Image column, decoded by a transform."""
     import datasets
 
     transform = resize_and_crop()
@@ -132,7 +132,7 @@ def datasets_jpeg(pairs: Pairs, encoder: TextEncoder, workers: int) -> Iterable:
 
 
 def datasets_pixels(pairs: Pairs, store: Store, encoder: TextEncoder, folder: Path) -> Iterable:
-    """The same library on its strong side: pixels decoded once, in its own memory-mapped table."""
+    """Load by the same library at its fastest: pixels decoded once, in a memory-mapped table."""
     import datasets
 
     def rows() -> Iterator[dict]:
@@ -159,7 +159,7 @@ def datasets_pixels(pairs: Pairs, store: Store, encoder: TextEncoder, folder: Pa
 
 
 def webdataset_shards(pairs: Pairs, store: Store, folder: Path, kind: str) -> str:
-    """Shards of 256 photos, as JPEG files ("jpg") or as pixels decoded once ("npy")."""
+    """Write shards of 256 photos, as JPEG files ("jpg") or as decoded pixels ("npy")."""
     import webdataset
 
     (folder / kind).mkdir()
@@ -185,7 +185,7 @@ def webdataset_loader(urls: str, encoder: TextEncoder, kind: str, workers: int) 
 
 
 class Ours:
-    """Epoch after epoch of the library's own loader."""
+    """Yields epoch after epoch of the library's own loader."""
 
     def __init__(self, store: Store, encoder: TextEncoder):
         self.loader, self.number = Loader(store, store.token_ids(encoder), BATCH), 0
@@ -196,7 +196,7 @@ class Ours:
 
 
 class Copies:
-    """Bytes of a batch from one place in memory to another, 16 batches an epoch."""
+    """Copies the bytes of a batch from memory to memory, 16 batches an epoch."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
@@ -214,7 +214,7 @@ class Copies:
 
 
 def images_per_second(batches: Iterable, seconds: float) -> float:
-    """Epochs back to back for at least so long; what starts before the first batch counts not."""
+    """Measure epochs back to back for at least `seconds`, from the first batch on."""
     iterator, count = iter(batches), 0
     next(iterator)
     started = time.perf_counter()
@@ -272,7 +272,7 @@ def cpu_seconds() -> float:
 
 
 def sizes(pairs: Pairs, folder: Path, counts: list[int], seconds: float) -> pd.DataFrame:
-    """What building costs and how fast reading is, by the number of images: photos repeated."""
+    """Measure building and reading of stores of several sizes, made of repeated photos."""
     rows = []
     for count in counts:
         many = pairs.subset(np.arange(count) % len(pairs))
@@ -306,7 +306,7 @@ def sizes(pairs: Pairs, folder: Path, counts: list[int], seconds: float) -> pd.D
 
 
 def waiting_share() -> dict[str, float]:
-    """One epoch of SimCLR on the built-in world: how much of it is spent waiting for data."""
+    """Measure which share of an epoch of SimCLR on the built-in world waits for data."""
     pairs = load_pairs("scenes", split="train")
     config = TrainConfig(epochs=1, validate=False)
     history = Trainer(build_model("simclr", pairs), build_loss("simclr"), pairs, config).fit()

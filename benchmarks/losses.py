@@ -1,4 +1,4 @@
-"""What one step of each loss costs, forward and backward, in time and in memory, beside its peers.
+"""Measure time and memory of one step of each loss, forward and backward, beside its peers.
 
     python benchmarks/losses.py                      B = 256, 4,096 and 32,768; 5 to 10 minutes
     python benchmarks/losses.py --sizes 256 4096     without the large one; 2 to 5 minutes
@@ -6,8 +6,8 @@
 Every loss gets the same embeddings (B, 128), not yet of unit length, and returns both gradients.
 The bare products are what any loss on B x B similarities needs: one for the similarities, two for
 the gradients. Beyond the batch in `LIMIT` a peer's matrices fill many GiB, or it takes minutes. On
-a CUDA device the same in float16 and bfloat16 as well. Anything else that runs meanwhile shows:
-two threads that wait for each other wait for a third program too.
+a CUDA device the same in float16 and bfloat16 as well. Run nothing else meanwhile: other programs
+slow the threads down.
 
 Needs the extra `bench`.
 """
@@ -43,7 +43,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def products(image_emb: Tensor, text_emb: Tensor) -> Tensor:
-    """The three products, in blocks of at most 4,096, so that any batch fits."""
+    """Compute the three products in blocks of at most 4,096, so that any batch fits."""
     with torch.no_grad():
         image_grad, text_grad = torch.zeros_like(image_emb), torch.zeros_like(text_emb)
         for rows in range(0, len(image_emb), 4096):
@@ -56,7 +56,7 @@ def products(image_emb: Tensor, text_emb: Tensor) -> Tensor:
 
 
 def plain_simclr() -> Loss:
-    """From the whole matrix, as the library does it for small batches."""
+    """SimCLR on the whole matrix, as the library computes it for small batches."""
     loss = SimCLR()
 
     def call(a: Tensor, b: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def plain_simclr() -> Loss:
 
 
 def masked_simclr() -> Loss:
-    """With ids to compare: a tenth of the captions occur more than once."""
+    """SimCLR with ids to compare: a tenth of the captions occur more than once."""
     loss = SimCLR()
 
     def call(a: Tensor, b: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def embeddings(batch: int, device: str, dtype: str) -> tuple[Tensor, Tensor]:
 
 
 def step(loss: Loss, leaves: tuple[Tensor, Tensor]) -> float:
-    """Seconds of one forward and backward pass."""
+    """Time one forward and backward pass, in seconds."""
     for emb in leaves:
         emb.grad = None
     wait = torch.cuda.synchronize if leaves[0].is_cuda else (lambda: None)
@@ -157,7 +157,7 @@ def step(loss: Loss, leaves: tuple[Tensor, Tensor]) -> float:
 
 
 def extra_memory(name: str, batch: int, device: str, dtype: str) -> float:
-    """In a fresh process: MiB at the peak of one step, less what was there before it."""
+    """Measure in a fresh process by how many MiB one step raises the peak memory."""
     loss = MAKERS[name]()
     step(loss, embeddings(64, device, dtype))  # what libraries allocate once is not the loss's
     leaves = embeddings(batch, device, dtype)
@@ -189,9 +189,9 @@ def fresh(function: Callable, *args: Any) -> Any:
 
 
 def compare(batch: int, rounds: int, device: str, dtype: str) -> list[dict]:
-    """One row per loss; the rounds go through all losses in turn.
+    """Measure all losses in turn; return one row per loss.
 
-    Small batches have one round more, not counted, in which libraries load what they need.
+    Small batches start with a round that is not counted, in which libraries load what they need.
     """
     names = [name for name in MAKERS if batch <= LIMIT.get(name, batch)]
     losses = {name: MAKERS[name]() for name in names}
@@ -233,7 +233,7 @@ def compare(batch: int, rounds: int, device: str, dtype: str) -> list[dict]:
 
 
 def bars(table: pd.DataFrame) -> list[str]:
-    """The figures that these losses are held to, each with its bar, as far as it was measured."""
+    """List the figures that have a required value, with that value, as far as measured."""
     at = table.set_index(["batch", "loss"])
     time_of, memory_of = at.milliseconds.to_dict(), at.extra_mebibytes.to_dict()
     lines = []
@@ -297,7 +297,7 @@ def text(record: dict) -> str:
 
 
 def draw(table: pd.DataFrame, path: Path) -> None:
-    """Time and memory of the middle batch's losses in the first precision, side by side."""
+    """Draw time and memory of all losses at the middle batch size, in the first precision."""
     from matplotlib.figure import Figure
 
     table = table[table["dtype"] == table["dtype"].iloc[0]].astype({"extra_mebibytes": float})

@@ -1,10 +1,10 @@
-"""Read a packed store in a process that does nothing else; `loader.py` starts this.
+"""Measure reading a packed store, in a process of its own; `loader.py` starts it.
 
     python benchmarks/read_store.py STORE VOCABULARY SECONDS
 
-VOCABULARY is a file with the name of the tokeniser whose word pieces lie in the store already.
-Prints json: images/s of the first pass over the store and of the passes after it, and the private
-memory (pages that no file stands behind, Linux's RssAnon, MiB) of the libraries alone and in all.
+VOCABULARY is a file with the name of the tokeniser whose word pieces are in the store already.
+Prints JSON: images/s of the first pass over the store and of the passes after it, and the private
+memory (Linux's RssAnon, MiB) of the libraries alone and of the whole process.
 """
 
 import json
@@ -21,7 +21,7 @@ def private_mebibytes() -> float:
 
 
 class Known:
-    """A tokeniser whose work is done."""
+    """Stands for a tokeniser whose word pieces are in the store already."""
 
     def __init__(self, path: str) -> None:
         self.text = Path(path).read_text(encoding="utf-8")

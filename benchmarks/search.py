@@ -1,4 +1,4 @@
-"""Searching a million vectors: exactly, by FAISS (flat, HNSW, IVF) and by Milvus Lite.
+"""Measure the search of a million vectors: exact, by FAISS (flat, HNSW, IVF), by Milvus Lite.
 
     python benchmarks/search.py                        1,000,000 vectors, 6 to 15 minutes
     python benchmarks/search.py --size 20000 --out ""  a trial, which writes nothing
@@ -59,7 +59,7 @@ measured.
 
 
 def draw(count: int, rng: np.random.Generator, noise: float) -> np.ndarray:
-    """Unit vectors (count, D) of the mixture."""
+    """Draw unit vectors (count, D) from the mixture."""
     world = np.random.default_rng(0)
     basis = world.normal(size=(SHARED, DIM)).astype(np.float32) / np.sqrt(SHARED)
     concepts = world.normal(size=(CONCEPTS, SHARED)).astype(np.float32)
@@ -86,7 +86,7 @@ def make(folder: Path, size: int) -> None:
 
 
 def private_mib() -> float:
-    """Memory of this process that no file stands behind."""
+    """Memory of this process without files mapped into it, MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("RssAnon:")[1].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""A whole training step, ResNet-34 at 224 pixels + DistilBERT, beside its peers; gradient caching.
+"""Measure a training step of ResNet-34 at 224 pixels + DistilBERT, its peers, gradient caching.
 
     python benchmarks/step.py                the steps (B = 32), then gradient caching; 15 minutes
     python benchmarks/step.py --rounds 3     fewer rounds
@@ -42,14 +42,14 @@ Step = Callable[[], object]
 
 
 def distilbert(folder: Path, captions: list[str]) -> Path:
-    """A folder with DistilBERT's sizes and a vocabulary of the captions."""
+    """Write a folder with DistilBERT's sizes and a vocabulary of the captions."""
     train_wordpiece(captions).save_pretrained(folder)
     DistilBertConfig(vocab_size=WORDS).save_pretrained(folder)
     return folder
 
 
 def trainer(backbone: str, images: int, config: TrainConfig) -> Trainer:
-    """With the towers "resnet34" (and DistilBERT) or "mini"."""
+    """Make a trainer with the towers "resnet34" (and DistilBERT) or "mini"."""
     size = 224 if backbone == "resnet34" else 64
     pairs = load_pairs("scenes", split="train", size=images, progress=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,20 +67,20 @@ def trainer(backbone: str, images: int, config: TrainConfig) -> Trainer:
     )
 
 
-def ours(one: Trainer) -> Step:
-    """The trainer's own step, its loader's work included."""
-    one.model.train()
+def ours(loop: Trainer) -> Step:
+    """Return the trainer's own step, which includes the work of its loader."""
+    loop.model.train()
 
     def batches():
         for epoch in itertools.count():
-            yield from one.loader.epoch(epoch)
+            yield from loop.loader.epoch(epoch)
 
     waiting = batches()
-    return lambda: one.train_step(next(waiting).to(one.device))
+    return lambda: loop.train_step(next(waiting).to(loop.device))
 
 
 class Plain(nn.Module):
-    """torchvision's ResNet-34 and transformers' DistilBERT, put together as anyone would."""
+    """torchvision's ResNet-34 and transformers' DistilBERT in a plain module."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def peer(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     length: int | None = None,
 ) -> Step:
-    """A peer's step; `length` pads the word pieces to so many, as its own tokenizer does."""
+    """Return a peer's step; `length` pads the captions to that many word pieces, as CLIP does."""
     model = (open_clip_model() if name == "open_clip" else Plain()).to(device).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     mean = torch.tensor([0.485, 0.456, 0.406], device=device).view(3, 1, 1)
@@ -148,7 +148,7 @@ def peer(
 
 
 def in_turn(steps: dict[str, Step], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each step, round by round; one round more, not counted, goes before."""
+    """Time the steps in turn, in seconds, after a round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for number in range(rounds + 1):
         for name, step in steps.items():
@@ -173,7 +173,7 @@ def median_rows(seconds: dict[str, list[float]], over: str) -> list[str]:
 
 
 def shared_work(step: Step) -> float:
-    """The share of a step's time in convolutions and matrix products, which equal towers share."""
+    """Measure the share of a step in convolutions and matrix products, equal for equal towers."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
         step()
     rows = seen.key_averages()
@@ -183,12 +183,12 @@ def shared_work(step: Step) -> float:
 
 
 def peak_memory(batch_size: int, chunk_size: int) -> float:
-    """In a fresh process: MiB at the peak of two steps of the mini towers, less what was there."""
+    """Measure in a fresh process by how many MiB two steps of the mini towers raise the peak."""
     config = TrainConfig(batch_size=batch_size, chunk_size=chunk_size, device="cpu", epochs=1)
-    one = trainer("mini", 4096, config)
-    one.model.train()
-    batch = next(one.loader.epoch(0))
-    one.train_step(
+    loop = trainer("mini", 4096, config)
+    loop.model.train()
+    batch = next(loop.loader.epoch(0))
+    loop.train_step(
         Batch(
             batch.images[:2],
             {k: v[:2] for k, v in batch.tokens.items()},
@@ -199,14 +199,14 @@ def peak_memory(batch_size: int, chunk_size: int) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # the imports have raised the peak: start anew
     before = resident("VmRSS")
     for _ in range(2):
-        one.train_step(batch)
+        loop.train_step(batch)
     return resident("VmHWM") - before
 
 
 def train_mode_difference() -> dict[str, float]:
-    """How far the gradient with cached pieces lies from the whole batch's, BatchNorm in train mode.
+    """Measure the relative error of the cached gradient where BatchNorm is in train mode.
 
-    Relative length of the difference, mini towers with the shipped weights, B = 128.
+    Mini towers with the shipped weights, B = 128.
     """
     pairs = load_pairs("scenes", split="train", size=512, progress=False)
     store = pack(pairs, 64, progress=False)
@@ -216,10 +216,10 @@ def train_mode_difference() -> dict[str, float]:
         config = TrainConfig(
             batch_size=128, chunk_size=chunk_size, augment="none", clip=0, device="cpu"
         )
-        one = Trainer(model, build_loss("simclr"), store, config, progress=False)
-        one.model.train()
-        one.train_step(next(one.loader.epoch(0)))
-        gradients[chunk_size] = torch.cat([p.grad.flatten() for p in one.parameters])
+        loop = Trainer(model, build_loss("simclr"), store, config, progress=False)
+        loop.model.train()
+        loop.train_step(next(loop.loader.epoch(0)))
+        gradients[chunk_size] = torch.cat([p.grad.flatten() for p in loop.parameters])
     whole = gradients.pop(0)
     return {str(size): ((g - whole).norm() / whole.norm()).item() for size, g in gradients.items()}
 
@@ -236,12 +236,12 @@ def main() -> None:
     # and repeats to the MiB (glibc).
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     config = TrainConfig(batch_size=args.batch, device="cpu", epochs=1)
-    one = trainer("resnet34", 4 * args.batch, config)
-    batch = next(one.loader.epoch(0))
+    loop = trainer("resnet34", 4 * args.batch, config)
+    batch = next(loop.loader.epoch(0))
     pieces = batch.tokens["input_ids"].shape[1]
     seconds = in_turn(
         {
-            "mmret": ours(one),
+            "mmret": ours(loop),
             "torchvision + transformers": peer("plain", batch, cpu),
             "open_clip": peer("open_clip", batch, cpu),
             "open_clip, padded to 77 as its tokenizer does": peer(
@@ -251,8 +251,8 @@ def main() -> None:
         args.rounds,
         cpu,
     )
-    share = shared_work(ours(one))
-    del one
+    share = shared_work(ours(loop))
+    del loop
     middle = {name: statistics.median(times) for name, times in seconds.items()}
     ratio = middle["open_clip"] / middle["mmret"]
     twice = TrainConfig(batch_size=2 * args.batch, device="cpu", epochs=1)

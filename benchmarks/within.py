@@ -1,6 +1,6 @@
-"""Do terms within a branch, image with image and caption with caption, help search between them?
+"""Measure whether terms within a branch help the search between images and captions.
 
-    python benchmarks/within.py     21 short trainings, 5 to 15 minutes; goes on where it stopped
+    python benchmarks/within.py     21 short trainings, 5 to 15 minutes; resumes where it stopped
 
 SimCLR on 1,000 scenes of the built-in world with the mini backbones, 6 epochs in batches of 32,
 tested on 1,000 other scenes; three seeds. Every arm but the first two sees two views of each pair
@@ -43,7 +43,7 @@ ARMS: dict[str, dict[str, Any]] = {  # weights of the terms within; none: one vi
 
 
 def searched_within(model: DualEncoder, test: Store) -> dict[str, float]:
-    """Recall at 1 of the two searches within a branch, in percent."""
+    """Measure recall@1 of the two searches within a branch, in percent."""
     texts = model.encode_texts(test.pairs.captions).view(len(test), 5, -1)  # (N, 5, D)
     owner = torch.arange(len(test)).repeat_interleave(4)
     captions = evaluate(texts[:, 0], texts[:, 1:].flatten(0, 1), owner)

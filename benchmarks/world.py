@@ -1,11 +1,11 @@
-"""The four losses on the built-in world's test split, seeds 0 to 2, beside the best possible.
+"""Measure the four losses on the built-in world's test split, seeds 0 to 2.
 
     python benchmarks/world.py
 
-One row per loss and seed goes to results/world.csv as soon as it is measured (a run that was cut
-short goes on where it stopped), means and ratios to results/world.md. The plain trials are without
-the corrections: Max Triplet alone from the first step; Barlow Twins with its paper's lambda of
-0.0051 and no standardisation of the branches before ranking.
+One row per loss and seed goes to results/world.csv as soon as it is measured (run again, it resumes
+where it stopped), means and their ratios to the best possible to results/world.md. The plain trials
+are without the corrections: Max Triplet alone from the first step; Barlow Twins with its paper's
+lambda of 0.0051 and no standardisation of the branches before ranking.
 """
 
 import argparse
