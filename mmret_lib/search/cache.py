@@ -37,9 +37,7 @@ class CachedSides(dict[str, Vectors]):
     """The two sides of a collection, each embedded when it is first needed, or read from the cache.
 
     Args:
-        model: embeds.
         data: the packed data set.
-        progress: whether to show progress bars.
 
     Raises:
         DataError: an embedding is not finite, or the model has changed in the meantime; when a side

@@ -31,7 +31,7 @@ NewArray = Callable[[str, tuple[int, int]], npt.NDArray[np.float32]]
 
 @dataclass(eq=False)
 class Collection:
-    """Pairs, their embeddings, and what searches them.
+    """Pairs, their embeddings, and the indexes that search these.
 
     Attributes:
         pairs: N images, M captions.

@@ -54,7 +54,6 @@ class Draft:
         """Build a new index over the embeddings of a collection.
 
         Args:
-            collection: the embeddings.
             backend: one of `BACKENDS`.
             uri: of a Milvus database; None is the one that the collection is in already, or else
                 a file in the folder.

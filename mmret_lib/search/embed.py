@@ -59,11 +59,9 @@ def embed(
     A caption that occurs more than once is embedded once.
 
     Args:
-        model: embeds; it stays on its device.
         data: the packed data set.
         side: "image" or "text".
         out: (N, D) or (M, D), is filled with unit vectors; may be a file mapped into memory.
-        progress: whether to show a progress bar.
 
     Raises:
         DataError: an embedding is not finite.

@@ -64,13 +64,13 @@ class IndexFolder:
 
     @property
     def folder(self) -> Path:
-        """The path, where there is a folder."""
+        """The path of the folder, which must be there."""
         assert self.path is not None
         return self.path
 
     @property
     def collection(self) -> Collection:
-        """The state, once there is one."""
+        """The present collection, which must have been read or written."""
         assert self.state is not None
         return self.state
 

@@ -45,7 +45,6 @@ def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int
     """Make hits from scores, the best first, and places in `pairs.images` or `pairs.captions`.
 
     Args:
-        pairs: the collection.
         side: "image" or "text": which of the two the rows are.
         scores: cosine similarities.
         rows: places, one per score.

@@ -106,7 +106,6 @@ class SearchIndex:
             cached: read embeddings from the cache folder if this model embedded this data before,
                 and save them there if not. The exact search then embeds the images only when
                 images are searched, and the captions only when captions are.
-            progress: whether to show progress bars.
 
         Raises:
             DataError: an empty collection, too many unreadable images, a model whose embeddings

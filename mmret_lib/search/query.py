@@ -23,9 +23,6 @@ def picture_or_text(query: str) -> Path | str:
     ends like a picture (.jpg, .tif, …), begins like a path (/, ./, ~/, C:\), or has a slash and no
     spaces. So "a man/woman on a bike" is a text and "photos/bike" is a path.
 
-    Args:
-        query: as it was typed.
-
     Returns:
         The path of a picture that can be read, or the text.
 

@@ -23,9 +23,6 @@ Verdict = Literal["own", "fits", "wrong"] | None
 class RightAnswers:
     """Judge whether the hits of one collection are right.
 
-    Args:
-        pairs: the collection.
-
     Example:
         >>> judge = RightAnswers(index.pairs).of_text("Grazing zebra")
         >>> [judge(hit) for hit in index.by_text("Grazing zebra")]

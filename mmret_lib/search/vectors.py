@@ -43,7 +43,7 @@ def check_backend(backend: str, uri: str | None) -> None:
 
 
 class Index(Protocol):
-    """What `Vectors` needs of an index.
+    """The methods that `Vectors` needs of an index.
 
     Attributes:
         effort: how much of the index a query looks at; more finds more and takes longer.
@@ -63,7 +63,7 @@ class Index(Protocol):
         """Return the ids (Q, k) of the highest inner products with (Q, D), -1 where too few."""
 
     def close(self) -> None:
-        """Disconnect from whatever lies outside this process."""
+        """Disconnect from a database outside this process, if there is one."""
 
 
 @dataclass(eq=False)

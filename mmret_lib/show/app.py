@@ -62,7 +62,6 @@ class Indexes(Mapping[str, SearchIndex]):
 
     Args:
         runs: name of a loss -> run folder.
-        pairs: the collection.
     """
 
     def __init__(self, runs: Mapping[str, str], pairs: Pairs) -> None:
@@ -177,7 +176,7 @@ def quick_runs(
 
     Args:
         folder: where to keep them; None takes the cache.
-        size, config: scenes to train on, and how.
+        size: scenes to train on.
 
     Returns:
         the run folders, of SimCLR and of Max Triplet.

@@ -206,7 +206,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         elif "fits" in verdicts:
             note = ""
         elif set(verdicts) == {None}:
-            note = "Nobody knows the right answers: it is no caption of this collection."
+            note = "The right answers are unknown: the query is not in this collection."
         else:
             note = f"No right answer among the first {len(hits)}."
         if fitting := verdicts[: len(shown)].count("fits"):

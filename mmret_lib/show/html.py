@@ -163,28 +163,28 @@ MARKS = {
 
 
 def panel(content: str) -> str:
-    """The element that holds all a widget shows, and to which `WIDGET_STYLE` applies."""
+    """Wrap the content of a widget in the element that `WIDGET_STYLE` applies to."""
     return f'<div class="mmret">{content}</div>'
 
 
 def alert(message: str) -> str:
-    """A panel with an error message, which screen readers announce."""
+    """Return a panel with an error message, which screen readers announce."""
     return panel(f'<p class="alert" role="alert">{text_html(message)}</p>')
 
 
 def status(content: str) -> str:
-    """A line that says what was searched, which screen readers announce."""
+    """Return a line on what was searched, which screen readers announce."""
     return f'<p class="status" role="status">{content}</p>'
 
 
 def column(name: str, note: str, content: str) -> str:
-    """The answers of one model: its name, a note on how good they are, and the answers."""
+    """Return one model's column: its name, a note on its answers, and the answers."""
     heading = f"<h3>{text_html(name)}</h3>" if name else ""
     return f'<section>{heading}<p class="where">{note}</p>{content}</section>'
 
 
 def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
-    """The hits, the best first: pictures as cards with their captions, captions as lines."""
+    """Return the hits as a list: pictures as cards with their captions, captions as lines."""
     items = []
     for hit in hits:
         verdict = judge(hit)
@@ -203,7 +203,7 @@ def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
 
 
 def query_picture(image: Picture, heading: str, own: Sequence[str]) -> str:
-    """The picture that is the query, and the captions that were written for it."""
+    """Return the column of the query: the picture, and the captions written for it."""
     alt = own[0] if own else "The picture that asks"
     shown = _card_image(image, alt) if isinstance(image, Path) else image_html(image, alt)
     lines = "".join(f"<li>{text_html(caption)}</li>" for caption in own)

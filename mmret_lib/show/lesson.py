@@ -18,9 +18,6 @@ def show_source(subject: Any) -> Markdown:
 
     It is read from the running library, so a lesson never shows code that has since changed.
 
-    Args:
-        subject: what to show.
-
     Returns:
         Markdown, which a notebook renders where it is the last line of a cell.
 

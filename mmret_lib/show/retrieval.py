@@ -29,7 +29,6 @@ def text_to_image(
     """Draw one row for each text query: the k best pictures, marked right or wrong.
 
     Args:
-        index: the collection.
         queries: each a text and the indices of the images that are right answers; None instead of
             indices where the right answers are unknown: then nothing is marked.
         k: pictures per row.
@@ -64,7 +63,6 @@ def image_to_text(index: SearchIndex, image_indices: Sequence[int], k: int = 5) 
     """Draw one row for each picture: the k best captions, marked right or wrong, and its own.
 
     Args:
-        index: the collection.
         image_indices: which of its images are the queries; an image's own captions are right.
         k: captions per row.
 

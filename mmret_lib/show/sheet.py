@@ -164,7 +164,7 @@ def fit_text(text: str, width: float, size: float, lines: int, weight: str) -> s
 
 
 def drawable(text: str) -> str:
-    """The text with "□" for each character that no font has, of which matplotlib would warn."""
+    """Replace each character that no font has by "□": matplotlib would warn of it."""
     known = _characters()
     return "".join(s if ord(s) in known or s.isspace() else "□" for s in visible(text))
 

@@ -20,12 +20,7 @@ LABEL = "R@1 (%)"
 
 @styled
 def trial_bars(rows: pd.DataFrame, title: str) -> Figure:
-    """Draw the R@1 of each trial as a bar, in both directions; line: 95 % interval; rings: seeds.
-
-    Args:
-        rows: of one study.
-        title: above the figure.
-    """
+    """Draw each trial's R@1 as a bar, in both directions; line: 95 % interval; rings: seeds."""
     table = over_seeds(rows, R1)
     figure = CourseFigure(figsize=(8.4, 1.1 + 0.34 * len(table)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -53,9 +48,7 @@ def loss_lines(
     """Draw the R@1 of each loss over a setting, in both directions; bars: 95 % intervals.
 
     Args:
-        rows: of one study.
         x: the column of the setting.
-        title: above the figure.
         xlabel: what the setting is.
         percent: whether the setting is a share, shown in percent.
     """

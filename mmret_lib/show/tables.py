@@ -28,7 +28,7 @@ SLIDES = {
 
 
 def display_name(name: str) -> str:
-    """A loss's or trial's name for people: "max_triplet, plain" becomes "Max Triplet, plain".
+    """Format a loss's or trial's name: "max_triplet, plain" becomes "Max Triplet, plain".
 
     A name that is no loss of the course stays as it is.
     """
@@ -100,7 +100,7 @@ def student_t(count: int) -> float:
 def over_seeds(
     rows: pd.DataFrame, names: Sequence[str] = ("i2t_r1", "t2i_r1"), by: str = "trial"
 ) -> pd.DataFrame:
-    """Mean and 95 % interval over the seeds of each trial, in the order of the rows.
+    """Compute mean and 95 % interval over the seeds of each trial, in the order of the rows.
 
     Args:
         rows: a table that `mmret experiments` or benchmarks/world.py wrote.
@@ -123,7 +123,7 @@ def over_seeds(
 def gain(
     rows: pd.DataFrame, trial: str, over: str, name: str, by: str = "trial"
 ) -> tuple[float, float]:
-    """By how much a trial beats another, compared seed by seed.
+    """Measure by how much a trial beats another, compared seed by seed.
 
     What a seed does to both trials cancels out, so the interval is often narrower than the two
     trials' own.

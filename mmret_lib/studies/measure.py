@@ -38,10 +38,6 @@ LAST = ["seed", "seconds", "last_loss", *FIGURES, "images", "captions", "trainin
 def measure(trial: Trial, seed: int) -> dict[str, Any]:
     """Train and test one trial from one seed.
 
-    Args:
-        trial: what to train, and how.
-        seed: of the untrained weights, the order of the pairs and the captions drawn.
-
     Returns:
         seconds, last_loss, the test split's figures, and epochs: a row for each.
     """
@@ -78,9 +74,7 @@ def measure_studies(
 
     Args:
         names: of studies; none means all.
-        out: the folder.
         jobs: trainings at a time, each in a process of its own with its share of the cores.
-        studies: name -> study.
 
     Raises:
         DataError: no such study; a file with rows of other settings than its study has now; a
@@ -154,13 +148,7 @@ def _measured(
 
 
 class StudyTable:
-    """The CSV file of a study, written again as a whole with every new row.
-
-    Args:
-        folder: where the file is or will be.
-        name: of the study.
-        study: which trainings belong in it.
-        jobs: trainings at a time, for the record of how it was measured.
+    """The CSV file of a study, rewritten with every new row.
 
     Raises:
         DataError: the file holds rows of other settings than the study has now.
@@ -224,7 +212,7 @@ def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> N
 
 
 def _add_epochs(path: Path, training: str, epochs: list[dict[str, Any]]) -> None:
-    """The mean loss of each epoch, in one file for all trainings."""
+    """Write the mean loss of each epoch to one file for all trainings."""
     others = [row for row in _read_rows(path) if row["training"] != training]
     rows = [*others, *({"training": training, **row} for row in epochs)]
     _write_rows(path, rows, ["training", "epoch", "loss"])

@@ -38,7 +38,7 @@ class Trial:
     data: dict[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, dict[str, Any]]:
-        """All that decides a training except the seed, with the defaults filled in."""
+        """Return all that decides a training except the seed, with the defaults filled in."""
         config = {**BASE, **self.config}
         usual = vars(TrainConfig())
         return {
@@ -49,12 +49,12 @@ class Trial:
         }
 
     def training(self, seed: int) -> str:
-        """The name of the training: a hash of its settings, so the same in every study."""
+        """Name the training by a hash of its settings, so that it is the same in every study."""
         text = json.dumps({**self.settings(), "seed": seed}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def columns(self) -> dict[str, Any]:
-        """The settings as columns of a row; what a loss does not have is left out."""
+        """Return the settings as columns of a row; a loss has only its own."""
         usual = {key: value for key, value in vars(TrainConfig()).items() if key != "seed"}
         parts = self.settings()
         flat = {**parts["loss"], **parts["model"], **usual, **parts["config"], **parts["data"]}

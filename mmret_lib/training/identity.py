@@ -31,8 +31,6 @@ def training_identity(
 
     Args:
         model: before its first step, with the weights that the training starts from.
-        loss: any module.
-        store: the packed training pairs.
         config: with its epochs filled in. A precision of "auto" stays "auto", so that a training
             may go on where the GPU is another one.
 
@@ -71,7 +69,10 @@ def differences(old: Identity, new: Identity) -> list[str]:
     lines += [
         f"starting weights of {part}: their size was {before[part][-1]:g}, is now {now[part][-1]:g}"
         for part in sorted(before.keys() & now.keys())
-        if not _alike(before[part], now[part])
+        if not all(
+            math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9)
+            for a, b in zip(before[part], now[part], strict=True)
+        )
     ]
     return lines
 
@@ -109,9 +110,3 @@ def _summaries(module: nn.Module, prefix: str) -> dict[str, list[float]]:
         for part, (count, total, squares) in sums.items()
         if count
     }
-
-
-def _alike(first: list[float], second: list[float]) -> bool:
-    return all(
-        math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-9) for a, b in zip(first, second, strict=True)
-    )

@@ -81,12 +81,10 @@ def build_model(
 
     Args:
         loss: its name; Barlow Twins needs branches that end in a standardisation.
-        pairs: the training pairs.
         image_backbone: "mini", "resnet18", "resnet34" or "resnet50".
         image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
         text_backbone: "mini", or a BERT-family model by hub name or folder.
         text_weights: "auto", None for random ones, or what `TextEncoder` takes.
-        seed: decides the random weights.
         settings: further arguments of `DualEncoder.from_names`, such as ``dim=64``.
     """
     drawn = pairs.name == "scenes"

@@ -53,7 +53,7 @@ _ENTRIES = {
 
 @dataclass(frozen=True)
 class Run:
-    """The record of a training, as a run folder holds it.
+    """The record of a training, without its model.
 
     Attributes:
         loss: the loss's name on the command line.
@@ -119,8 +119,6 @@ def train_run(
         folder: run folder to write; an older run there is replaced. None keeps nothing.
         model: trained in place; `build_model` makes one.
         loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
-        pairs: training pairs.
-        config: how to train.
         validation: pairs to measure recall on after each epoch.
         evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures.
         root: folder of the data set, for the run's record; the built-in world has none.
@@ -129,7 +127,6 @@ def train_run(
             finished is only loaded.
         snapshots: save snapshots in the folder while training; without them nothing can be resumed.
         on_epoch: called with the history after each epoch.
-        progress: show progress bars.
 
     Returns:
         the trained model, its history and its figures.
@@ -203,8 +200,6 @@ def save_run(
     An older run of that name is replaced, and the snapshots are deleted.
 
     Args:
-        folder: the run folder.
-        model: after its training.
         record: written as run.json and history.csv.
         identity: `Trainer.identity`, so that resuming can tell this training from others.
 

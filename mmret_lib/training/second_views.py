@@ -22,7 +22,6 @@ class SecondViews:
     torch's own generator, whose state a snapshot keeps: training can be resumed.
 
     Args:
-        model: the model that is trained.
         store: the training pairs, which the image ids index.
         augment: "shift" or "crop", as in `TrainConfig`.
 
@@ -56,7 +55,11 @@ class SecondViews:
             drawn = captions, int(torch.randint(2**31, ()))
         captions, seed = processes.broadcast(drawn)
         mine = processes.shard(len(image_ids))
-        image_emb = self.model.image(self._images(image_ids[mine], seed, processes))
+        pixels = torch.from_numpy(self.store[image_ids[mine].cpu().numpy()]).to(self.model.device)
+        generator = torch.Generator().manual_seed(seed)
+        augment = AUGMENTATIONS[self.augment]
+        images = augment(pixels, generator, processes.rank, processes.count)
+        image_emb = self.model.image(images)
         text_emb = self.model.text(**self._tokens(captions[mine]))
         gather = processes.all_gather
         emb = self.model.standardised(gather(image_emb), gather(text_emb))
@@ -71,11 +74,6 @@ class SecondViews:
             others = [row for row in own if self.store.caption_ids[row] != shown] or own
             rows.append(others[int(torch.randint(len(others), ()))])
         return torch.tensor(rows)
-
-    def _images(self, image_ids: Tensor, seed: int, processes: Processes) -> Tensor:
-        pixels = torch.from_numpy(self.store[image_ids.cpu().numpy()]).to(self.model.device)
-        generator = torch.Generator().manual_seed(seed)
-        return AUGMENTATIONS[self.augment](pixels, generator, processes.rank, processes.count)
 
     def _tokens(self, captions: Tensor) -> dict[str, Tensor]:
         token_ids = self.token_ids[captions]  # (b, L)

@@ -16,7 +16,6 @@ def validate(
     """Embed a split and measure its recalls and ranks.
 
     Args:
-        model: embeds; its mode and its weights stay as they are.
         data: the packed split: N images, M captions.
         processes: where several train together, each embeds its share, and all get the report.
         options: passed on to `evaluate`.

@@ -13,7 +13,7 @@ TOLERANCE = {torch.float64: 1e-6, torch.float32: 2e-4, torch.float16: 3e-2}
 
 
 def copies(args: Sequence[Any], dtype: torch.dtype, requires_grad: bool = False) -> list[Any]:
-    """Fresh copies of the arguments, the floating-point tensors among them in `dtype`."""
+    """Copy the arguments, the floating-point tensors among them into `dtype`."""
 
     def fresh(arg: Any) -> Any:
         if is_float(arg):
@@ -38,7 +38,7 @@ def is_float(arg: Any) -> bool:
 
 
 def floats(args: Sequence[Any]) -> list[Tensor]:
-    """The floating-point tensors among the arguments."""
+    """Select the floating-point tensors among the arguments."""
     return [arg for arg in args if is_float(arg)]
 
 
@@ -49,12 +49,12 @@ def sizes(args: Sequence[Any]) -> tuple[int, int]:
 
 
 def transposed_view(arg: Any) -> Any:
-    """The same numbers, laid out column by column in memory."""
+    """Return the same numbers, laid out column by column in memory."""
     return arg.mT.contiguous().mT if is_float(arg) and arg.ndim > 1 else arg
 
 
 def on_device(args: Sequence[Any], device: str) -> list[Any]:
-    """The arguments on a device; on "meta" they have shapes and no numbers."""
+    """Move the arguments to a device; on "meta" they have shapes and no numbers."""
     if device != "meta":
         return [arg.to(device) if isinstance(arg, Tensor) else arg for arg in args]
     return [
@@ -93,7 +93,7 @@ def weighted_sum(value: Tensor) -> Tensor:
 
 
 def gradients_of(formula: Callable[..., Tensor], args: Sequence[Any]) -> list[Tensor]:
-    """The gradients of a formula with respect to its floating-point arguments, in float64."""
+    """Compute the gradients of a formula by its floating-point arguments, in float64."""
     args = copies(args, torch.float64, requires_grad=True)
     leaves = floats(args)
     value = weighted_sum(formula(*args))
@@ -102,7 +102,7 @@ def gradients_of(formula: Callable[..., Tensor], args: Sequence[Any]) -> list[Te
 
 
 def without_zero_rows(gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients with 0 for rows of zeros, which have no direction: any finite one is right."""
+    """Set the gradients of zero rows to 0: they have no direction, so any finite one is right."""
     return [
         gradient.masked_fill((leaf == 0).all(dim=-1, keepdim=True), 0)
         for gradient, leaf in zip(gradients, leaves, strict=True)

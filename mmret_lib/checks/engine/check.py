@@ -23,10 +23,6 @@ def check(task: Task, function: Callable[..., Any]) -> None:
 
     Random states are left as they were, and warnings of the function are not shown.
 
-    Args:
-        task: What the function should do, and what mistakes are likely.
-        function: The student's function.
-
     Raises:
         CheckFailed: The answer is wrong; the message names the probable mistake.
         NotImplementedError: The function, or one that it calls, is still the exercise's stub.
@@ -57,7 +53,7 @@ def check(task: Task, function: Callable[..., Any]) -> None:
 
 
 def random_states() -> RandomStates:
-    """The states of the generators that a notebook may use."""
+    """Return the states of the random generators that a notebook may use."""
     return torch.get_rng_state(), random.getstate(), np.random.get_state()
 
 

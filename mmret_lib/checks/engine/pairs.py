@@ -18,7 +18,7 @@ HAND = (
 
 
 def batch(size: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Embeddings (B, D) of any length, in float64, whose positives resemble each other."""
+    """Make embeddings (B, D) of any length, in float64, whose positives are similar."""
     generator = torch.Generator().manual_seed(seed)
     shared, image_own, text_own = torch.randn(
         3, size, dim, generator=generator, dtype=torch.float64, device="cpu"
@@ -27,7 +27,7 @@ def batch(size: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def by_hand() -> tuple[Tensor, Tensor]:
-    """Two pairs that can be followed on paper, described by `HAND`."""
+    """Make two pairs to be computed on paper, described by `HAND`."""
     image_emb = torch.tensor([[1.0, 0.0], [3.0, 4.0]], dtype=torch.float64, device="cpu")
     text_emb = torch.tensor([[4.0, 3.0], [0.0, 2.0]], dtype=torch.float64, device="cpu")
     return image_emb, text_emb
@@ -52,7 +52,7 @@ def cosines(
     normalise: Formula = lambda i, t: (F.normalize(i), F.normalize(t)),
     product: Formula = lambda i, t: i @ t.T,
 ) -> Tensor:
-    """The cosine of every image with every text, (B, B); 0 for a row of zeros."""
+    """Compute the cosine of every image with every text, (B, B); 0 for a row of zeros."""
     similarity: Tensor = product(*normalise(rows(image_emb), rows(text_emb)))
     return similarity
 
@@ -63,7 +63,7 @@ def divided(length: Formula) -> Formula:
 
 
 def norm(e: Tensor) -> Tensor:
-    """The lengths of the rows, (B, 1)."""
+    """Compute the lengths of the rows, (B, 1)."""
     lengths: Tensor = e.norm(dim=1, keepdim=True)
     return lengths
 

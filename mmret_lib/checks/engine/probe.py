@@ -47,7 +47,7 @@ class Probe:
     """Tests one student's function on one task; each test returns, or raises CheckFailed."""
 
     def __init__(self, task: Task, function: Callable[..., Any]) -> None:
-        """The function is not called yet."""
+        """Store task and function; the function is not called yet."""
         self.task = task
         self.function = function
         self.calls = 0
@@ -110,7 +110,7 @@ class Probe:
             return self.function(*args)
 
     def answers(self) -> list[Tensor]:
-        """The answer to each case in float64, after the first in float32, as in daily use."""
+        """Call the function on each case in float64, and first of all once in float32."""
         first, *others = self.task.cases
         single = self.answer(first, torch.float32, "")
         where = "it works in float32 but not in float64: "
@@ -121,7 +121,7 @@ class Probe:
         return answers
 
     def answer(self, case: Case, dtype: torch.dtype, where: str) -> Tensor:
-        """The answer to one case, if it has the right kind and the arguments are unchanged."""
+        """Return the answer to one case, after checks of its kind and of changed arguments."""
         args, before = copies(case.args, dtype), copies(case.args, dtype)
         try:
             value = self.call(args)
@@ -154,14 +154,14 @@ class Probe:
         return result
 
     def works(self, case: Case, dtype: torch.dtype) -> bool:
-        """Whether a call raises nothing."""
+        """Whether a call raises no error."""
         with contextlib.suppress(Exception):
             self.call(copies(case.args, dtype))
             return True
         return False
 
     def check_values(self, answers: Sequence[Tensor]) -> None:
-        """The numbers of all cases are right, in float64."""
+        """Check that the numbers of all cases are right, in float64."""
         cases = self.task.cases
         right = [self.task.right(*case.args) for case in cases]
         wrong = [not close(answer, value) for answer, value in zip(answers, right, strict=True)]
@@ -186,7 +186,7 @@ class Probe:
         self.fail("the numbers are wrong", numbers)
 
     def check_types(self, answers: Sequence[Tensor]) -> None:
-        """The result has the dtype of the arguments, and is right in float32, too."""
+        """Check that results have the dtype of the arguments, and are right in float32, too."""
         for case, double in zip(self.task.cases, answers, strict=True):
             single = self.answer(case, torch.float32, f"in float32, for {case.about} ")
             for given, got in (("float32", single.dtype), ("float64", double.dtype)):
@@ -201,7 +201,7 @@ class Probe:
                 self.fail(f"right in float64, but in float32, {about}")
 
     def check_gradients(self) -> None:
-        """The gradients with respect to all floating-point arguments are right."""
+        """Check the gradients with respect to all floating-point arguments."""
         cases = [case for case in self.task.cases if case.smooth]
         gradients = [self.gradients(case) for case in cases]
 
@@ -224,7 +224,7 @@ class Probe:
         )
 
     def gradients(self, case: Case) -> list[Tensor]:
-        """The gradients of the student's answer to one case."""
+        """Compute the gradients of the student's answer to one case."""
         args = copies(case.args, torch.float64, requires_grad=True)
         leaves = floats(args)
         with self.explaining("with arguments that require a gradient "):
@@ -255,7 +255,7 @@ class Probe:
         return without_zero_rows(gradients, leaves)
 
     def check_no_gradient(self) -> None:
-        """The result carries no gradient even where the arguments do."""
+        """Check that the result carries no gradient even if the arguments do."""
         args = copies(self.task.cases[0].args, torch.float64, requires_grad=True)
         with self.explaining("with arguments that require a gradient "):
             value = self.call(args)
@@ -272,7 +272,7 @@ class Probe:
             )
 
     def check_no_backward(self, args: Sequence[Any]) -> None:
-        """No call of backward has left a gradient in the arguments."""
+        """Check that the function has not called backward on the arguments."""
         if any(arg.grad is not None for arg in floats(args)):
             self.fail(
                 "it calls backward itself, and leaves a .grad in the caller's tensors: calling "
@@ -280,7 +280,7 @@ class Probe:
             )
 
     def check_half_and_views(self) -> None:
-        """Arguments that are not contiguous in memory and half precision work, too."""
+        """Check half precision, and arguments that are not contiguous in memory."""
         case = self.task.cases[0]
         right = self.task.right(*case.args)
         views = [transposed_view(arg) for arg in copies(case.args, torch.float64)]
@@ -298,7 +298,7 @@ class Probe:
                 self.fail(f"right in float32, but with {name} {difference(value, right)}")
 
     def check_device(self) -> None:
-        """It works on a GPU; where there is none, on PyTorch's device "meta", without numbers."""
+        """Check that it works on a GPU; without one on the device "meta", without numbers."""
         case = self.task.cases[0]
         name = self.task.arguments[[is_float(arg) for arg in case.args].index(True)]
         says = (

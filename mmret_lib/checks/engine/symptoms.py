@@ -71,20 +71,20 @@ LONGEST = 95  # characters of an error that are repeated
 
 
 def meaning(error: BaseException) -> str:
-    """What `error` probably means, or an empty string."""
+    """Explain what `error` probably means; an empty string if unknown."""
     text = str(error).lower()
     return next((says for says, signs in ERRORS.items() if any(sign in text for sign in signs)), "")
 
 
 def described(error: BaseException, function: Callable[..., Any]) -> str:
-    """The error with the line of the student's code that raised it."""
+    """Quote the error with the line of the student's code that raised it."""
     text = "".join(str(error).strip().splitlines()[:1])
     text = f"{text[:LONGEST]}…" if len(text) > LONGEST else text
     return type(error).__name__ + (f": {text}" if text else "") + line_of(error, function)
 
 
 def line_of(error: BaseException, function: Callable[..., Any]) -> str:
-    """The line of the student's code that raised the error, behind "at", or an empty string."""
+    """Quote the student's line that raised the error, as " at `line`"; empty if unknown."""
     code = getattr(function, "__code__", None)
     if not isinstance(code, CodeType):
         return ""
@@ -94,7 +94,7 @@ def line_of(error: BaseException, function: Callable[..., Any]) -> str:
 
 
 def wrong_type(value: Any) -> str | None:
-    """What is wrong with a result that is not a tensor."""
+    """Explain what is wrong with a result that is not a tensor."""
     if isinstance(value, Tensor):
         return None
     if value is None:
@@ -112,7 +112,7 @@ def wrong_type(value: Any) -> str | None:
 
 
 def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> str | None:
-    """What is wrong with a result's shape, in terms of B (the batch) and D (a row's width)."""
+    """Explain what is wrong with a result's shape, by B (the batch) and D (a row's width)."""
     if value.shape == wanted:
         return None
     if value.shape == (1,) * value.ndim and not wanted:
@@ -139,7 +139,7 @@ def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> st
 
 
 def difference(value: Tensor, right: Tensor) -> str:
-    """Expected and given numbers, in words; of a large tensor the first entry that differs."""
+    """Tell expected and given numbers; of a large tensor the first entry that differs."""
     value, right = value.detach().double(), right.detach().double()
     if not right.ndim:
         return f"the result should be {right:.4f} and is {value:.4f}"
@@ -158,5 +158,5 @@ def difference(value: Tensor, right: Tensor) -> str:
 
 
 def rounded(values: Tensor) -> str:
-    """Rows of numbers with four digits."""
+    """Format rows of numbers with four digits."""
     return str([[round(number, 4) for number in row] for row in values.tolist()])

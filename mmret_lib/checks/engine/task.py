@@ -14,7 +14,7 @@ Formula = Callable[..., Any]
 
 
 class CheckFailed(AssertionError):
-    """An answer is wrong. A notebook shows the message alone, without a traceback."""
+    """Raised for a wrong answer. A notebook shows only the message, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"CheckFailed: {self}"]
@@ -54,7 +54,7 @@ class Mistake:
 
 
 def mistakes(remedies: Mapping[str, str], **steps: Mapping[str, Any]) -> list[Mistake]:
-    """Mistakes in the steps of a formula.
+    """Make a list of mistakes in the steps of a formula.
 
     Example:
         >>> mistakes(
@@ -116,13 +116,13 @@ class Task:
         return list(dict.fromkeys(hint for case in self.cases for hint in case.hints))
 
     def formula(self, mistake: Mistake) -> Formula:
-        """The formula with this mistake in it."""
+        """Return the formula with this mistake in it."""
         if isinstance(mistake.wrong, Mapping):
             return partial(self.right, **mistake.wrong)
         return mistake.wrong
 
     def both(self, first: Mistake, second: Mistake) -> Formula | None:
-        """The formula with two mistakes in it, or None if they cannot be made together."""
+        """Return the formula with two mistakes in it, or None if they exclude each other."""
         if not isinstance(first.wrong, Mapping) or not isinstance(second.wrong, Mapping):
             return None
         if first.wrong.keys() & second.wrong.keys():
