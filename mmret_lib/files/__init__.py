@@ -1,15 +1,15 @@
 """Files and folders: errors, places on disk, complete writes, downloads, archives, the cache.
 
-    errors      the two errors that a user reads
+    errors      the two errors that a user sees
     places      the cache folder, the files that the course ships, `~` in paths
-    whole       files and folders that are complete or as they were before
+    whole       write a file or a folder completely or not at all
     records     JSON files: settings, notes, manifests with checksums
     disk        locks, free space, checksums of files
-    download    fetches files (`remote`: what a file must be; `web`: the requests)
-    unpack      unpacks archives (`archive`: reads and checks them)
-    cache       lists and clears the cache folder
+    download    fetch files (`remote`: their address, size and checksum; `web`: HTTP requests)
+    unpack      unpack archives (`archive`: open and check them)
+    cache       list and clear the cache folder
 
-This room imports no other.
+This package imports no other package of mmret_lib.
 """
 
 from mmret_lib.files.errors import DataError, MissingFile

@@ -38,7 +38,7 @@ class Member:
         name: its path, checked.
         size: bytes, unpacked.
         crc: CRC-32 of its bytes, where the archive holds it.
-        entry: what the archive's reader calls it.
+        entry: the object that zipfile or tarfile has for it.
     """
 
     name: str
@@ -70,7 +70,7 @@ def open_archive(path: Path) -> Iterator[tuple[Archive, list[Member]]]:
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     with ExitStack() as stack:
-        with damage_of(path):
+        with archive_errors(path):
             source = stack.enter_context(closing(_Zip(path) if zipped else _Tar(path)))
             members = source.members()
         total = sum(member.size for member in members)
@@ -86,8 +86,8 @@ def open_archive(path: Path) -> Iterator[tuple[Archive, list[Member]]]:
 
 
 @contextmanager
-def damage_of(path: Path, member: str | None = None) -> Iterator[None]:
-    """Turn what Python's readers raise on a damaged archive into a DataError, not disk errors."""
+def archive_errors(path: Path, member: str | None = None) -> Iterator[None]:
+    """Turn the errors that a damaged archive causes into a DataError; let disk errors pass."""
     try:
         yield
     except (DataError, MemoryError):
@@ -103,7 +103,7 @@ def damage_of(path: Path, member: str | None = None) -> Iterator[None]:
 
 
 class _Zip:
-    """A zip archive. The list of its members stands at its end, with sizes and CRCs."""
+    """A zip archive: a list of its members, with sizes and CRCs, is at its end."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -145,7 +145,7 @@ class _Zip:
 
 
 class _Tar:
-    """A tar archive. Its members stand one after the other, so listing them reads all of it."""
+    """A tar archive: its members follow one another, so listing them reads all of it."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -177,7 +177,7 @@ class _Tar:
         return members
 
     def _check_end(self) -> None:
-        """Look for the block of zeros that ends an archive; Python does without it."""
+        """Check for the block of zeros that ends an archive; Python does not need it."""
         self.stream.seek(self.file.offset)
         if self.stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends before its end mark")
@@ -212,7 +212,7 @@ class _Names:
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
-        self.files: dict[str, str] = {}  # as `_folded` makes it -> as it is written
+        self.files: dict[str, str] = {}  # name as `_folded` makes it -> as written
         self.folders: dict[str, str] = {}
 
     def refuse(self, raw: str, why: str) -> NoReturn:
@@ -234,7 +234,7 @@ class _Names:
             return None
         if not parts:
             self.refuse(raw, "it has no name")
-        if parts[0].startswith("."):  # such names are ours: parts, notes, locks
+        if parts[0].startswith("."):  # we use such names: parts, notes, locks
             self.refuse(raw, "its name begins with a dot")
         for depth in range(1, len(parts) + folder):
             self._add("/".join(parts[:depth]), raw, self.folders, self.files)

@@ -1,4 +1,4 @@
-"""What lies in the cache folder: list it, and delete what no running process uses.
+"""List and clear the cache folder; what a running process uses is kept.
 
     CACHE/stores/…        packed photos (`data.pack`)
     CACHE/scenes/…        drawn splits of the built-in world
@@ -6,8 +6,8 @@
     CACHE/quick/…         the two small runs of `mmret app`
     CACHE/weights/…       pretrained weights that somebody put there by hand: listed, never deleted
 
-A folder's time of change is the time of its last use. Who uses one marks it with an advisory lock
-(`InUse`), which ends with the process; so a killed training blocks nothing.
+The modification time of a folder says when it was last used. A process that uses a folder holds an
+advisory lock on it (`InUse`). The system releases the lock when the process ends, even when killed.
 """
 
 import json
@@ -37,11 +37,10 @@ UNITS = {"h": 3600, "d": 86400, "w": 7 * 86400}  # seconds
 class InUse:
     """Keep a folder from being cleared for as long as this object lives.
 
-    Its time of last use becomes now.
+    Also sets its time of last use to now.
 
     Args:
-        folder: the folder.
-        make: whether to make it if it does not exist.
+        make: whether to make the folder if it does not exist.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -65,15 +64,16 @@ class InUse:
 
 
 def use_until_exit(folder: Path) -> None:
-    """Keep a folder, of which only file names are handed on, from being cleared by other processes.
+    """Keep a folder from being cleared until this process ends.
 
-    Only for the 64 folders that were used last, because each keeps a file open.
+    For callers that hold nothing but its files' names. Only the 64 folders used last are kept,
+    because each takes an open file.
     """
-    _keep(folder, folder.stat().st_ino)  # the number: a folder of the same name may be another one
+    _keep(folder, folder.stat().st_ino)  # by inode: the folder may be deleted and made anew
 
 
 @lru_cache(maxsize=64)
-def _keep(folder: Path, number: int) -> InUse:
+def _keep(folder: Path, inode: int) -> InUse:
     return InUse(folder)
 
 
@@ -86,7 +86,7 @@ class Entry:
         kind: "packed store", "drawn world", "embeddings", "small run" or "weights".
         size: bytes of all files in it.
         last_used: seconds since 1970.
-        made_from: what it was made from, for people.
+        made_from: what it was made from, as a text.
         is_cleared: whether `clear` may delete it.
     """
 
@@ -102,7 +102,8 @@ def list_cache(older_than: str | None = None) -> list[Entry]:
     """List what lies in the cache folder, the largest first.
 
     Args:
-        older_than: leave out what was used since then; see `seconds_of`.
+        older_than: list only what was last used longer ago than this, such as "30d"; see
+            `seconds_of`.
 
     Raises:
         DataError: `older_than` is no time.
@@ -130,11 +131,10 @@ def clear_cache(
     """Delete what lies in the cache folder and can be made again.
 
     Args:
-        older_than: keep what was used since then; see `seconds_of`.
-        progress: whether to show a progress bar.
+        older_than: delete only what was last used longer ago than this, as for `list_cache`.
 
     Returns:
-        What was deleted, and what was not because a running process uses it.
+        The deleted folders, and those kept because a running process uses them.
 
     Raises:
         DataError: `older_than` is no time.
@@ -169,7 +169,7 @@ def seconds_of(age: str) -> int:
     """Turn a time such as "12h", "30d" or "6w" into seconds.
 
     Raises:
-        DataError: it is none.
+        DataError: `age` has another form.
     """
     match = re.fullmatch(r"([0-9]{1,6})([hdw])", age.strip().lower())
     if not match:
@@ -178,7 +178,7 @@ def seconds_of(age: str) -> int:
 
 
 def table_of(entries: list[Entry]) -> str:
-    """A table of entries for people, with a total."""
+    """Format entries as a table to print, with a total."""
     rows = [
         (
             _gigabytes(entry.size),
@@ -200,7 +200,7 @@ def table_of(entries: list[Entry]) -> str:
 
 
 def summary_of(deleted: list[Entry], used: list[Entry]) -> str:
-    """What `clear_cache` did, in a sentence or two."""
+    """Say in a few lines what `clear_cache` did."""
     freed = _gigabytes(sum(entry.size for entry in deleted))
     lines = [f"freed {freed}: {len(deleted)} folders deleted in {cache_folder()}"]
     for entry in used:

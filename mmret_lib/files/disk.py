@@ -42,8 +42,8 @@ def alone(lock: Path, *, delete: bool = False) -> Iterator[None]:
 
     Args:
         lock: made if it does not exist.
-        delete: whether to delete the file in the end, where waiting processes will find the work
-            done and need the lock no more.
+        delete: whether to delete the lock file afterwards: for work that is done only once, which
+            later processes find done.
     """
     holder = FileLock(lock)
     try:
@@ -65,7 +65,7 @@ def alone(lock: Path, *, delete: bool = False) -> Iterator[None]:
 def mark_used(path: Path, *, shared: bool = False) -> int | None:
     """Mark a file or folder as used by this process until the returned handle is closed.
 
-    The mark is an advisory lock of the system's: nothing is written, and it ends with the process.
+    The mark is an advisory lock: nothing is written, and it ends with the process.
 
     Args:
         path: an existing file or folder.
@@ -97,7 +97,7 @@ def mark_used(path: Path, *, shared: bool = False) -> int | None:
 
 
 def mark_unused(path: Path) -> int | None:
-    """As `mark_used`, but only where no process uses `path`; None where one does or may do so."""
+    """Mark `path` like `mark_used` if no process uses it; return None if one does or may do so."""
     handle = None
     with suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
@@ -110,7 +110,7 @@ def mark_unused(path: Path) -> int | None:
 
 
 def _is_still(path: Path, handle: int) -> bool:
-    """Whether an open file is the one that has this name now."""
+    """Whether `path` is still the name of the open file `handle`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:

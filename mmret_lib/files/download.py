@@ -39,14 +39,12 @@ def fetch(
 ) -> Path:
     """Download a file into a folder, unless the right file is there already.
 
-    What an earlier call left is continued: from any server if a checksum is known, else only from
-    the server it came from, and only while the file there is the same. If another process fetches
-    the same file, this one waits for it.
+    An interrupted download is continued: from any server if a checksum is known, otherwise only
+    from the same server and only if the file there has not changed. If another process fetches the
+    same file, this one waits for it.
 
     Args:
-        remote: the file.
         folder: made if it does not exist.
-        progress: whether to show a progress bar.
         tries: failures in a row after which the next server is asked.
         pause: seconds before the second try; each further wait is twice as long, up to
             LONGEST_WAIT.
@@ -56,7 +54,7 @@ def fetch(
         The path of the file, size and checksum verified.
 
     Raises:
-        MissingFile: if no server gave it; the message says why, for each, and what to do.
+        MissingFile: if no server sent it; the message gives each server's reason and the remedy.
         DataError: if the disk has no room for it, or cannot be written to.
     """
     if not re.fullmatch(r"\w[\w.+-]*", remote.name) or not remote.urls:

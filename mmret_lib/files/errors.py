@@ -1,4 +1,4 @@
-"""The two errors that a user of the library reads, and how values are shown in messages.
+"""The two errors that a user of the library sees, and how values are shown in their messages.
 
 Each message names the file, the record and the remedy. The command line prints it without a
 traceback; any other exception is a bug.

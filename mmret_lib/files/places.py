@@ -15,14 +15,14 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def cache_folder() -> Path:
-    """The folder for what can be made again: `$MMRET_CACHE`, else the system's usual place."""
+    """Return the cache folder: `$MMRET_CACHE` if set, else the system's usual place for caches."""
     return user_path(os.environ.get("MMRET_CACHE") or platformdirs.user_cache_dir("mmret"))
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path that a user gave, with `~` replaced by the home folder, as a shell does it.
+    """Make a Path of what a user gave, with `~` replaced by the home folder.
 
-    A shell leaves `--root=~/photos` as it is, and Python takes `~` for a folder of that name.
+    Shells do not replace the `~` in `--root=~/photos`, and Python would make a folder of that name.
 
     Raises:
         DataError: `~name` for a user that does not exist.
@@ -38,12 +38,12 @@ def shipped(name: str, otherwise: str = "") -> Path:
 
     Args:
         name: such as "mini/image".
-        otherwise: what one can do without it; ends the error message.
+        otherwise: what to do without it; the end of the error message.
 
     Raises:
-        MissingFile: it is in neither of the two places; the message names both.
+        MissingFile: it is neither in a clone nor in a wheel; the message names both places.
     """
-    # The wheel's own folder first: beside an installed package, `data` may be anybody's.
+    # The wheel's folder first: a `data` beside an installed package may belong to another one.
     places = [PACKAGE / "shipped_data" / name, PACKAGE.parent / "data" / name]
     for place in places:
         if place.exists():

@@ -1,7 +1,7 @@
 """JSON files that describe what lies beside them: settings, notes, and manifests with checksums.
 
-A manifest lists the files of a folder with the checksums of their bytes, and carries the checksum
-of its own content. So damage of any kind is noticed before anything is used.
+A manifest lists the files of a folder with the checksums of their bytes, and holds the checksum of
+its own content, so that damage is noticed before a file is used.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Read a JSON file that we can do without: {} where it is missing or damaged."""
+    """Read an optional JSON file; return {} if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -35,7 +35,7 @@ def read_json(path: Path, kind: str, version: int, entries: dict[str, Any]) -> d
     """Read a JSON object and check that it is a `kind` of this `version` with these `entries`.
 
     Args:
-        path: the file.
+        path: the file to read.
         kind: what its entry "format" must be, such as "mmret run".
         version: what its entry "version" must be.
         entries: name -> type of every other entry, or a dict of the same form for an object.
@@ -88,15 +88,15 @@ def read_manifest(path: Path, kind: str, version: int, digest: str = "sha256") -
     """Read what `write_manifest` wrote, without the checksum.
 
     Args:
-        path: the file.
+        path: the file to read.
         kind: what its entry "format" must be, such as "mmret store".
         version: what its entry "version" must be.
         digest: the entry that holds the checksum.
 
     Raises:
         FileNotFoundError: there is no such file.
-        DataError: it is damaged, or of another kind or version. The message says so in half a
-            sentence, to which the caller adds what to do.
+        DataError: it is damaged, or of another kind or version. The caller adds the remedy to the
+            message.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -119,7 +119,7 @@ def entry_of(path: Path) -> dict[str, Any]:
     """Describe a finished file for a manifest: its name, size, time of change and checksums."""
     status = path.stat()
     block = CHECKED_TOGETHER
-    checksums = [_crc32(path, start, block) for start in range(0, status.st_size, block)]
+    checksums = [crc32_of(path, start, block) for start in range(0, status.st_size, block)]
     return {
         "name": path.name,
         "bytes": status.st_size,
@@ -144,11 +144,11 @@ def damage_of(folder: Path, entry: dict[str, Any]) -> str:
             return f"{path.name} has {status.st_size:,} bytes instead of {entry['bytes']:,}"
         if status.st_mtime_ns == entry["mtime_ns"]:
             return ""
-        if _crc32(path, 0, entry["start"]) != entry["head_crc32"]:
+        if crc32_of(path, 0, entry["start"]) != entry["head_crc32"]:
             return f"the head of {path.name} is not what was written"
         starts = range(entry["start"], entry["bytes"], entry["block"])
         with ThreadPoolExecutor() as pool:
-            checksums = pool.map(lambda start: _crc32(path, start, entry["block"]), starts)
+            checksums = pool.map(lambda start: crc32_of(path, start, entry["block"]), starts)
             wrong = [k for k, crc in enumerate(checksums) if crc != entry["crc32"][k]]
     except FileNotFoundError:
         return f"{path.name} is missing"
@@ -161,7 +161,8 @@ def damage_of(folder: Path, entry: dict[str, Any]) -> str:
     return f"{which} of {path.name} are not what was written"
 
 
-def _crc32(path: Path, start: int, length: int) -> int:
+def crc32_of(path: Path, start: int, length: int) -> int:
+    """Return the CRC-32 of `length` bytes of a file from byte `start` on."""
     with path.open("rb") as file:
         file.seek(start)
         return zlib.crc32(file.read(length))

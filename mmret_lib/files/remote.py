@@ -1,4 +1,4 @@
-"""A file on the web: its addresses, its size and checksum, and whether a copy agrees with them."""
+"""Describe a file on the web, and check that a copy of it has the right size and checksum."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,8 @@ class WrongBytes(DataError):
 def verify(remote: Remote, path: Path, *, progress: bool = True) -> None:
     """Raise DataError unless the file at `path` has the size and the checksum of `remote`.
 
-    A file under its final name is read once: `.NAME.verified` keeps its size and time, and while
-    they stay the same the checksum is not computed again.
-
-    Args:
-        remote: says what they must be.
-        path: the file.
-        progress: whether to show a progress bar.
+    For a file under its final name the result is kept in `.NAME.verified`: the checksum is computed
+    again only if the file's size or time has changed.
     """
     status = path.stat()
     if remote.size is not None and status.st_size != remote.size:

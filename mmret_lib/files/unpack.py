@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from mmret_lib.files.archive import FETCH_AGAIN, Archive, Member, damage_of, open_archive
+from mmret_lib.files.archive import FETCH_AGAIN, Archive, Member, archive_errors, open_archive
 from mmret_lib.files.disk import (
     BLOCK,
     alone,
@@ -36,15 +36,13 @@ def unpack(
 ) -> list[str]:
     """Unpack a zip, tar or tar.gz archive into a folder, completely or not at all.
 
-    A folder of the same name is added to, a file of the same name replaced. What desktops add to
-    archives (`__MACOSX/`, `.DS_Store`) is left out.
+    Files are added to a folder of the same name, and replace files of the same name. What desktops
+    put into archives (`__MACOSX/`, `.DS_Store`) is left out.
 
     Args:
-        archive: the archive.
         folder: made if it does not exist.
         only: patterns (as in a shell, `*` also across `/`) of the files to unpack, instead of all.
             Everything else in the archive is checked all the same.
-        progress: whether to show a progress bar.
 
     Returns:
         The names that the archive puts into the folder, sorted.
@@ -81,7 +79,7 @@ class _Stage:
         self.note = self.stage / ".note.json"
         self.tops = sorted({member.name.split("/")[0] for member in members})
         listing = "\n".join(f"{m.name}\t{m.size}\t{m.crc}" for m in members)
-        # Tells whether what lies there came from this archive, or from another of the same name.
+        # Shows whether the files in the stage are from this archive or another of the same name.
         self.listing = hashlib.sha256(listing.encode()).hexdigest()
 
     def run(self, source: Archive, progress: bool) -> list[str]:
@@ -132,7 +130,7 @@ class _Stage:
     def write(self, source: Archive, member: Member, bar: Any) -> None:
         growing = self.stage / ".growing"
         written = 0
-        with damage_of(self.archive, member.name):
+        with archive_errors(self.archive, member.name):
             with growing.open("wb") as file, source.open(member) as content:
                 while written <= member.size and (block := content.read(BLOCK)):
                     file.write(block)

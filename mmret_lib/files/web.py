@@ -76,7 +76,7 @@ def opener() -> urllib.request.OpenerDirector:
 
 
 def validator_of(headers: Any) -> str | None:
-    """What identifies a version of a file: a strong ETag, else its time of change.
+    """Return what identifies this version of a file: a strong ETag, else its time of change.
 
     If-Range takes either (RFC 9110, 13.1.5).
     """

@@ -75,8 +75,8 @@ def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
 
     Args:
         folder: the final name; missing folders above it are made.
-        holds: the names that a folder of this kind may hold. Without them, whatever else lies in
-            `folder` is kept beside the new files.
+        holds: the names that a folder of this kind may hold. If None, other files in `folder` are
+            kept beside the new ones.
 
     Yields:
         The folder to write into.
@@ -191,7 +191,7 @@ def _exchange(draft: Path, folder: Path) -> bool:
 
 @contextmanager
 def _draft(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
-    """A hidden file or folder beside `path`; whatever has its name in the end is deleted."""
+    """Make a hidden file or folder beside `path`; afterwards delete whatever has that name."""
     while True:
         draft = _sibling(path, "part")
         make(draft)
@@ -257,7 +257,7 @@ def _remove_leftovers(path: Path) -> None:
 
 
 def _delete(path: Path) -> None:
-    with suppress(OSError):  # Windows keeps what another process has open; the next write gets it
+    with suppress(OSError):  # Windows keeps open files; the next write deletes them
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:

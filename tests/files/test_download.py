@@ -455,7 +455,8 @@ def test_only_plain_names(tmp_path, name):
         fetch(Remote(name, ("http://127.0.0.1:9/",)), tmp_path)
 
 
-def test_two_at_once_fetch_it_once(server, tmp_path, capsys):
+def test_two_at_once_fetch_it_once(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)  # which would silence the message
     wanted = remote(server.put("/a", CONTENT, trick(pause=0.005)))
     threads = [
         threading.Thread(target=fetch, args=(wanted, tmp_path), kwargs=QUICK) for _ in range(3)
