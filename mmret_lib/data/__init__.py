@@ -1,12 +1,12 @@
 """From captions and photos to batches (lesson 01). Start with `load_pairs`.
 
-`coco`, `flickr` and `world` read a data set into one form, the `Pairs` of `pairs`; `sources`
-fetches the data sets. `store` packs the pictures of `Pairs` once (`packing` decodes them, `images`
-one by one), `loader` makes batches of a store and `augment` varies their pictures. `judgements`
-knows right answers that a data set counts as wrong. A new data set is a reader and a line in
-`DATASETS`.
+`coco`, `flickr` and `world` read a data set as `Pairs` (module `pairs`), with the checks of
+`reading`; `sources` downloads data sets. A new data set is a reader and an entry in `DATASETS`.
+`store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
+`images` reads one, `store_files` updates the files. `loader` makes batches of a store, `augment`
+varies their pictures. `judgements` reads right answers that a data set counts as wrong.
 
-Nothing here may import torch at once: the processes that decode photos start with this package.
+Importing this package must not import torch: the processes that decode photos start with it.
 """
 
 import difflib
@@ -22,12 +22,12 @@ __all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs"]
 
 
 def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
-    from mmret_lib.data.world.scenes import load_scenes  # it draws: only for those who want it
+    from mmret_lib.data.world.scenes import load_scenes  # slow to import
 
     return load_scenes(root, **options)
 
 
-# name: (reader, what must lie under root; None where the data set makes itself)
+# name: (reader, layout that it expects under root; None where the data set is drawn, not read)
 DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "scenes": (_load_scenes, None),
     "coco": (coco.read_coco, coco.LAYOUT),
@@ -35,7 +35,7 @@ DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
 }
 
-# The splits to train on, to watch while training, and to report, where none is asked for.
+# The default splits: to train on, to validate on, and to report.
 SPLITS = {
     "scenes": ("train", "val", "test"),
     "coco": ("train2017", None, "val2017"),
@@ -60,7 +60,7 @@ def load_pairs(
         The images and their captions.
 
     Raises:
-        DataError: if there is no such data set, or it does not hold what it should.
+        DataError: if there is no such data set, or a file of it is wrong.
         MissingFile: if its folder or a file of it is not there.
 
     Example:

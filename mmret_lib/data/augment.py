@@ -1,4 +1,4 @@
-"""Augmentation: each image moved, cropped or mirrored at random, on the device it lies on."""
+"""Augmentation: move, crop or mirror each image at random, on the device that it is on."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,9 +23,9 @@ def shift_and_flip(
     Args:
         images: uint8 (B, 3, S, S) on any device.
         generator: a CPU generator, so that the same seed moves the same images on every device.
-        rank, world_size: which part of the batch these are, of how many like it. All draw for the
-            whole batch, so that it does not matter among how many processes it is divided.
-        out: where to put them; ``images`` itself saves the memory of a second batch.
+        rank, world_size: number of this process, and of all. Each draws for the whole batch and
+            uses its own part, so that the result does not depend on the number of processes.
+        out: the tensor to write to; ``images`` itself saves the memory of a second batch.
         shift: the largest move, as a share of the side.
 
     Returns:
@@ -59,7 +59,7 @@ def crop_and_flip(
     smallest: float = 0.5,
     widest: float = 4 / 3,
 ) -> Tensor:
-    """A random part of each image, scaled up to the whole, and half of them mirrored.
+    """Cut a random part from each image, scale it to the full size, and mirror half of them.
 
     (The random resized crop of Szegedy et al. 2015, arXiv 1409.4842, section 6.)
 
@@ -73,7 +73,7 @@ def crop_and_flip(
     Returns:
         uint8 (B, 3, S, S), one draw per image.
     """
-    from torchvision.transforms.v2 import functional as transforms  # 100 MB, for those who crop
+    from torchvision.transforms.v2 import functional as transforms  # takes 100 MB
 
     side = images.shape[-1]
     batch = len(images)
@@ -99,7 +99,7 @@ def crop_and_flip(
 
 
 def _pieces(batch: int) -> Iterator[slice]:
-    """Few images at a time: what is written in place is first computed beside it."""
+    """Cut the batch into pieces, because the images of a piece are held twice."""
     return (slice(first, first + PIECE) for first in range(0, batch, PIECE))
 
 

@@ -1,10 +1,9 @@
-"""Read captions in the COCO format: the official folders, copies of them, and the built-in world.
+"""Read captions in the COCO format: the official folders, copies, and the built-in world.
 
     root/annotations/captions_val2017.json     root/val2017/000000000139.jpg
 
-pycocotools indexes a file without checking it, so every record is checked here first, and then
-pycocotools does the indexing. Karpathy's split file, by which most papers divide COCO, is read here
-too.
+Every record is checked here before pycocotools, which checks nothing, indexes the file. Karpathy's
+split file, which most papers use to divide COCO, is also read here.
 """
 
 import contextlib
@@ -63,7 +62,7 @@ def read_coco(
 
     Raises:
         MissingFile: if the folder, the json, or too many images are not there.
-        DataError: if the json does not hold what it should; the message names the record.
+        DataError: if a record is wrong; the message names it.
     """
     root = existing_folder(root, LAYOUT)
     source = root / user_path(annotations or f"annotations/captions_{split}.json")
@@ -115,7 +114,7 @@ def _read_captions(source: Path) -> Iterator[Photo]:
         clean_caption(annotation.get("caption"), where)
 
     index = COCO()
-    index.dataset = records  # only what was checked: it would stumble over categories without ids
+    index.dataset = records  # without categories: those that have no id would stop pycocotools
     with contextlib.redirect_stdout(io.StringIO()):
         index.createIndex()
     for image_id in sorted(index.imgs):
@@ -140,7 +139,7 @@ def read_karpathy(source: Path, split: str) -> list[Photo]:
 
     Raises:
         MissingFile: if there is no such file.
-        DataError: if it does not hold what it should; the message names the record.
+        DataError: if a record is wrong; the message names it.
     """
     records = record_list(read_json(source), "images", source)
     for place, record in enumerate(records):

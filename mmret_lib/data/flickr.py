@@ -1,4 +1,4 @@
-"""Read Flickr8k and Flickr30k, in each of the forms in which they are handed around."""
+"""Read Flickr8k and Flickr30k, in each of the layouts in which copies of them exist."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
 
     Raises:
         MissingFile: if the folder, a text file, or too many photos are not there.
-        DataError: if a text file does not hold what it should; the message names the line.
+        DataError: if a line of a text file is wrong; the message names it.
     """
     root = existing_folder(root, LAYOUT_8K)
     source = _first(root, ["captions.txt", "Flickr8k.token.txt"], "Flickr8k_text", LAYOUT_8K)
@@ -88,8 +88,7 @@ def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float 
         max_missing: share of photos whose file may be missing before that is an error.
 
     Raises:
-        MissingFile: as `read_flickr8k`.
-        DataError: as `read_flickr8k`.
+        MissingFile, DataError: as `read_flickr8k`.
     """
     root = existing_folder(root, LAYOUT_30K)
     folder = _image_folder(root, ["flickr30k-images", "flickr30k_images", "Images"], LAYOUT_30K)
@@ -149,7 +148,7 @@ def _comma_rows(source: Path, text: str) -> Iterator[Row]:
 def _matched_rows(
     source: Path, text: str, pattern: str, expected: str, *, header: bool
 ) -> Iterator[Row]:
-    """The rows of a file with a row a line, each of which fits the pattern."""
+    """The rows of a file whose lines are one row each; every row must fit the pattern."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or (header and number == 1):
             continue
@@ -181,14 +180,14 @@ def _text(path: Path) -> str:
 def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:
     """The first of these files that is there, in root or in the folder its archive unpacks to."""
     paths = [path for name in names for path in (root / name, root / inner / name)]
-    if found := next(filter(Path.is_file, paths), None):
-        return found
+    if path := next(filter(Path.is_file, paths), None):
+        return path
     raise MissingFile(f"{root} has no {' or '.join(names)}; expected {layout}")
 
 
 def _image_folder(root: Path, names: list[str], layout: str) -> Path:
     # Some archives unpack to a folder of the same name within.
     paths = [path for name in names for path in (root / name / name, root / name)]
-    if found := next(filter(Path.is_dir, paths), None):
-        return found
+    if path := next(filter(Path.is_dir, paths), None):
+        return path
     raise MissingFile(f"{root} has no folder {' or '.join(names)}; expected {layout}")

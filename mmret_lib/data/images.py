@@ -1,9 +1,9 @@
-"""Read one picture: from a file in any state to upright RGB, or to pixels of one size.
+"""Read one picture as upright RGB, or as pixels of a given size.
 
-Photos come in every state: turned by their EXIF tag, grey, CMYK, sixteen bits deep, transparent,
-cut off half-way, or a few bytes that unfold into gigabytes. `read_image` makes all of them upright
-RGB or says what is wrong; what a file is, its content tells, never its name.
-(`mmret_lib.data.store` does so for a whole data set, once.)
+Photos come turned by their EXIF tag, grey, CMYK, sixteen bits deep, transparent, cut off half-way,
+or as a few bytes that unpack to gigabytes. `read_image` makes all of them upright RGB or says what
+is wrong. The type of a file is read from its content, not from its name. (`mmret_lib.data.store`
+reads a whole data set, once.)
 """
 
 import os
@@ -23,10 +23,10 @@ from mmret_lib.files.places import user_path
 
 MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the header, undecoded
 
-# Only what photos come in: Pillow knows formats that start a program (EPS) or hold no pixels.
+# The formats of photos. Pillow also reads formats that start a program (EPS) or hold no pixels.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 
-# EXIF 2.32, tag 0x0112: what undoes each way of holding the camera.
+# EXIF 2.32, tag 0x0112: the turn that makes each orientation upright.
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,20 +59,19 @@ def read_image(picture: Picture) -> Image.Image:
 
 
 def read_pixels(picture: Picture, size: int) -> npt.NDArray[np.uint8]:
-    """Read a picture at one size, uint8 (3, size, size): what a packed store holds of it.
+    """Read a picture as uint8 (3, size, size), with the same pixels as in a packed store.
 
-    To be used for a query photo too: pixels that were scaled another way are not quite the same.
+    Use it for query photos too: pixels that are scaled in another way differ slightly.
 
     Args:
         picture: as `read_image` takes it.
         size: pixels along each side; the shorter side is scaled to it, the middle is kept.
 
     Raises:
-        MissingFile: as `read_image`.
-        DataError: as `read_image`.
+        MissingFile, DataError: as `read_image`.
     """
     # Twice the size wanted: JPEG decodes to it in 60 % of the time (640 x 480 to 64 pixels), and
-    # the last halving, done well, leaves under one grey level of difference in the mean.
+    # after the last halving the mean difference is under one grey level.
     return to_pixels(_read(picture, draft=2 * size), size)
 
 
@@ -94,7 +93,7 @@ def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
 
 
 def _read(picture: Picture, draft: int | None = None) -> Image.Image:
-    """`read_image`; with `draft`, the shorter side may come out smaller, though not below that."""
+    """Read as `read_image` does; decode JPEG smaller, but no side below `draft` pixels."""
     if isinstance(picture, np.ndarray):
         picture = _image_of(picture)
     if isinstance(picture, Image.Image):
@@ -199,10 +198,10 @@ _quiet_filters: warnings.catch_warnings | None = None
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Without Pillow's warnings about odd tags and sizes; what matters is raised as an error.
+    """Silence Pillow's warnings about odd tags and sizes; what matters is raised as an error.
 
-    `warnings.catch_warnings` swaps filters for the whole process: two threads that enter and leave
-    it crosswise leave the wrong ones behind. So the first to enter swaps, the last puts back.
+    `warnings.catch_warnings` replaces the filters of the whole process, and is not safe in threads.
+    So the first thread that enters replaces them, and the last that leaves restores them.
     """
     global _quiet_depth, _quiet_filters
     with _quiet_lock:

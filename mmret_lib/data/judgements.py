@@ -1,4 +1,4 @@
-"""Right answers that a data set counts as wrong, read from the sources that know them.
+"""Read which answers are right although the data set counts them as wrong.
 
 A caption was written for one picture, but often fits others too. Three sources say which:
 
@@ -8,9 +8,9 @@ A caption was written for one picture, but often fits others too. Three sources 
   split, found by five models and checked by people. Its figures are R@1, R-Precision and mAP@R.
 - **the built-in world**: its generator knows of every caption of which scenes it is true.
 
-The files are read where you have them; nothing is fetched. CxC: `sits_val.csv` or `sits_test.csv`
-from github.com/google-research-datasets/Crisscrossed-Captions. ECCV Caption: the folder
-`eccv_caption/data` of the package of that name, which holds CxC's right answers in its form, too.
+You need a copy of the files; nothing is downloaded. CxC: `sits_val.csv` or `sits_test.csv` from
+github.com/google-research-datasets/Crisscrossed-Captions. ECCV Caption: the folder
+`eccv_caption/data` of the package of that name, which also holds CxC's right answers in its format.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from mmret_lib.files.places import user_path
 
 CXC_COLUMNS = ["caption", "image", "agg_score", "sampling_method"]
 CXC_RIGHT = 3.0  # the rating from which on the paper's section 3 counts a pair as right
-Ids = tuple[int, int]  # of a query and of an answer that is right for it
+Ids = tuple[int, int]  # a query's and a right answer's
 I2C, C2I = "_image_to_caption.json", "_caption_to_image.json"
 
 
@@ -59,8 +59,6 @@ def scene_truth(pairs: Pairs) -> Judgements:
     Raises:
         DataError: pairs that do not come from the built-in world.
     """
-    if not all("scene" in info for info in pairs.image_info or [{}]):
-        raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's generator is known")
     fits = np.isfinite(caption_log_likelihood(pairs))  # (N, M)
     return Judgements("the world's own truth", np.argwhere(fits), np.argwhere(fits.T))
 
@@ -76,8 +74,8 @@ def read_judgements(path: str | Path, pairs: Pairs) -> list[Judgements]:
 
     Raises:
         MissingFile: no such file, or a folder without one.
-        DataError: a file that does not hold what it should (naming the line or key), or that
-            judges nothing of `pairs`.
+        DataError: a file with a wrong line or key, which the message names, or one that judges
+            nothing of `pairs`.
     """
     path = user_path(path)
     if not path.exists():

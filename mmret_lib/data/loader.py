@@ -21,7 +21,7 @@ from torch import Tensor
 
 from mmret_lib.data.store import Store
 
-PREFETCH = 1  # batches that wait, ready, while one trains and another is being made
+PREFETCH = 1  # batches kept ready while one is trained on and another is being made
 FREE_BUFFERS = PREFETCH + 2  # image buffers of past batches that are kept for later ones
 
 
@@ -59,7 +59,7 @@ class Loader:
         rank: number of this process, from 0.
         world_size: how many processes there are. Together their batches of one step are the batch
             that one process would have with `world_size` times the size.
-        pin_memory: make batches in page-locked memory, which a GPU reads without help.
+        pin_memory: make batches in page-locked memory, which a GPU can copy from directly.
 
     Raises:
         ValueError: fewer pairs than a batch, token ids of other captions, or an impossible rank.

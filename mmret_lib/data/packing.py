@@ -1,9 +1,9 @@
-"""Decode photos into one array on disk, by all processor cores; an interrupted call is continued.
+"""Decode photos into one array on disk, on all processor cores; continue an interrupted call.
 
 The array is written in spans of images. A worker decodes a span, writes it to its place in the file
-and answers with its checksum, which goes into a journal beside the file. The next call takes over
-the spans of a journal whose checksums agree with the bytes in the file. So nothing wrong is taken
-over after a killed process, a power cut, or damage to a finished file.
+and answers with its checksum, which goes into a journal beside the file. The next call keeps the
+spans of the journal whose checksums agree with the bytes in the file, so that a killed process, a
+power cut or damage to a finished file leaves no wrong pixels.
 
 Nothing here imports torch: a worker process should start in a moment.
 """
@@ -26,12 +26,13 @@ from tqdm.auto import tqdm
 
 from mmret_lib.data.images import read_pixels
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.records import crc32_of
 from mmret_lib.files.whole import move_into_place
 
 SPAN = 64  # images that share a task and a checksum
-FEW = 4 * SPAN  # as many are decoded before a second process would have started
+FEW = 4 * SPAN  # images that are decoded sooner than a second process starts
 
-Span = tuple[int, dict[str, str]]  # checksum; row -> why that image cannot be read (it stays black)
+Span = tuple[int, dict[str, str]]  # checksum; row -> why its image is unreadable (and stays black)
 Worker = subprocess.Popen[str]
 
 
@@ -50,15 +51,15 @@ def decode_into(
     are as in `pack`.
 
     Returns:
-        what a store's manifest says of the file: `entry_of`'s entries, the number of rows, and
-        `unreadable`: row -> reason.
+        The file's entry in the store's manifest: that of `entry_of`, with the number of `rows`,
+        and `unreadable`: row -> reason.
 
     Raises:
-        DataError: the disk is full, or a worker died; what is done stays for the next call.
+        DataError: the disk is full, or a worker died; the next call continues.
     """
     part, journal = target.with_name(target.name + ".part"), target.with_suffix(".journal")
     if target.exists():
-        # Damaged, or finished by a process that was killed before it could say so in a manifest.
+        # Damaged, or finished by a process that was killed before it wrote the manifest.
         os.replace(target, part)
     block = SPAN * 3 * size * size
     tasks = {k: images[k * SPAN : (k + 1) * SPAN] for k in range(-(-len(images) // SPAN))}
@@ -112,12 +113,12 @@ def decode_into(
 
 
 def _create(part: Path, shape: tuple[int, ...]) -> int:
-    """Make an array file of that shape, if it is not there; returns where its pixels begin."""
+    """Make an array file of that shape unless it exists; return where its pixels begin."""
     try:
         array = np.load(part, mmap_mode="r", allow_pickle=False)
         if array.shape == shape and array.dtype == np.uint8:
             return int(array.offset)
-    except Exception:  # numpy reads heads with Python's own parser
+    except Exception:  # a damaged header makes numpy raise nearly anything
         pass
     return int(np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).offset)
 
@@ -146,15 +147,9 @@ def _read_journal(journal: Path) -> dict[int, Span]:
 
 def _intact(spans: dict[int, Span], part: Path, start: int, block: int) -> dict[int, Span]:
     """The spans whose checksums agree with the bytes in the file."""
-
-    def checksum(k: int) -> int:
-        with part.open("rb") as file:
-            file.seek(start + k * block)
-            return zlib.crc32(file.read(block))
-
     with ThreadPoolExecutor() as pool:
-        checksums = list(pool.map(checksum, spans))
-    return {k: spans[k] for k, found in zip(spans, checksums, strict=True) if found == spans[k][0]}
+        checksums = pool.map(lambda k: crc32_of(part, start + k * block, block), spans)
+        return {k: spans[k] for k, crc in zip(spans, checksums, strict=True) if crc == spans[k][0]}
 
 
 def _decode(
@@ -245,8 +240,8 @@ def write_span(part: str, start: int, first: int, paths: Sequence[str], size: in
 
 
 def _serve() -> None:
-    """What a worker does: a span for each line it is given, until there are no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    """Run a worker process: decode a span for each line of its input, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     for line in sys.stdin:
         try:
             answer: Any = write_span(*json.loads(line))

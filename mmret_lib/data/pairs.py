@@ -1,9 +1,9 @@
-"""Pairs: images, captions and who owns what, the one form that every reader gives.
+"""`Pairs`: the images and captions of a data set, as every reader returns them.
 
-A data set here is nothing but image files, captions, and `owner`, which says for every caption
-which image it describes. The captions of one image stand together, as the usual evaluation code
-expects, so that the captions of image i are one slice. Readers describe what they found as
-`Photo`s; `assemble` checks the files once, in one place, and makes the `Pairs`.
+They hold image files, captions, and `owner`, which says for every caption which image it describes.
+The captions of one image follow one another, as the usual evaluation code expects, so that the
+captions of image i are one slice. A reader lists the images as `Photo`s; `assemble` checks that
+their files are there and makes the `Pairs`.
 """
 
 import json
@@ -36,7 +36,7 @@ class Pairs:
             None where they were not kept.
 
     Raises:
-        DataError: if the parts do not fit together; the message names the first offender.
+        DataError: if the parts do not fit together; the message names the first wrong entry.
     """
 
     images: list[Path]
@@ -181,7 +181,7 @@ class Pairs:
         """Read what `to_json` wrote.
 
         Raises:
-            DataError: it holds something else.
+            DataError: the text is something else.
         """
         try:
             record = json.loads(text)
@@ -193,7 +193,7 @@ class Pairs:
 
 @dataclass
 class Photo:
-    """One image as a reader found it, before anyone has looked for its file.
+    """One image as the data set lists it; its file may be missing.
 
     `record` names the entry in the file that was read, for messages ("image id 7", "line 12").
     """

@@ -1,8 +1,8 @@
-"""What the readers of data sets share: checks of folders, JSON, records, ids, names and captions.
+"""Checks that the readers of data sets share: of folders, JSON, records, ids, names and captions.
 
-A data set is somebody else's text. A missing key would surface as a bare KeyError, two images with
-one id as one image, `../../x.jpg` as a file from anywhere. So each record is checked before it is
-used, and an error names the file, the record and the remedy.
+Files of a data set can be wrong. Unchecked, a missing key would raise a bare KeyError, two images
+with the same id would become one, and `../../x.jpg` would read a file outside of the folder. So
+each record is checked before it is used, and an error names the file, the record and the remedy.
 """
 
 import json
@@ -144,7 +144,7 @@ def chosen_splits(split: str, known: list[str], source: str) -> set[str]:
 def safe_name(file_name: Any, where: str) -> str:
     """A file name, after checking that it stays inside its folder on every operating system.
 
-    Other names are refused, not mended, so that nobody gets another file than was meant.
+    Other names are refused: a corrected name could be that of another file.
 
     Raises:
         DataError: if it is not a text, or leads out of its folder.

@@ -1,8 +1,8 @@
 """Fetch the real data sets: their files, addresses, checksums and terms of use.
 
 Sizes and SHA-256 of the COCO and Karpathy archives are those that tensorflow/datasets records
-(url_checksums/coco_captions.txt). The MD5s of Flickr8k are those that torchvision's R sister,
-mlverse/torchvision, checks; nobody seems to have published sizes or a SHA-256 for it.
+(url_checksums/coco_captions.txt). The MD5s of Flickr8k are those that torchvision for R
+(mlverse/torchvision) checks; sizes or a SHA-256 do not seem to be published.
 """
 
 import os
@@ -67,8 +67,8 @@ _COCO = {
 
 
 def _coco(folder: str, name: str, size: int, only: tuple[str, ...] | None = None) -> Part:
-    # The official address has no certificate of its own name, hence http; the second is the same
-    # store under its provider's name.
+    # The official host has no certificate for its name, hence http; the second address is the same
+    # storage under its provider's name.
     hosts = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
     urls = tuple(f"{host}/{folder}/{name}" for host in hosts)
     return Part(Remote(name, urls, size, _COCO[name]), only)
@@ -162,7 +162,6 @@ def get(
         parts: which parts of it (keys of `SETS[name].parts` or `.groups`); without them the usual
             ones: for COCO those of 2017, 20 GB to fetch and 20 GB unpacked.
         keep_archives: keep the archives beside what was unpacked from them.
-        progress: whether to show progress bars.
         sets: the table of data sets.
 
     Returns:
@@ -170,8 +169,8 @@ def get(
 
     Raises:
         MissingFile: if a file cannot be fetched, or photos that must be asked for are not there.
-        DataError: if there is no such data set or part, no room on the disk, or an archive is not
-            what it should be.
+        DataError: if there is no such data set or part, no room on the disk, or an archive is
+            damaged or not safe.
     """
     if name not in sets:
         raise DataError(
@@ -234,10 +233,10 @@ def _count(root: Path, tops: Sequence[str]) -> int:
 
 
 def _ensure_room_for_all(root: Path, missing: Mapping[str, Part], keep: bool) -> None:
-    """Ask for the room before hours of fetching.
+    """Raise DataError if the disk has too little room, before hours of downloading.
 
-    Photos hardly shrink in an archive, so an archive needs as much again beside it when it is
-    unpacked; archives that are not kept are there one at a time.
+    Photos hardly shrink in an archive, so unpacking one takes its size once more. Archives that are
+    not kept are on the disk one at a time.
     """
     sizes = [part.remote.size or 0 for part in missing.values()]
     needed = sum(sizes) + (sum(sizes) if keep else max(sizes))

@@ -11,9 +11,8 @@ processes share one copy. The token ids of all captions lie beside it.
     FOLDER/owners-KEY.npy         int64 (2, M): each caption's image, and a number for its text
     FOLDER/words-KEY.npy          int32 (M, longest), token ids, one such file per vocabulary
 
-KEY names what a file was made from, so a file of that name is never anything else, and only what
-has changed is made again. A file gets its name when it is whole; until then its name ends in .part,
-and a journal beside it says which images it already holds.
+KEY is a hash of what a file was made from, so that only what has changed is made again. Until a
+file is complete its name ends in .part, and a journal beside it lists the images it already holds.
 """
 
 import json
@@ -51,7 +50,7 @@ class Store:
     """Pairs whose images lie decoded on disk; made by `pack`, opened again by `Store.open`.
 
     `store[3]` is an image, uint8 (3, S, S); `store[10:20]`, `store[[4, 2]]` are several, (B, 3, S,
-    S), each time a copy. It pickles as the name of its folder, so processes share its pages.
+    S), each time a copy. Only the folder's name is pickled, so processes share the memory.
 
     Attributes:
         folder: where it lies.
@@ -74,7 +73,7 @@ class Store:
     def pairs(self) -> Pairs:
         """The pairs whose images could be read; image i of them is `store[i]`.
 
-        Read when first asked for: batches need no texts, and half a million take up memory.
+        Read on first use: batches need no texts, and half a million texts take much memory.
         """
         path = self.folder / self.manifest["captions"]["name"]
         try:
@@ -105,7 +104,7 @@ class Store:
         return f"<Store {self.pairs!r}, {self.size} pixels, {self.folder}>"
 
     def __getitem__(self, which: Any) -> npt.NDArray[np.uint8]:
-        # np.array: a row of a memory map would go on depending on the file
+        # A copy, because a row of a memory map depends on the file.
         return np.array(self.pixels[self.rows[which]])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,7 +135,7 @@ class Store:
                     entry = save_array(self.folder / f"words-{key}.npy", table)
                     manifest["words"][key] = entry
                     write_manifest(self.folder / "manifest.json", manifest)
-        except PermissionError:  # somebody else's store, read-only: then once per process
+        except PermissionError:  # a read-only store: tokenise once per process
             return token_table(self.pairs.captions, tokenizer)
         token_ids: npt.NDArray[np.int32] = map_array(self.folder, entry, np.int32, 2)
         if len(token_ids) != len(self.owner):
@@ -150,8 +149,8 @@ class Store:
         Checksums are compared where a file's size or time is not the recorded one, as after a copy.
 
         Raises:
-            MissingFile: no store there, or not all of one.
-            DataError: of another version, or damaged; says which images.
+            MissingFile: there is no store, or a file of it is missing.
+            DataError: of another version, or damaged; the message says which images.
         """
         folder = user_path(folder).absolute()
         if not folder.is_dir():
@@ -167,7 +166,7 @@ class Store:
 
     @classmethod
     def _map(cls, folder: Path, manifest: dict[str, Any], in_use: InUse) -> "Store":
-        """The store whose files `manifest` names, which were found undamaged."""
+        """Make a store of the undamaged files that `manifest` names."""
         pixels = map_array(folder, manifest["images"], np.uint8, 4)
         count, size = manifest["images"]["rows"], manifest["size"]
         if pixels.shape != (count, 3, size, size):
@@ -192,18 +191,17 @@ def pack(
     workers: int | None = None,
     progress: bool = True,
 ) -> Store:
-    """Pack the images of a data set at one size, or open the store where that is done already.
+    """Pack the images of a data set at one size, or open the store if they are packed already.
 
     Where a photo's name, size or time has changed, or a part of the store is missing or damaged,
     that part is made again. After an interrupt of any kind, the next call goes on where it stopped.
 
     Args:
-        pairs: what to pack; a Store of that size is given back as it is.
+        pairs: what to pack; a Store of that size is returned as it is.
         size: pixels along each side; the shorter side is scaled to it, the middle is kept.
         folder: where to put the store; by default a place of its own in the cache folder.
         max_unreadable: share of images that may be left out before that is an error.
         workers: processes; as many as there are processors by default.
-        progress: whether to show a progress bar.
 
     Returns:
         The store. Images that cannot be read are warned of once and are missing from its `pairs`,

@@ -1,4 +1,4 @@
-"""The files of a packed store: made where they are missing or outdated, and checked when read."""
+"""Make, update, check and read the files of a packed store."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from mmret_lib.files.places import cache_folder
 from mmret_lib.files.records import damage_of, entry_of, write_manifest
 from mmret_lib.files.whole import whole_file, write_text
 
-VERSION = 2  # raise it with any change to what a store's bytes mean
+VERSION = 2  # raise it when the meaning of a store's bytes changes
 PARTS = ("images", "captions", "owners")  # entries of the manifest without which there is no store
 FILE_NAMES = re.compile(
     r"manifest\.json|\.lock|(images|captions|owners|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.(tmp|part)"
@@ -29,7 +29,7 @@ FILE_NAMES = re.compile(
 
 
 def key_of(*parts: str) -> str:
-    """A name for what a file is made from: another one for any other parts or VERSION."""
+    """Hash what a file is made from, and VERSION, to 16 hexadecimal digits for its name."""
     digest = hashlib.sha256(str(VERSION).encode())
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
@@ -97,16 +97,22 @@ def bring_up_to_date(
 
 
 def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The manifest, and which parts must be made (again), with the damage of each."""
+    """The manifest, and the outdated parts with their damage ("" if made from other inputs)."""
     manifest: dict[str, Any] = {"images": {"key": ""}, "captions": {"key": ""}, "words": {}}
-    damage = {}
+    outdated = {}
     try:
         manifest = read_manifest(folder)
     except MissingFile:
         pass
     except DataError as error:
-        damage["manifest"] = str(error)
-    return manifest, damage | _outdated_parts(folder, manifest, keys)
+        outdated["manifest"] = str(error)
+    for part in PARTS:
+        source = "images" if part == "images" else "captions"
+        if manifest[source]["key"] != keys[source]:
+            outdated[part] = ""
+        elif damage := damage_of(folder, manifest[part]):
+            outdated[part] = damage
+    return manifest, outdated
 
 
 def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
@@ -118,24 +124,12 @@ def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
             "its own"
         )
     # What an earlier, unfinished call has written counts: it is not written again.
-    there = sum(
+    written = sum(
         getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
         for path in folder.glob(f"images-{key}*")
     )
     task = f"Packing {count:,} images at {size} x {size} pixels"
-    ensure_room(folder, count * 3 * size * size - there, task)
-
-
-def _outdated_parts(folder: Path, manifest: dict[str, Any], keys: dict[str, str]) -> dict[str, str]:
-    """The parts that must be made again -> their damage, "" if they were made from other inputs."""
-    outdated = {}
-    for part in PARTS:
-        source = "images" if part == "images" else "captions"
-        if manifest[source]["key"] != keys[source]:
-            outdated[part] = ""
-        elif damage := damage_of(folder, manifest[part]):
-            outdated[part] = damage
-    return outdated
+    ensure_room(folder, count * 3 * size * size - written, task)
 
 
 def _make(
@@ -150,7 +144,7 @@ def _make(
     """Make what is outdated, write the manifest, and only then delete what it no longer names."""
     manifest = {**old, "format": "mmret store", "version": VERSION, "size": size}
     if "images" in outdated:
-        # Of a damaged file, the spans that are as they were need no decoding.
+        # In a damaged file, only the damaged spans are decoded again.
         known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
         path = folder / f"images-{keys['images']}.npy"
         images = decode_into(path, pairs.images, size, known=known, **options)
@@ -169,7 +163,7 @@ def _make(
     write_manifest(folder / "manifest.json", manifest)
     entries = [*(manifest[part] for part in PARTS), *manifest["words"].values()]
     for name in set(os.listdir(folder)) - {e["name"] for e in entries} - {"manifest.json", ".lock"}:
-        with suppress(OSError):  # Windows keeps a file that is mapped; the next call gets it
+        with suppress(OSError):  # Windows keeps mapped files; the next call deletes them
             (folder / name).unlink()
     return manifest
 
@@ -190,7 +184,7 @@ def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) 
     path = folder / entry["name"]
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy reads heads with Python's own parser
+    except Exception as error:  # a damaged header makes numpy raise nearly anything
         raise broken(folder, f"{path.name} cannot be read ({error})") from None
     if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
         raise broken(folder, f"{path.name} holds {array.dtype} {array.shape}")

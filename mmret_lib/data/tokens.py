@@ -16,7 +16,7 @@ class Tokenizer(Protocol):
         """`input_ids` and `attention_mask`, both int64 (len(texts), longest)."""
 
     def vocabulary(self) -> str:
-        """A text that differs wherever the token ids of a caption may differ."""
+        """A text that changes whenever the token ids of a caption may change."""
 
 
 def token_table(captions: Sequence[str], tokenizer: Tokenizer) -> npt.NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Captions of the built-in world: facts of a scene, what a caption claims of them, its words.
+"""Write the built-in world's captions: choose which facts of a scene to claim, then the words.
 
 A scene is described in two steps. First a caption *claims* some of the scene's facts (which
 objects, how many, how big, where) and leaves out the rest. Then the claim is put into words. The
@@ -9,9 +9,9 @@ words depend on the claim alone, and no two claims share a sentence, so
 where the second factor is the same for every scene and drops out of any ranking of scenes. That
 makes the best possible recall of this world computable.
 
-Every choice goes through one function, `pick(options, weights)`. Given a random one, the
-functions below write captions; given one that tries every branch, the same code lists all
-captions with their probabilities (which is how the tests check `claim_probability`).
+Every choice goes through one function, `pick(options, weights)`. With a random `pick` the
+functions below write captions; with one that tries every branch, the same code lists all captions
+with their probabilities (so the tests check `claim_probability`).
 """
 
 import math
@@ -62,7 +62,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class Claim:
-    """The facts a caption gives away, in the order in which it names the objects."""
+    """The facts that a caption states, in the order in which it names the objects."""
 
     mentions: tuple[Mention, ...]
     place: str | None  # None: not said
@@ -270,11 +270,12 @@ def put_into_words(claim: Claim, pick: Pick) -> str:
     """One sentence that says exactly `claim`; different claims never share a sentence."""
     where = " " + pick(PLACES[claim.place]) if claim.place else ""
     first, *others = claim.mentions
-    one = len(claim.mentions) == 1 and first.count == 1
+    single = len(claim.mentions) == 1 and first.count == 1
     style = pick(("verb", "bare", "there", "photo"), (4, 3, 2, 1))
     if style == "verb":
         subject = _noun_phrase(first, pick, drop_article=True)
-        verb = _verb(first, pick)
+        singular, plural = pick(_VERBS[KINDS[first.kind].group])
+        verb = singular if first.count == 1 else plural
         beside = _join([_noun_phrase(mention, pick) for mention in others])
         company = " " + pick(("next to", "beside")) + " " + beside if others else ""
         sentence = f"{subject} {verb}{company}{where}"
@@ -288,7 +289,7 @@ def put_into_words(claim: Claim, pick: Pick) -> str:
             sentence = f"{_join([start, *rest])}{where}"
     else:
         listed = _join([_noun_phrase(mention, pick) for mention in claim.mentions])
-        opening = "there is" if one else "there are"
+        opening = "there is" if single else "there are"
         if style == "photo":
             opening = pick(("a photo of", "a picture of", "a view of"))
         sentence = f"{opening} {listed}{where}"
@@ -314,11 +315,6 @@ def _noun_phrase(
     else:
         determiner = pick(_COUNT_WORDS[mention.count])
     return " ".join([determiner, *words] if determiner else words)
-
-
-def _verb(mention: Mention, pick: Pick) -> str:
-    singular, plural = pick(_VERBS[KINDS[mention.kind].group])
-    return singular if mention.count == 1 else plural
 
 
 def _join(phrases: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The built-in world's captions in German: what an English caption claims, put into other words.
+"""Write the built-in world's captions in German, from the claims of the English ones.
 
 A claim (see `mmret_lib.data.world.captions`) holds facts and no words, so a second language needs a
 table of words and a short grammar; the owners of the captions and the best possible recall stay the
@@ -6,7 +6,6 @@ same. Every noun stands in the nominative ("Hier sind zwei kleine Zebras"), so t
 one ending for each gender.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from mmret_lib.data.pairs import Pairs
@@ -127,15 +126,15 @@ def in_german(claim: Claim, pick: Pick) -> str:
 
 def _noun_phrase(mention: Mention, pick: Pick) -> str:
     gender, singular, plural = NOUNS[mention.kind]
-    one = mention.count == 1
-    words = [_ARTICLE[gender] if one else pick(_COUNTS[mention.count])]
+    single = mention.count == 1
+    words = [_ARTICLE[gender] if single else pick(_COUNTS[mention.count])]
     if mention.size:
-        words.append(pick(_SIZES[mention.size]) + (_ENDING[gender] if one else "e"))
-    return " ".join([*words, singular if one else plural])
+        words.append(pick(_SIZES[mention.size]) + (_ENDING[gender] if single else "e"))
+    return " ".join([*words, singular if single else plural])
 
 
 def german(pairs: Pairs) -> Pairs:
-    """The same images, each English caption replaced by a German one that claims the same.
+    """Replace each English caption by a German one that claims the same.
 
     Args:
         pairs: of the built-in world; caption j becomes a sentence with the claim of caption j.
@@ -145,9 +144,8 @@ def german(pairs: Pairs) -> Pairs:
     """
     if pairs.caption_info is None:
         raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's captions have claims")
-    claims: Sequence[Claim] = [Claim.from_dict(info["claim"]) for info in pairs.caption_info]
     captions = [
-        in_german(claim, RandomPick(f"german/{pairs.split}/{number}"))
-        for number, claim in enumerate(claims)
+        in_german(Claim.from_dict(info["claim"]), RandomPick(f"german/{pairs.split}/{number}"))
+        for number, info in enumerate(pairs.caption_info)
     ]
     return replace(pairs, captions=captions)

@@ -1,8 +1,8 @@
-"""Draw a scene: sprites on a painted place, the same pixels on every machine.
+"""Draw a scene: sprites on a painted background, with the same pixels on every machine.
 
-Only integer arithmetic touches the pixels (Pillow resizes 8-bit images in fixed point), and only
-`random.Random(text).random()` decides, whose stream Python guarantees. Sizes are shares of the
-canvas, so the same scene can be drawn at 64 or at 224 pixels.
+Pixels are computed with integers only (Pillow resizes 8-bit images in fixed point), and all random
+numbers are those of `random.Random(text).random()`, which Python promises not to change. Sizes are
+shares of the canvas, so the same scene can be drawn at 64 or at 224 pixels.
 """
 
 import functools
@@ -41,7 +41,7 @@ def covered_share(scene: Scene) -> float:
 
 
 def draw(scene: Scene, key: str, size: int = 64) -> Image.Image:
-    """The picture of `scene` as RGB, `size` x `size` pixels; `key` decides the layout."""
+    """Draw `scene` as RGB, `size` x `size` pixels; `key` decides the layout."""
     rng = random.Random(key)
     canvas = _background(scene.place, size, rng)
     placed: list[tuple[int, int, int]] = []  # left, top, side of the squares taken so far
@@ -62,7 +62,7 @@ def draw(scene: Scene, key: str, size: int = 64) -> Image.Image:
 def _free_spot(
     side: int, size: int, placed: list[tuple[int, int, int]], rng: random.Random
 ) -> tuple[int, int]:
-    """Of 40 random spots the first free one, else the one that hides least."""
+    """Return the first free of 40 random spots, else the one that hides least."""
     best, least = (0, 0), float("inf")
     for _ in range(40):
         left, top = (int(rng.random() * (size - side + 1)) for _ in range(2))
@@ -139,7 +139,7 @@ def _background(place: str, size: int, rng: random.Random) -> np.ndarray:
 
 
 def _draw_marks(canvas: np.ndarray, place: str, line: int, shade: int, rng: random.Random) -> None:
-    """What tells a place: ripples, windows, stars, …; the ground begins at row `line`."""
+    """Draw what marks a place: ripples, windows, stars, …; the ground begins at row `line`."""
     size = len(canvas)
     unit = max(1, size // 32)
     if place in _STROKES:

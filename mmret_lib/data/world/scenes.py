@@ -1,9 +1,9 @@
-"""The built-in world: drawn scenes with five captions each, kept as a real COCO caption folder.
+"""The built-in world: drawn scenes with five captions each, stored as a COCO caption folder.
 
-It needs no network and no licence, its difficulty can be set, and because we know how its captions
-are made, the best recall that any system can reach on it is computable: see
+It needs no network and no licence, and its difficulty can be set. Because we know how its captions
+are made, the best recall that any system can reach on it can be computed: see
 `caption_log_likelihood`. The world is written once into a cache folder as PNG files and COCO json,
-and read back by the reader of COCO.
+and read back with `read_coco`.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ from mmret_lib.files.whole import put_back, whole_folder
 
 T = TypeVar("T")
 
-VERSION = 1  # raise it with any change to what a seed draws or says: the cache is named by it
+VERSION = 1  # raise it when a seed gives other pictures or captions: it changes the cache's names
 CAPTIONS_PER_SCENE = 5
 SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000}
 
@@ -92,7 +92,7 @@ class World:
 
 
 class RandomPick:
-    """Choose by `random.Random(key).random()`, the one stream Python promises not to change."""
+    """Choose by `random.Random(key).random()`, whose numbers Python promises not to change."""
 
     def __init__(self, key: str):
         self.uniform = random.Random(key).random
@@ -130,7 +130,7 @@ def random_scene(pick: Pick) -> Scene:
 
 
 def plainest_scene(claim: Claim) -> Scene:
-    """What `claim` says and nothing more: normal size and the kind's usual place if not said."""
+    """Make the scene of a claim and nothing more: normal size and usual place where not said."""
     objects = tuple(Objects(m.kind, m.count or 2, m.size or "normal") for m in claim.mentions)
     return Scene(claim.place or KINDS[claim.mentions[0].kind].places[0], objects)
 
@@ -203,7 +203,6 @@ def load_scenes(
         root: folder for the drawn worlds; without it the user's cache folder (`$MMRET_CACHE` if
             set).
         split: "train", "val" or "test"; any other name is one more independent split.
-        progress: whether to show a progress bar while drawing.
         **settings: the fields of `World`.
 
     Returns:
@@ -270,7 +269,7 @@ def _coco_record(
     }
 
 
-# ---------------------------------------------------------------------------- the truth
+# ---------------------------------------------------------------------------- which captions fit
 
 
 def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
@@ -292,8 +291,9 @@ def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
     Raises:
         DataError: pairs that do not come from the built-in world.
     """
-    if pairs.image_info is None or pairs.caption_info is None:
-        raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's generator is known")
+    known = all("scene" in info for info in pairs.image_info or [{}])
+    if not known or pairs.image_info is None or pairs.caption_info is None:
+        raise DataError(f"{pairs.name or 'pairs'}: only the built-in world's captions have facts")
     scenes = [Scene.from_dict(info["scene"]) for info in pairs.image_info]
     showing: dict[str, list[int]] = {}
     for index, scene in enumerate(scenes):
