@@ -1,8 +1,9 @@
 """The two branches: an image encoder and a text encoder, trained into one space.
 
-`image` is a ResNet and `text` a BERT, each ending in one linear projection; `dual` holds both;
-`clip` takes CLIP's own branches instead; `weights` reads what was pretrained elsewhere, and
-`pretrain` makes the mini backbones that the course ships.
+`image` is a ResNet and `text` a BERT, each with a linear projection at its end; `dual` holds both.
+`clip` has CLIP's branches instead, and `load` opens a saved model of either kind. `weights` finds
+and reads pretrained weights, `checkpoints` opens models of the transformers library, `wordpiece`
+learns a vocabulary, and `pretrain` makes the mini backbones that the course ships.
 """
 
 from mmret_lib.encoders.dual import DualEncoder

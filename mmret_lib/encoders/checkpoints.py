@@ -1,7 +1,7 @@
 """Open models in the folders that the transformers library writes: a BERT or a CLIP.
 
-Code that comes with a model is never run, and only safetensors weights are read. The network is
-asked by `hub_files` alone, for a model given by its name.
+Code that comes with a model is never run, and only safetensors weights are read. Only `hub_files`
+uses the network, for a model given by its name.
 """
 
 from collections.abc import Iterator
@@ -38,7 +38,8 @@ def model_folder(name: str, with_weights: bool = True, optional: tuple[str, ...]
         optional: further files to fetch where the model has them.
 
     Raises:
-        MissingFile: neither here nor to be fetched; says where to put the files.
+        MissingFile: not on this computer and not to be downloaded; the message says where to put
+            the files.
     """
     folder = user_path(name)
     if folder.is_dir():
@@ -58,7 +59,7 @@ def read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTra
 
     Args:
         folder: as transformers writes it.
-        with_weights: take the folder's weights, else random ones.
+        with_weights: read the folder's weights; otherwise they are random.
 
     Raises:
         MissingFile: no config.json, no weights or no vocabulary in the folder.
@@ -66,7 +67,7 @@ def read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTra
     """
     with _reading(folder, "text backbone"):
         config = _read_config(folder, with_weights)
-        # Models that fill in masked words read both ways, as the first token's state needs.
+        # Models of masked words attend in both directions; in others the first token sees no text.
         if type(config) not in MODEL_FOR_MASKED_LM_MAPPING or config.is_encoder_decoder:
             raise ValueError(f"{config.model_type!r} is no encoder of the BERT family")
         if with_weights:
@@ -80,7 +81,7 @@ def read_bert(folder: Path, with_weights: bool) -> tuple[PreTrainedModel, PreTra
             f"for {config.vocab_size}. They belong to different models; fetch both again."
         )
     if getattr(backbone, "pooler", None) is not None:
-        # Its output is not used, so its weights would get no gradient. Some models call it always.
+        # Its output is not used, so its weights would get no gradient. None would stop some models.
         backbone.pooler = torch.nn.Identity()
     return backbone.train(), tokenizer
 
@@ -147,17 +148,16 @@ def _read_model(
 
 @contextmanager
 def _reading(folder: Path, kind: str) -> Iterator[None]:
-    """Keep transformers quiet, and say which folder is at fault where it trips over a file."""
+    """Silence transformers, and turn its errors into a DataError that names the folder."""
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
         yield
-    except (DataError, MissingFile):
+    except DataError:
         raise
-    # Damaged files make transformers raise whatever its first line to meet them raises.
-    except Exception as error:
+    except Exception as error:  # on damaged files transformers raises nearly anything
         raise DataError(
             f"{folder} cannot be used as a {kind} ({' '.join(str(error).split())[:300]}). It must "
             "be a complete model in the layout that transformers writes."

@@ -43,7 +43,7 @@ class ClipImage(ImageEncoder):
         self.backbone = _PooledOutput(clip.vision_model)
         self.projection = clip.visual_projection
         self.features: int = clip.visual_projection.in_features
-        # Part of the state, unlike ImageNet's: two checkpoints may differ in nothing else.
+        # Saved, unlike ImageNet's: two checkpoints may differ only in these.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
@@ -86,7 +86,7 @@ class ClipEncoder(DualEncoder):
 
     Attributes:
         temperature: what the checkpoint divides similarities by, 1 / exp(logit_scale). Start the
-            loss there: `SimCLR(model.temperature, positive_in_denominator=True)` is twice its own.
+            loss there: `SimCLR(model.temperature, positive_in_denominator=True)`, twice CLIP's.
     """
 
     image: ClipImage
@@ -108,7 +108,8 @@ class ClipEncoder(DualEncoder):
         """Open a CLIP by its folder or its name on the hub, in eval mode on the CPU.
 
         Raises:
-            MissingFile: files neither here nor to be fetched; says where to put them.
+            MissingFile: files that are not on this computer and cannot be downloaded; the message
+                says where to put them.
             DataError: another kind of model, damaged files, or a pickle instead of safetensors.
         """
         place = model_folder(str(folder), optional=("preprocessor_config.json",))
@@ -135,7 +136,7 @@ class ClipEncoder(DualEncoder):
 def _check_end_token(folder: Path, clip: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raise DataError unless the tokenizer ends each text with CLIP's end token.
 
-    Where it is missing CLIP silently takes the first token, which is the same for every text.
+    Without it CLIP silently uses the first token, which is the same for every text.
     """
     token_ids = tokenizer("a")["input_ids"]
     end = clip.config.text_config.eos_token_id

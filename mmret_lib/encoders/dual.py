@@ -43,7 +43,7 @@ SETTINGS = {  # the entries of model.json, and the type of each
 
 
 class DualEncoder(nn.Module):
-    """Both branches, `.image` and `.text`, into one space.
+    """A model with an image branch, `.image`, and a text branch, `.text`, that share one space.
 
     Args:
         image: the image branch.
@@ -51,9 +51,9 @@ class DualEncoder(nn.Module):
         standardise: end each branch with a BatchNorm without affine parameters, so that in eval
             mode every dimension has mean 0 and deviation 1 by running statistics. Barlow Twins
             (Zbontar et al. 2021, arXiv 2103.03230) needs it: its loss standardises each dimension
-            over the batch before correlating, so it never sees a branch's offset and scale per
-            dimension, whereas the cosine that ranks does. Without it, matching pairs rank badly
-            however low the loss.
+            over the batch, so a branch's offset and scale per dimension do not change the loss, but
+            they do change the cosines that rank. Without BatchNorms, matching pairs rank badly even
+            at a low loss.
     """
 
     def __init__(self, image: ImageEncoder, text: TextEncoder, standardise: bool = False) -> None:
@@ -110,13 +110,13 @@ class DualEncoder(nn.Module):
         return self.standardised(self.image(images), self.text(**tokens))
 
     def standardised(self, image_emb: Tensor, text_emb: Tensor) -> tuple[Tensor, Tensor]:
-        """Apply the BatchNorms of `standardise` to the whole batch, (B, dim) each; or nothing."""
+        """Apply the BatchNorms, if there are any, to the embeddings of a batch, (B, dim) each."""
         return self.image_norm(image_emb), self.text_norm(text_emb)
 
     def encode_images(
         self, images: Tensor | npt.NDArray[np.uint8] | Store, batch_size: int = 256
     ) -> Tensor:
-        """Embed images for search: without gradients, in eval mode whatever mode the model is in.
+        """Embed images for search, in eval mode and without gradients.
 
         Args:
             images: (N, 3, H, W), uint8 or float in [0, 1].
@@ -197,10 +197,10 @@ class DualEncoder(nn.Module):
         groups = []
         named = [*self.image.named_parameters(), *self.text.named_parameters()]
         for part, lr in (("backbone", backbone_lr), ("projection", projection_lr)):
-            mine = [p for name, p in named if name.startswith(part) and p.requires_grad]
+            trained = [p for name, p in named if name.startswith(part) and p.requires_grad]
             for decay, params in (
-                (weight_decay, [p for p in mine if p.ndim > 1]),
-                (0.0, [p for p in mine if p.ndim <= 1]),
+                (weight_decay, [p for p in trained if p.ndim > 1]),
+                (0.0, [p for p in trained if p.ndim <= 1]),
             ):
                 if params:
                     group = {"params": params, "lr": lr, "weight_decay": decay}
@@ -211,7 +211,7 @@ class DualEncoder(nn.Module):
         """Write the model as a folder of its own; one that holds an older model is replaced.
 
         `model.safetensors` has the weights, `model.json` the settings, `text/` the vocabulary and
-        the text backbone's sizes. The folder has its name only once all of it is written.
+        the text backbone's sizes. The folder gets its name only when all of it is written.
 
         Raises:
             DataError: the folder holds other things, which replacing it would delete; or a branch
@@ -280,7 +280,7 @@ class DualEncoder(nn.Module):
 
 @contextmanager
 def _eval_mode(model: DualEncoder) -> Iterator[None]:
-    """Switch to eval mode without gradients inside the block, then back to the former mode."""
+    """Use eval mode and no gradients inside the block; then restore the former mode."""
     training = model.training
     model.eval()
     try:

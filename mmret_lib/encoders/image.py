@@ -68,11 +68,11 @@ class ImageEncoder(nn.Module):
             own weights, for the ResNets), a safetensors file or a folder with one, or None.
         dim: length of an embedding.
         image_size: side in pixels that images should be decoded to; 64 for "mini", else 224.
-        channels_last: keep pixels of one place together in memory; faster convolutions.
+        channels_last: store the channels of a pixel together, for faster convolutions.
 
     Raises:
         DataError: an unknown backbone, weights that do not fit it, or a pickle.
-        MissingFile: the weights are neither here nor to be fetched; says where to put them.
+        MissingFile: no such weights here, nor on the hub; the message says where to put them.
     """
 
     mean: Tensor
@@ -104,7 +104,7 @@ class ImageEncoder(nn.Module):
             raise DataError(f"No image backbone {backbone!r}: choose mini, {', '.join(RESNETS)}.")
         self._load_backbone(weights)
         self.projection = nn.Linear(self.features, dim)
-        # Part of the call, not of the model: every caller hands over plain pixels.
+        # Not saved: they belong to the preprocessing, which every call does itself.
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.to(memory_format=self.memory_format)

@@ -1,4 +1,4 @@
-"""Make the mini pretrained backbones, which play the parts of ImageNet's weights and BERT's.
+"""Pretrain the mini backbones, which take the place of ImageNet's and BERT's weights.
 
 The image backbone learns to name what a drawn scene shows; the text backbone is distilled from a
 larger BERT that learned to fill in masked words of scene captions. Both see only scenes of a
@@ -230,8 +230,8 @@ def distil_text(
         _train(list(model.parameters()), batches, loss_of, steps, lr, name)
         model.eval()
     encoder.backbone.load_state_dict(student.distilbert.state_dict())
-    # What is shipped starts without dropout: the course's runs of minutes never see enough to
-    # learn anything by heart, and on a CPU drawing the masks takes longer than using them.
+    # Shipped without dropout: the course's short runs do not overfit, and on a CPU drawing the
+    # dropout masks takes longer than applying them.
     encoder.backbone.config.dropout = encoder.backbone.config.attention_dropout = 0.0
     encoder.save_backbone(out)
     return {

@@ -35,7 +35,7 @@ class TextEncoder(nn.Module):
 
     Raises:
         DataError: a setting that does not exist or files that do not fit; a pickle.
-        MissingFile: files neither here nor to be fetched; says where to put them.
+        MissingFile: files neither here nor on the hub; the message says where to put them.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class TextEncoder(nn.Module):
             self.backbone, self.tokenizer = read_bert(folder, with_weights=True)
         else:
             self.backbone, self.tokenizer = _random_mini(captions, max_length)
-        # A backbone that only looks at distances between tokens has no such limit.
+        # A backbone that uses only the distances between tokens has no such limit.
         longest = getattr(self.backbone.config, "max_position_embeddings", max_length)
         embeddings = getattr(self.backbone, "embeddings", None)
         padding = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
@@ -104,7 +104,7 @@ class TextEncoder(nn.Module):
     def vocabulary(self) -> str:
         """Return a string that changes whenever `tokenize` would give other ids.
 
-        Stored token ids are kept under it.
+        It is the key of stored token ids.
         """
         rules = json.loads(self.tokenizer.backend_tokenizer.to_str())
         for state in ("truncation", "padding"):  # left behind by the last call

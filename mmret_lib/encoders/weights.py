@@ -32,8 +32,8 @@ def hub_files(repo: str, needed: tuple[str, ...], optional: tuple[str, ...], rem
         remedy: how to train without these weights; ends the error message.
 
     Raises:
-        MissingFile: a needed file is in none of the three places. Says what was wanted, from
-            where, where to put it by hand, and `remedy`.
+        MissingFile: a needed file is in none of the three places. The message names the file, the
+            place to put it by hand, and `remedy`.
     """
     by_hand = cache_folder() / "weights" / repo
     names = ", ".join((*needed, *optional))
@@ -97,8 +97,8 @@ def refuse_pickle(path: Path) -> None:
             start = file.read(9)
     zipped = start.startswith(b"PK\x03\x04")
     bare = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    # A safetensors file opens with the length of its header, eight bytes that may by chance begin
-    # like a pickle; the "{" after them tells the two apart.
+    # A safetensors file begins with the length of its header, eight bytes that can look like a
+    # pickle's first ones; only safetensors has a "{" after them.
     if path.suffix == ".safetensors" and start[8:] == b"{":
         bare = False
     if path.suffix.lower() in PICKLE_SUFFIXES or zipped or bare:
@@ -146,6 +146,6 @@ def load_state(module: nn.Module, state: dict[str, Tensor], source: Path) -> Non
 
 def write_safetensors(path: Path, module: nn.Module) -> None:
     """Write all of a module's weights and statistics into one file."""
-    # safetensors stores rows as they lie, so a channels-last tensor is laid out plainly first
+    # safetensors takes contiguous tensors only, which channels-last ones are not
     state = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
     save_file(state, path, metadata={"format": "pt"})  # transformers refuses a file without it

@@ -51,7 +51,7 @@ def train_wordpiece(captions: Iterable[str], size: int = 4000) -> PreTrainedToke
     learner = _bert_tokenizer({}, normalizer)
     learner.train_from_iterator((text.translate(rare_to_space) for text in captions), trainer)
 
-    # Built anew, for the learner would cut the listed letters out of every word.
+    # Built anew, because the learner would split every word into the listed letters.
     vocabulary = learner.get_vocab()
     tokenizer = _bert_tokenizer(vocabulary, normalizer)
     tokenizer.decoder = decoders.WordPiece()

@@ -1,8 +1,8 @@
 """The losses, and the one idea in which they differ: how a loss weighs its negatives.
 
-Every loss wants a pair's similarity s_bb above the similarities s_bk to the other pairs of the
-batch. How hard each negative k is pushed away from query b, the gradient of the loss by s_bk, sets
-them apart; `negative_weights` returns it for a batch:
+Every loss raises a pair's similarity s_bb above the similarities s_bk to the other pairs of the
+batch. The losses differ in how hard they push each negative k away from query b, which is the
+gradient of the loss with respect to s_bk; `negative_weights` returns it for a batch:
 
     SumTriplet   every negative that comes within the margin, all alike      triplet.py
     MaxTriplet   the hardest negative alone                                  triplet.py
@@ -10,9 +10,10 @@ them apart; `negative_weights` returns it for a batch:
     BarlowTwins  has no negatives; it still pushes image b from image k,     barlow.py
                  as hard as their texts resemble each other
 
-All are called alike, on a CPU or a GPU, inside autocast or not (`PairLoss.forward`). Batches of
-more than 256 pairs are computed in `tiles`. How to add a loss: `base`. Terms within a branch:
-`within`.
+All are called in the same way, on a CPU or a GPU, inside autocast or not (`PairLoss.forward`). A
+new loss is one file and an entry in `LOSSES`: `base` shows how. `negatives` finds the negatives of
+a batch, `tiles` (with `reductions`) computes batches of more than 256 pairs, and `within` adds
+terms within a branch.
 """
 
 from mmret_lib.losses.barlow import BarlowTwins

@@ -21,15 +21,15 @@ def standardise(emb: Tensor) -> Tensor:
 
 
 class BarlowTwins(PairLoss):
-    """Each dimension should say the same in both branches, and say it alone.
+    """Make each dimension agree between the branches and correlate with no other dimension.
 
         sum_i (1 - C_ii)^2 + lambda * sum_{i != j} C_ij^2        C = Za^T Zb / B, (D, D)
 
     (Equations 1 and 2 of the paper.) Za and Zb are the images' and the texts' embeddings (B, D)
     after `standardise`. Nothing is scaled further.
 
-    The loss does not see a dimension's offset and scale in either branch; cosine ranking does.
-    So standardise each branch, per dimension, before ranking. `image_ids` and `caption_ids` are
+    A dimension's offset and scale in a branch do not change the loss, but do change cosines. So
+    standardise each branch, per dimension, before ranking. `image_ids` and `caption_ids` are
     checked but change nothing: there are no negatives from which to leave a duplicate out.
 
     Args:

@@ -1,4 +1,4 @@
-"""What all losses share: how they are called, the checks of a batch, and one number to learn.
+"""The base class of all losses: how they are called, the checks of a batch, a number to learn.
 
 A new loss is one file and one entry in `LOSSES` (in `__init__.py`). The file holds a class with a
 `forward`, and a `direction` for the losses that go by similarities:
@@ -82,7 +82,7 @@ class PairLoss(nn.Module):
         raise NotImplementedError
 
     def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
-        """Return what the queries in the rows cost on average: the loss in one direction.
+        """Return the loss in one direction: the mean over the queries, which are the rows.
 
         Args:
             similarity: (B, B), s_bk of query b and answer k; the diagonal holds the positives.
@@ -93,11 +93,11 @@ class PairLoss(nn.Module):
     def pushes(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
         """Return the gradient on each negative, where it pushes away: (2, B, B), not below 0.
 
-        [0] images ask, [1] texts ask. Only the proportions within a row count.
+        [0] has images as queries, [1] texts. Only the proportions within a row matter.
         """
         similarity = similarities(image_emb, text_emb).detach()  # (B, B): images in rows
         both = []
-        # Also where the caller has switched gradients off.
+        # The caller may have switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
             for rows, mask in ((similarity, negatives), (similarity.T, negatives.T)):
                 rows, mask = rows.clone().requires_grad_(), mask.clone()
@@ -135,7 +135,7 @@ class PairLoss(nn.Module):
         ]
         if not self.mask_duplicates:
             ids = []
-        # One question, because each answer makes the processor wait for the device.
+        # One check for all, because the processor waits for the device at every check.
         sound = torch.isfinite(image_emb).all() & torch.isfinite(text_emb).all()
         if self.needs_negatives if needs_negatives is None else needs_negatives:
             # Only one id that all pairs share rules out all negatives: where image ids and caption

@@ -39,19 +39,19 @@ def negative_weights(
 ) -> Tensor:
     """Return how hard a loss pushes each negative of a batch, as shares of each query's push.
 
-    A query pushes a negative as hard as the loss rises with their similarity: the push is the
-    gradient of the loss by s_bk (where it is above 0).
+    The push on a negative is the gradient of the loss with respect to its similarity s_bk (where
+    that is above 0): how much the loss rises with the similarity.
 
     Args:
         loss: a loss of this package, or another `PairLoss`.
         image_emb, text_emb, image_ids, caption_ids: a batch, as the loss is called with it.
 
     Returns:
-        (2, B, B), without gradient. [0, b, k]: image b asks, the share of its push that text k
-        gets. [1, b, k]: text b asks, image k's share. (For BarlowTwins [0] holds images pushed
-        from images, [1] texts from texts; see `BarlowTwins.pushes`.) A row sums to 1 where any
-        negative is pushed and is all zero where none is; the diagonal and what the loss masks are
-        zero. A MaxTriplet answers for its next call, and does not count this one.
+        (2, B, B), without gradient. [0, b, k] is text k's share of the push of query image b,
+        [1, b, k] image k's share of the push of query text b. (For BarlowTwins [0] holds images
+        pushed from images, [1] texts from texts; see `BarlowTwins.pushes`.) A row sums to 1 where
+        any negative is pushed and is all zero where none is; the diagonal and what the loss masks
+        are zero. A MaxTriplet's shares are those of its next call; this one is not counted.
 
     Raises:
         TypeError: the loss is not a `PairLoss`.

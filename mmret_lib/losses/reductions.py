@@ -28,7 +28,7 @@ def across(numbers: Tensor, way: int) -> Tensor:
 
 
 def no_negative(emb: Tensor) -> float:
-    """What stands in a tile for a pair that is no negative: less than any similarity.
+    """The value of a tile's entry that is no negative: less than any similarity.
 
     Finite, because the difference of two infinities is NaN; far enough from the least number that
     a pair may be ruled out three times over, by its place and by two ids.

@@ -34,11 +34,11 @@ from mmret_lib.losses.reductions import (
     no_negative,
 )
 
-# Up to so many pairs a loss computes all similarities at once, which is as fast as tiles are.
+# The largest batch whose similarities are computed at once, which up to here is as fast as tiles.
 WHOLE = 256
-# Rows and columns of a tile. On a CPU tiles should stay in its cache: this was the fastest of 128
-# to 1,024 rows by 1,024 to 16,384 columns. On a GPU, where it was not measured, each step should
-# outlast its launch.
+# Rows and columns of a tile. On a CPU a tile should fit into its cache: this was the fastest of 128
+# to 1,024 rows by 1,024 to 16,384 columns. On a GPU (not measured) each step should take longer
+# than its launch.
 SIDE = {"cpu": 1024, "cuda": 4096}
 
 Number = float | Tensor  # a loss's margin or temperature; a scalar tensor while it is learned
@@ -91,7 +91,7 @@ def simclr(
     """Return what `SimCLR` returns of a checked batch, a scalar."""
     image_emb, text_emb = unit_length(image_emb), unit_length(text_emb)
     positive = positives(image_emb, text_emb) / temperature  # (B,)
-    # To read a learned temperature would be to wait for the device.
+    # A learned temperature is not read: the processor would wait for the device.
     small = not isinstance(temperature, Tensor) and 1 / temperature <= SAFE[image_emb.dtype]
     reduction = (SmallLogSumExp if small else LogSumExp)(image_emb)
     (summed,) = reduce(image_emb / temperature, text_emb, ids, reduction)  # (2, B)
@@ -144,16 +144,19 @@ def consecutive(ids: Tensor, dtype: torch.dtype) -> Tensor:
 def walk(
     image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor]
 ) -> Iterator[tuple[Tensor, Tensor, Spans]]:
-    """Every tile of the similarities, a buffer of its shape, and where it lies; both reused."""
+    """Yield every tile of the similarities, a buffer of its shape, and its rows and columns.
+
+    The memory of tile and buffer is used again for the next tile.
+    """
     batch = len(image_emb)
     side = SIDE.get(image_emb.device.type, SIDE["cuda"])
-    room = image_emb.new_empty(2, min(side, batch) ** 2)
+    memory = image_emb.new_empty(2, min(side, batch) ** 2)
     for first in range(0, batch, side):
         rows = slice(first, min(first + side, batch))
         for start in range(0, batch, side):
             cols = slice(start, min(start + side, batch))
             shape = (rows.stop - rows.start, cols.stop - cols.start)
-            tile, buffer = (part[: math.prod(shape)].view(shape) for part in room)
+            tile, buffer = (part[: math.prod(shape)].view(shape) for part in memory)
             torch.mm(image_emb[rows], text_emb[cols].T, out=tile)
             tile.diagonal(first - start).fill_(no_negative(tile))  # a tile may have no such entry
             for numbers in ids:
@@ -163,7 +166,7 @@ def walk(
 
 
 class _InTiles(torch.autograd.Function):
-    """One walk for the values of all `reductions`, (2, B) each, and one for the gradient."""
+    """Compute all `reductions`, (2, B) each, in one walk, and their gradient in another."""
 
     @staticmethod
     def forward(
@@ -191,7 +194,7 @@ class _InTiles(torch.autograd.Function):
 
 
 class _Gradients(torch.autograd.Function):
-    """The gradient of _InTiles, as a step of its own so that its derivative is refused.
+    """The gradient of _InTiles, as a function of its own that refuses to be differentiated.
 
     torch's `once_differentiable` refuses only where the gradient that comes in can itself be
     differentiated. Here it is often constant, 1 / B, and a second derivative would silently miss
@@ -208,12 +211,12 @@ class _Gradients(torch.autograd.Function):
         *grads: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         image_grad, text_grad = torch.zeros_like(image_emb), torch.zeros_like(text_emb)
-        room: Tensor | None = None
+        memory: Tensor | None = None
         with torch.autocast(image_emb.device.type, enabled=False):
             for tile, buffer, (rows, cols) in walk(image_emb, text_emb, ids):
-                if room is None or room.shape != tile.shape:
-                    room = torch.empty_like(tile)
-                gradient = room.zero_()  # by the tile's similarities
+                if memory is None or memory.shape != tile.shape:
+                    memory = torch.empty_like(tile)
+                gradient = memory.zero_()  # with respect to the tile's similarities
                 for reduction, grad in zip(reductions, grads, strict=True):
                     reduction.add_gradient(tile, buffer, (rows, cols), grad, gradient)
                 image_grad[rows].addmm_(gradient, text_emb[cols])

@@ -1,7 +1,7 @@
 """The triplet losses: a positive should lead every negative by a margin.
 
     s_bk    cosine similarity of query b and answer k; s_bb is the positive's
-    hinge   [margin - s_bb + s_bk]_+, what negative k lacks to be far enough behind the positive
+    hinge   [margin - s_bb + s_bk]_+, by how much negative k is too close behind the positive
 
 The sum of the hinges pushes every negative within the margin, all alike; the maximum pushes the
 hardest one alone. (VSE++, arXiv 1707.05612, section 3.)
@@ -18,7 +18,7 @@ from mmret_lib.losses.negatives import find_negatives
 
 
 class SumTriplet(PairLoss):
-    """Sum of hinges: every negative within the margin costs what it lacks.
+    """Sum of hinges: every negative within the margin adds its hinge to the loss.
 
         mean_b sum_{k != b} [margin - s_bb + s_bk]_+     + the same with texts as the queries
 
@@ -76,7 +76,7 @@ class SumTriplet(PairLoss):
 
 
 class MaxTriplet(PairLoss):
-    """Max of hinges: only the hardest negative costs what it lacks.
+    """Max of hinges: only the hardest negative adds its hinge to the loss.
 
         mean_b max_{k != b} [margin - s_bb + s_bk]_+     + the same with texts as the queries
 

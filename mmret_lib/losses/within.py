@@ -19,9 +19,9 @@ class WithinBranches(nn.Module):
                                                  +  captions * L(text, text')
 
     L is `loss`, both its directions; image' is another augmentation of the image, text' another of
-    its captions. Half of the first bracket is what a training without terms within pays; the other
-    half is there because the second view costs its embedding anyway. With both weights 0 the
-    bracket alone is left: the fair comparison for the terms within.
+    its captions. The bracket is the usual loss between the branches, averaged over both views,
+    because the second view is embedded anyway. With both weights 0 only the bracket is left:
+    compare with that to see what the terms within a branch add.
 
     Args:
         loss: compares rows of two (B, D).

@@ -1,8 +1,10 @@
-"""Exact retrieval metrics: ranks, recall@K, and what can be said of them.
+"""Exact retrieval metrics: ranks, recall@K, mean and median rank, with confidence intervals.
 
-`ranks` counts for every query how many wrong answers beat its right one; `report` makes recall@K,
-mean and median rank of that; `intervals` says how sure they are, `judged` counts further right
-answers, `failures` lists the worst queries, `ceiling` the best recall that is possible.
+`ranks` counts for every query how many wrong answers score above its right one; `report` computes
+recall@K, mean and median rank from the ranks. `failures` lists every query with its rank and the
+best wrong answer: open it to ask why a rank is 3. `intervals` estimates how sure a figure is and
+compares two runs, `judged` counts further right answers, `ceiling` computes the best possible
+recall, and `inputs` checks what is to be ranked.
 """
 
 from mmret_lib.metrics.report import Report, evaluate, report_from_scores

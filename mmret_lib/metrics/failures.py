@@ -1,7 +1,7 @@
-"""Query by query: where the right answer came, and which wrong one came before it.
+"""List every query with the rank of its right answer and the best wrong answer.
 
-A recall hides what kind of question a model fails at. This table shows it: sorted by rank, the
-worst failures stand on top, each with the wrong answer that the model preferred.
+A recall does not show which kind of query a model fails at. This table does: sorted by rank, the
+worst failures come first, each with the wrong answer that the model preferred.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def query_table(
         image_emb, text_emb, owner: (N, D), (M, D), (M,), as in `mmret_lib.metrics.evaluate`.
         images, captions: names of the N images (such as their files) and the M captions, to stand
             beside the indices.
-        judgements: who knows of more right answers, such as `scene_truth(pairs)`.
+        judgements: further right answers, such as `scene_truth(pairs)`.
 
     Returns:
         One row for each query, N images and then M captions; every rank is within the whole pool.

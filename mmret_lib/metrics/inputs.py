@@ -1,4 +1,4 @@
-"""Check what is to be ranked; errors name the argument and its first bad row."""
+"""Check embeddings, scores and owners before ranking; errors name the first bad row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_embeddings(image_emb: object, text_emb: object) -> tuple[Tensor, Tenso
 
 def _as_tensor(values: object) -> Tensor:
     if isinstance(values, Tensor):
-        # Apple's GPUs have no float64, which the close calls need.
+        # Apple's GPUs have no float64, in which close scores are compared.
         return values.detach().cpu() if values.is_mps else values.detach()
     array = np.asarray(values)
     # Torch takes neither foreign byte order nor negative strides, and warns of read-only memory.

@@ -1,13 +1,13 @@
-"""How sure a figure is, and whether one run is better than another.
+"""Estimate how sure a figure is, and whether one run is better than another.
 
 A recall measured on 1,000 images would come out differently on another 1,000. How differently is
 estimated by drawing, from the images at hand, as many again with replacement, a thousand times
 (the bootstrap). Whole images are drawn, each with all its captions: the captions of one picture
-succeed and fail together, and drawing them one by one would promise more certainty than there is.
+succeed and fail together, and drawing them one by one would make the intervals too narrow.
 
-Two runs on the same images are compared image by image: what makes a picture hard is the same for
-both and drops out, so that much smaller differences show than the two intervals would suggest.
-The pool itself stays as it is: an image that is not drawn is no query, but still an answer.
+Two runs on the same images are compared image by image: how hard a picture is affects both alike
+and cancels, so that much smaller differences can be seen than from the two separate intervals. The
+pool stays as it is: an image that is not drawn is not a query, but still an answer.
 
 Sources: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13 (percentile
 intervals); Smucker, Allan & Carterette, CIKM 2007 (randomisation tests in retrieval).
@@ -41,7 +41,7 @@ def intervals(
         report: what `mmret_lib.metrics.evaluate` gives.
         level: share of the draws between low and high.
         draws: how often to draw.
-        seed: of the draws; the same seed draws the same images for every report of one pool.
+        seed: the same seed draws the same images for every report of one pool.
 
     Raises:
         ValueError: level not between 0 and 1, or fewer than 2 draws.

@@ -1,8 +1,8 @@
-"""Recall and mAP@R by judgements that know of more right answers than the data set does.
+"""Compute recall and mAP@R with more right answers than the data set has.
 
-Where a caption fits other pictures besides its own, finding one of those is no failure. Plain
-recall counts it as one; the figures here go by `mmret_lib.data.judgements` instead: people's (CxC,
-ECCV Caption), or the built-in world's own truth.
+Where a caption fits other pictures besides its own, finding one of those is no failure, but plain
+recall counts it as one. The figures here use the right answers of `mmret_lib.data.judgements`:
+those of people (CxC, ECCV Caption), or of the built-in world's generator.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class JudgedDirection:
 
 @dataclass(frozen=True)
 class JudgedReport:
-    """Both directions, judged by one source."""
+    """The figures of both directions, by the judgements of one source."""
 
     name: str
     i2t: JudgedDirection
     t2i: JudgedDirection
 
     def as_dict(self) -> dict[str, float]:
-        """Give all figures flat, for JSON: i2t_r1, …, i2t_map_at_r, i2t_queries, …, t2i_r1, …."""
+        """Return all figures in one dict: i2t_r1, …, i2t_map_at_r, i2t_queries, …, t2i_r1, …."""
         flat: dict[str, float] = {}
         for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
             flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
@@ -164,7 +164,7 @@ def _wrong_above(
     pairs = lines, torch.from_numpy(right).to(device)
     target = block[pairs]  # (P,)
     block[pairs] = -torch.inf
-    # Twice as deep, for of those that tie only half are counted.
+    # Twice as deep, because only half of those that tie are counted.
     hardest = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
     pieces = zip(torch.split(lines, PIECE), torch.split(target, PIECE), strict=True)
     doubled = [doubled_ranks(hardest[piece], goal, TIE_TOLERANCE, 1) for piece, goal in pieces]

@@ -108,9 +108,9 @@ def _in_threads(
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Count every panel, on a CPU by as many threads as torch may use, in order.
 
-    Each panel stays with one core and its cache. Torch's own threads would meet after each of the
-    ten small steps of a tile, and on a machine that has other things to do wait there for the
-    slower of them: that takes several times as long as the steps themselves.
+    Each panel stays with one core and its cache. Torch's own threads would wait for one another
+    after each of the ten small steps of a tile, which on a busy machine takes several times as long
+    as the steps themselves.
     """
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1 or len(panels) == 1:
@@ -126,7 +126,7 @@ def _in_threads(
 
 
 class _Counter:
-    """Counts what scores above the right answers, for one panel of captions after the other."""
+    """Count the answers that score above the right ones, one panel of captions at a time."""
 
     def __init__(self, images: Tensor, texts: Tensor, owners: Tensor, tile: int) -> None:
         self.owners, self.tile = owners, tile
@@ -160,7 +160,7 @@ class _Counter:
                 sure = torch.gt(scores, high, out=hits).sum(dim)
                 possible = torch.ge(scores, low, out=hits).sum(dim)
                 close = int((possible - sure).sum())
-                # A pair scored by itself costs some fifty times its share of a product.
+                # Scoring a single pair takes some fifty times as long as its share of a product.
                 if close * 50 > scores.numel():
                     if exact is None:
                         exact = self.pair_scores.block(rows, columns)
@@ -178,7 +178,7 @@ class _Counter:
     def _add_close_calls(
         self, close_calls: list[tuple[int, Tensor, Tensor]], columns: slice, totals: list[Tensor]
     ) -> None:
-        """Decide in float64 what float32 could not; all at once, for each call has its cost."""
+        """Decide in float64 what float32 could not, all at once to save calls."""
         for dim in (0, 1):
             mine = [(rows, places) for way, rows, places in close_calls if way == dim]
             if not mine:
@@ -261,10 +261,9 @@ def slices(length: int, step: int) -> Iterator[slice]:
 
 @contextmanager
 def full_precision(device_type: str) -> Iterator[None]:
-    """Compute without gradients and in real float32, whatever training has chosen.
+    """Compute without gradients and in full float32, even if training uses less.
 
-    Training may have switched on autocast, TF32 or bfloat16 products; they are as before in the
-    end.
+    Training may have switched on autocast, TF32 or bfloat16 products; afterwards they are restored.
     """
     # The older torch.set_float32_matmul_precision refuses to answer once a caller has used these.
     backends = (

@@ -1,7 +1,7 @@
-"""How well the two branches find each other: recall@K, mean and median rank.
+"""Compute recall@K, mean and median rank in both directions.
 
-`ranks` counts the ranks; how sure the figures are stands in `intervals`, and what becomes of them
-with more right answers than the data set knows of in `judged`.
+`ranks` counts the ranks, `intervals` estimates how sure the figures are, and `judged` computes them
+with more right answers than the data set has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
 
 @dataclass(frozen=True)
 class DirectionReport:
-    """Ranks of the right answer in one direction, and what is made of them.
+    """The ranks of the right answers in one direction, and the figures computed from them.
 
     With `rank` the 0-based rank of a query's best right answer, Q queries:
 
@@ -43,7 +43,7 @@ class DirectionReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Both directions, with the pool they were measured on: recalls mean nothing without it.
+    """The figures of both directions, with the size of the pool, on which all recalls depend.
 
     `images` and `captions` are the pool a query is ranked in: with protocol "1k" one fold
     (a fraction of captions is then the mean of uneven folds). `captions_per_image` is
@@ -66,7 +66,7 @@ class Report:
         return sum(self.i2t.recall.values()) + sum(self.t2i.recall.values())
 
     def as_dict(self) -> dict[str, float]:
-        """Give all figures flat, for JSON: i2t_r1, …, i2t_mean_rank, …, t2i_r1, …, images."""
+        """Return all figures in one dict: i2t_r1, …, i2t_mean_rank, …, t2i_r1, …, images."""
         flat: dict[str, float] = {}
         for name, direction in (("i2t", self.i2t), ("t2i", self.t2i)):
             flat |= {f"{name}_r{k}": value for k, value in direction.recall.items()}
@@ -151,10 +151,10 @@ def report_from_scores(
     owner: Array | Sequence[int],
     ks: Iterable[int] = (1, 5, 10),
 ) -> Report:
-    """Make the same report from finished scores, for a pool small enough to hold them all.
+    """Make a report from the matrix of all scores, for a pool small enough to hold it.
 
-    Each direction may have its own scores, as the best possible ranking of a generated world
-    does: log P(caption | scene) for one and log P(scene | caption) for the other.
+    Each direction may have its own scores, as in the best possible ranking of the built-in world:
+    log P(caption | scene) for one and log P(scene | caption) for the other.
 
     Args:
         i2t_scores: (N, M), images by captions, higher is better; ranks captions along each row.
