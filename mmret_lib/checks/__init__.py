@@ -1,4 +1,4 @@
-"""What tells a student that an answer is wrong, and why: one module per exercise notebook."""
+"""Check the answers of the exercises and name the mistake: one module per exercise notebook."""
 
 from mmret_lib.checks import triplet_losses
 from mmret_lib.checks.engine.task import CheckFailed
