@@ -33,9 +33,9 @@ def shift_and_flip(
     """
     batch, _, height, width = images.shape
     furthest = int(shift * width)
-    whole, mine = batch * world_size, slice(batch * rank, batch * (rank + 1))
-    move = torch.randint(-furthest, furthest + 1, (2, whole, 1), generator=generator)[:, mine]
-    mirror = torch.rand(whole, 1, generator=generator)[mine] < 0.5
+    drawn, own = batch * world_size, slice(batch * rank, batch * (rank + 1))
+    move = torch.randint(-furthest, furthest + 1, (2, drawn, 1), generator=generator)[:, own]
+    mirror = torch.rand(drawn, 1, generator=generator)[own] < 0.5
     rows = (torch.arange(height) + move[0]).clamp(0, height - 1)  # (B, S)
     columns = (torch.arange(width) + move[1]).clamp(0, width - 1)  # (B, S)
     columns = torch.where(mirror, columns.flip(1), columns)

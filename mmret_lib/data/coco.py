@@ -76,8 +76,8 @@ def read_coco(
         folder = root / user_path(images or ".")
     else:
         if not source.is_file():
-            here = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
-            hint = f". There are {first_few(here, ', ')}" if here else ""
+            present = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
+            hint = f". There are {first_few(present, ', ')}" if present else ""
             raise MissingFile(f"{source} does not exist; expected {LAYOUT}{hint}")
         photos = list(_read_captions(source))
         folder = root / user_path(images or split)

@@ -76,7 +76,7 @@ def read_pixels(picture: Picture, size: int) -> npt.NDArray[np.uint8]:
 
 
 def to_pixels(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """The centre square of an RGB image at one size, uint8 (3, size, size).
+    """Scale the centre square of an RGB image to uint8 (3, size, size).
 
     The same as scaling the shorter side to `size` and cropping the middle, without the large image
     in between that a picture of one by a million pixels would need. An image that has the size

@@ -52,7 +52,7 @@ class Judgements:
 
 
 def scene_truth(pairs: Pairs) -> Judgements:
-    """All right answers of the built-in world: every image of which a caption is true.
+    """Return all right answers of the built-in world: every image of which a caption is true.
 
     A wrong caption (setting `wrong_captions`) is right for the scenes it happens to fit, if any.
 

@@ -124,7 +124,7 @@ def _create(part: Path, shape: tuple[int, ...]) -> int:
 
 
 def spans_of(entry: dict[str, Any]) -> dict[int, Span]:
-    """The spans of a file that a manifest describes."""
+    """Return the spans of a file that a manifest describes."""
     spans: dict[int, Span] = {k: (checksum, {}) for k, checksum in enumerate(entry["crc32"])}
     for row, why in entry["unreadable"].items():
         spans[int(row) // SPAN][1][row] = why

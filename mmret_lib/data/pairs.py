@@ -110,7 +110,7 @@ class Pairs:
         return f"<Pairs {title}: {counts}{skipped}>" if title else f"<Pairs: {counts}{skipped}>"
 
     def captions_of(self, image: int) -> list[str]:
-        """The captions of one image, given its index (0 … N-1).
+        """Return the captions of one image, given its index (0 … N-1).
 
         Raises:
             IndexError: if there is no such image.
@@ -121,7 +121,7 @@ class Pairs:
         return self.captions[first:end]
 
     def subset(self, indices: Iterable[int] | npt.NDArray[Any]) -> "Pairs":
-        """The given images, in the given order, with all their captions.
+        """Return the given images, in the given order, with all their captions.
 
         Args:
             indices: image indices (0 … N-1), or a boolean mask of N entries.
@@ -163,7 +163,7 @@ class Pairs:
         )
 
     def to_json(self) -> str:
-        """The pairs as JSON, with absolute paths, because they may be read in another folder.
+        """Write the pairs as JSON, with absolute paths because another folder may read it.
 
         Raises:
             DataError: an id or a record that JSON cannot hold.

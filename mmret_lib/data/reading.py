@@ -19,14 +19,14 @@ REPAIR = "unpack or download the file again, or mend this record"
 
 
 def first_few(records: Iterable[str], separator: str = "; ") -> str:
-    """The first few of many records, and how many more there are: "a; b; c; d; e; and 7 more"."""
+    """List the first few of many records and count the rest: "a; b; c; d; e; and 7 more"."""
     records = list(records)
     rest = [f"and {len(records) - NAMED:,} more"] if len(records) > NAMED else []
     return separator.join(records[:NAMED] + rest)
 
 
 def existing_folder(folder: str | Path, layout: str) -> Path:
-    """The absolute path of a folder, after checking that it is there.
+    """Check that a folder exists and return its absolute path.
 
     Absolute, because the paths of the images are kept in stores and indexes, which are opened from
     other working folders too.
@@ -83,7 +83,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def record_list(content: dict[str, Any], key: str, source: Path) -> list[dict[str, Any]]:
-    """The list of objects under `key` of a JSON file.
+    """Return the list of objects under `key` of a JSON file.
 
     Raises:
         DataError: if there is no such key, or it holds anything but a list of objects.
@@ -103,14 +103,14 @@ def record_list(content: dict[str, Any], key: str, source: Path) -> list[dict[st
 
 
 def unique_ids(ids: Iterable[tuple[str, Any]], field: str) -> set[int | str]:
-    """The ids of records, after checking that each is an id and none stands twice.
+    """Check that each record has a valid id and no two the same, and return the ids.
 
     Args:
         ids: for each record, how a message should name it, and its id.
         field: the name of the ids, for messages.
 
     Raises:
-        DataError: if an id is neither a text nor an integer of 64 bits, or stands twice.
+        DataError: if an id is neither a text nor an integer of 64 bits, or occurs twice.
     """
     seen: set[int | str] = set()
     for where, value in ids:
@@ -127,7 +127,7 @@ def unique_ids(ids: Iterable[tuple[str, Any]], field: str) -> set[int | str]:
 
 
 def chosen_splits(split: str, known: list[str], source: str) -> set[str]:
-    """The splits that "train+restval" or "all" names, after checking that `source` has them.
+    """Return the splits that "train+restval" or "all" names, checking that `source` has them.
 
     Raises:
         DataError: if there is no such split; the message lists the known ones.
@@ -142,7 +142,7 @@ def chosen_splits(split: str, known: list[str], source: str) -> set[str]:
 
 
 def safe_name(file_name: Any, where: str) -> str:
-    """A file name, after checking that it stays inside its folder on every operating system.
+    """Check that a file name stays inside its folder on every operating system; return it.
 
     Other names are refused: a corrected name could be that of another file.
 
@@ -165,7 +165,7 @@ def safe_name(file_name: Any, where: str) -> str:
 
 
 def clean_caption(caption: Any, where: str) -> str:
-    """A caption without the white space around it; everything else in it is kept.
+    """Check a caption and return it without the white space around it.
 
     Raises:
         DataError: if it is not a string, is empty, or is not valid Unicode.

@@ -2,8 +2,8 @@
 
 A JPEG costs milliseconds each time it is opened, and training would wait for that. Here each photo
 is decoded, turned upright and scaled once, by all processor cores, into one array on disk. The
-array is mapped into memory: reading a batch costs no more than copying its bytes, and any number of
-processes share one copy. The token ids of all captions lie beside it.
+array is mapped into memory: reading a batch takes as long as copying its bytes, and all processes
+share one copy. The token ids of all captions are stored beside it.
 
     FOLDER/manifest.json          what is here, made from what, with checksums; written last
     FOLDER/images-KEY.npy         uint8 (rows, 3, S, S)
@@ -116,7 +116,7 @@ class Store:
         np.take(self.pixels, self.rows[which], axis=0, out=buffer, mode="clip")
 
     def token_ids(self, tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
-        """The token ids of every caption, tokenised once for each vocabulary.
+        """Return the token ids of every caption, tokenised once for each vocabulary.
 
         Args:
             tokenizer: a text encoder such as `model.text`.

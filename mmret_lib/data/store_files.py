@@ -49,17 +49,17 @@ def _keys_of(pairs: Pairs, size: int) -> dict[str, str]:
 
 
 def usual_folder(pairs: Pairs, size: int) -> Path:
-    """Where in the cache folder the store of these images lies."""
+    """Return the place in the cache folder of the store of these images."""
     place = key_of("folder", *(str(path.absolute()) for path in pairs.images))
     title = re.sub(r"[^\w.+-]+", "_", f"{pairs.name or 'pairs'}-{pairs.split or 'all'}")
     return cache_folder() / "stores" / f"{title[:60]}-{size}px-{place[:8]}"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a store.
+    """Read the manifest of a store.
 
     Raises:
-        MissingFile: there is none.
+        MissingFile: there is no manifest.
         DataError: of another version, or changed since it was written.
     """
     try:
@@ -116,7 +116,7 @@ def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str
 
 
 def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
-    """Raise DataError if other files lie there, or the disk lacks room for what is to be done."""
+    """Raise DataError if the folder holds other files or the disk has too little room."""
     strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
     if strangers:
         raise DataError(
@@ -169,14 +169,14 @@ def _make(
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
-    """Write an array file; returns its entry in the manifest."""
+    """Write an array file; return its entry for the manifest."""
     with whole_file(path) as file:
         np.save(file, array)
     return entry_of(path)
 
 
 def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) -> Any:
-    """An array file of a store, mapped into memory.
+    """Map an array file of a store into memory.
 
     Raises:
         DataError: it does not hold such an array.
@@ -192,7 +192,7 @@ def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) 
 
 
 def unreadable_line(manifest: dict[str, Any]) -> str:
-    """One line that counts and names the images that could not be read; "" if there are none."""
+    """Count and name, in one line, the images that could not be read; "" if there are none."""
     reasons = manifest["images"]["unreadable"]
     if not reasons:
         return ""
@@ -202,7 +202,7 @@ def unreadable_line(manifest: dict[str, Any]) -> str:
 
 
 def broken(folder: Path, why: str) -> DataError:
-    """The error that says why a folder is no store, and what to do."""
+    """Make the error that says why a folder is no store, and what to do."""
     return DataError(
         f"{folder} is not a packed store that can be used: {why}. Pack it again; if that says the "
         "same, delete the folder first."

@@ -51,10 +51,10 @@ class Archive(Protocol):
     """An open archive."""
 
     def members(self) -> list[Member]:
-        """All its files, checked; DataError names the first that is not safe."""
+        """List all its files, checked; DataError names the first that is not safe."""
 
     def open(self, member: Member) -> IO[bytes]:
-        """One file, open for reading."""
+        """Open one file for reading."""
 
 
 @contextmanager
@@ -181,7 +181,7 @@ class _Tar:
         self.stream.seek(self.file.offset)
         if self.stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("it ends before its end mark")
-        while self.packed and self.stream.read(BLOCK):  # gzip's checksum stands at its end
+        while self.packed and self.stream.read(BLOCK):  # gzip's checksum is at its end
             if self.stream.tell() > self.file.offset + RATIO_FLOOR:
                 raise tarfile.ReadError("it goes on after its end mark")
 

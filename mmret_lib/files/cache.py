@@ -66,7 +66,7 @@ class InUse:
 def use_until_exit(folder: Path) -> None:
     """Keep a folder from being cleared until this process ends.
 
-    For callers that hold nothing but its files' names. Only the 64 folders used last are kept,
+    For callers that keep only the names of its files. Only the 64 folders used last are kept,
     because each takes an open file.
     """
     _keep(folder, folder.stat().st_ino)  # by inode: the folder may be deleted and made anew
@@ -99,7 +99,7 @@ class Entry:
 
 
 def list_cache(older_than: str | None = None) -> list[Entry]:
-    """List what lies in the cache folder, the largest first.
+    """List the folders in the cache folder, the largest first.
 
     Args:
         older_than: list only what was last used longer ago than this, such as "30d"; see
@@ -128,7 +128,7 @@ def list_cache(older_than: str | None = None) -> list[Entry]:
 def clear_cache(
     older_than: str | None = None, *, progress: bool = True
 ) -> tuple[list[Entry], list[Entry]]:
-    """Delete what lies in the cache folder and can be made again.
+    """Delete the folders in the cache folder that can be made again.
 
     Args:
         older_than: delete only what was last used longer ago than this, as for `list_cache`.

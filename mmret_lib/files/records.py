@@ -1,4 +1,4 @@
-"""JSON files that describe what lies beside them: settings, notes, and manifests with checksums.
+"""Read and write JSON files: settings, notes, and manifests with checksums.
 
 A manifest lists the files of a folder with the checksums of their bytes, and holds the checksum of
 its own content, so that damage is noticed before a file is used.

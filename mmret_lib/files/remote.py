@@ -68,6 +68,6 @@ def _facts(remote: Remote, path: Path) -> dict[str, Any]:
 
 
 def note_verified(remote: Remote, path: Path) -> None:
-    """Note that the checksum of a file was found right, for `verify`."""
+    """Record, for `verify`, that a file has the right checksum."""
     if remote.checksum:
         write_json(_note(path), _facts(remote, path))

@@ -209,7 +209,7 @@ def _draft(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 
 
 def _keep_others(folder: Path, draft: Path) -> None:
-    """Put what lies in `folder` and is not in `draft` into `draft` as well."""
+    """Link or copy into `draft` whatever is in `folder` and not in `draft`."""
 
     def link(source: str, target: str) -> None:
         try:

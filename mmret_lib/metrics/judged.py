@@ -122,16 +122,16 @@ def _judge(scores: PairScores, pairs: Indices, ks: tuple[int, ...]) -> JudgedDir
     ranks, precision, average = [], [], []
     step = max(1, HELD // len(scores.texts))
     for start in range(0, len(queries), step):
-        some = slice(start, start + step)
-        size = count[some]
-        mine = pairs[first[some][0] : first[some][0] + size.sum()]
+        chunk = slice(start, start + step)
+        size = count[chunk]
+        judged = pairs[first[chunk][0] : first[chunk][0] + size.sum()]
         line = np.repeat(np.arange(len(size)), size)  # (P,) which of these queries a pair is of
-        wrong_above = _wrong_above(scores, queries[some], line, mine[:, 1], worst)
+        wrong_above = _wrong_above(scores, queries[chunk], line, judged[:, 1], worst)
         # Among a query's right answers, each comes after those with fewer wrong ones above.
         order = np.lexsort((wrong_above, line))
         wrong_above = wrong_above[order]
         begins = np.cumsum(size) - size
-        nth = np.arange(len(mine)) - begins[line]  # 0, 1, … within each query
+        nth = np.arange(len(judged)) - begins[line]  # 0, 1, … within each query
         place = wrong_above + nth + 1
         within = place <= size[line]
         ranks.append(wrong_above[begins])

@@ -157,9 +157,9 @@ class _Counter:
             for dim, (lines, total) in enumerate(((columns, totals[0]), (rows, totals[1][rows]))):
                 low, high = (ends[dim][lines].unsqueeze(dim) for ends in (self.lows, self.highs))
                 # Hits are written as floats: booleans take eight times as long to make.
-                sure = torch.gt(scores, high, out=hits).sum(dim)
+                above = torch.gt(scores, high, out=hits).sum(dim)
                 possible = torch.ge(scores, low, out=hits).sum(dim)
-                close = int((possible - sure).sum())
+                close = int((possible - above).sum())
                 # Scoring a single pair takes some fifty times as long as its share of a product.
                 if close * 50 > scores.numel():
                     if exact is None:
@@ -167,10 +167,10 @@ class _Counter:
                         exact[own_entries] = math.nan
                     total += doubled_ranks(exact, self.targets[dim][lines], TIE_TOLERANCE, dim)
                     continue
-                total += 2 * sure.long()
+                total += 2 * above.long()
                 if close:
-                    unsure = (possible > sure).nonzero()[:, 0]
-                    near_rows, near_places = _close_pairs(scores, low, high, unsure, dim)
+                    undecided = (possible > above).nonzero()[:, 0]
+                    near_rows, near_places = _close_pairs(scores, low, high, undecided, dim)
                     close_calls.append((dim, near_rows + rows.start, near_places))
         self._add_close_calls(close_calls, columns, totals)
         return totals[0], totals[1]
@@ -180,10 +180,10 @@ class _Counter:
     ) -> None:
         """Decide in float64 what float32 could not, all at once to save calls."""
         for dim in (0, 1):
-            mine = [(rows, places) for way, rows, places in close_calls if way == dim]
-            if not mine:
+            calls = [(rows, places) for way, rows, places in close_calls if way == dim]
+            if not calls:
                 continue
-            rows, places = (torch.cat(parts) for parts in zip(*mine, strict=True))
+            rows, places = (torch.cat(parts) for parts in zip(*calls, strict=True))
             target = self.targets[dim][rows if dim else places + columns.start]
             lead = self.pair_scores(rows, places + columns.start) - target
             above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)

@@ -267,7 +267,7 @@ def _chance(said: T | None, truth: T, probability: float) -> float:
 
 
 def put_into_words(claim: Claim, pick: Pick) -> str:
-    """One sentence that says exactly `claim`; different claims never share a sentence."""
+    """Write one sentence that says exactly `claim`; different claims never share a sentence."""
     where = " " + pick(PLACES[claim.place]) if claim.place else ""
     first, *others = claim.mentions
     single = len(claim.mentions) == 1 and first.count == 1

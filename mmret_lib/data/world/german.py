@@ -107,7 +107,7 @@ _VERBS = {
 
 
 def in_german(claim: Claim, pick: Pick) -> str:
-    """One German sentence that says exactly `claim`; different claims never share a sentence."""
+    """Write a German sentence that says exactly `claim`; no two claims share a sentence."""
     where = " " + pick(PLACES[claim.place]) if claim.place else ""
     phrases = [_noun_phrase(mention, pick) for mention in claim.mentions]
     listed = " und ".join(filter(None, [", ".join(phrases[:-1]), phrases[-1]]))

@@ -113,7 +113,7 @@ class RandomPick:
 
 
 def random_scene(pick: Pick) -> Scene:
-    """A random scene: one to three kinds, mostly where one would expect them, not too crowded."""
+    """Make a random scene: one to three kinds, mostly in their usual places, not too crowded."""
     while True:
         place = pick(list(PLACES))
         at_home = [name for name, kind in KINDS.items() if place in kind.places]
@@ -136,7 +136,7 @@ def plainest_scene(claim: Claim) -> Scene:
 
 
 def change_one_fact(scene: Scene, pick: Pick) -> Scene:
-    """A look-alike: another place, or another kind, count or size of one group."""
+    """Make a look-alike: another place, or another kind, count or size of one group."""
     while True:
         group = pick(scene.objects)
         fact = pick(("place", "kind", "count", "size"))
@@ -156,7 +156,7 @@ def change_one_fact(scene: Scene, pick: Pick) -> Scene:
 
 
 def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
-    """The split's scenes, and for each the key that decides its layout."""
+    """Make the split's scenes, and for each the key that decides its layout."""
     size = world.size or SPLIT_SIZES.get(split, SPLIT_SIZES["test"])
     scenes = [plainest_scene(claim) for claim in SLIDE_QUERIES.values()][:size]
     keys = [f"{world.seed}/{split}/{index}/layout" for index in range(size)]
@@ -177,7 +177,7 @@ def make_scenes(world: World, split: str) -> tuple[list[Scene], list[str]]:
 
 
 def make_captions(world: World, split: str, scenes: list[Scene]) -> list[tuple[str, Claim, bool]]:
-    """Five (caption, claim, wrong) for each scene in turn; a wrong one describes another scene."""
+    """Make five (caption, claim, wrong) per scene in turn; a wrong one is of another scene."""
     captions = []
     for index in range(len(scenes)):
         for number in range(CAPTIONS_PER_SCENE):
@@ -273,7 +273,7 @@ def _coco_record(
 
 
 def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
-    """Indices of the built-in world's images of which `claim` is true."""
+    """Return the indices of the built-in world's images of which `claim` is true."""
     return {
         index
         for index, info in enumerate(pairs.image_info or [])
@@ -282,7 +282,7 @@ def images_that_fit(pairs: Pairs, claim: Claim) -> set[int]:
 
 
 def caption_log_likelihood(pairs: Pairs) -> np.ndarray:
-    """The log of P(caption | scene) up to a constant per caption, float64 (images, captions).
+    """Compute log P(caption | scene), up to a constant per caption: float64 (images, captions).
 
     -inf where the caption says something untrue of the scene. The constant is the probability of
     the words given the claim, the same for every scene (see `mmret_lib.data.world.captions`). A
