@@ -2,9 +2,9 @@
 
 One epoch shows every image once, each with one of its captions chosen at random (the slides'
 epoch); with five captions per image it takes five such epochs to see as many captions as there
-are. Images and token ids lie packed in a `Store`; a batch is gathered from it by a thread while the
-step before trains. The seed, the epoch and the number of a batch decide what is in it, so training
-can go on at any step as if it had never stopped.
+are. Images and token ids are packed in a `Store`; a thread gathers a batch from it while the
+previous step trains. The seed, the epoch and the number of a batch decide what is in it, so that an
+interrupted training continues with the same batches.
 """
 
 import weakref

@@ -188,7 +188,7 @@ class Pairs:
             record["images"] = [Path(name) for name in record["images"]]
             return cls(**record)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise DataError(f"it does not hold what it should ({error})") from None
+            raise DataError(f"it is not the JSON of pairs ({error})") from None
 
 
 @dataclass

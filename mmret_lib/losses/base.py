@@ -165,7 +165,7 @@ class PairLoss(nn.Module):
         smallest: float,
         bounds: tuple[float, float],
     ) -> None:
-        """Give the loss its number, as a constant or as the parameter `unbounded`.
+        """Set the number (margin, temperature or lambda), fixed or as the parameter `unbounded`.
 
         Raises:
             ValueError: not a finite number of at least `smallest`; to be learned, but not strictly
@@ -184,7 +184,7 @@ class PairLoss(nn.Module):
             self.unbounded = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
 
     def current(self) -> float | Tensor:
-        """Return the loss's number: a float, or while learned a scalar that carries a gradient."""
+        """Return the loss's number: a float, or a scalar tensor with gradient if learned."""
         if self.unbounded is None:
             return self.fixed
         # A clamped logarithm, as in CLIP, gets no gradient once it has left its bounds; this

@@ -23,7 +23,7 @@ Spans = tuple[slice, slice]  # which images are a tile's rows, which texts its c
 
 
 def across(numbers: Tensor, way: int) -> Tensor:
-    """One number per query, to be broadcast over a tile: (R, 1) for images, (1, C) for texts."""
+    """Shape a number per query to broadcast over a tile: (R, 1) for images, (1, C) for texts."""
     return numbers.unsqueeze(1 - way)
 
 

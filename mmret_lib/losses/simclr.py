@@ -16,16 +16,16 @@ from mmret_lib.losses.negatives import find_negatives
 
 
 class SimCLR(PairLoss):
-    """Log-sum-exp over the negatives: every negative counts, the harder the more.
+    """Log-sum-exp over the negatives: every negative counts, harder ones more.
 
         mean_b -s_bb / t + log sum_{k != b} exp(s_bk / t)     + the same with texts as the queries
 
-    s are cosine similarities, t is the temperature. As it stands the positive is left out of the
+    s are cosine similarities, t is the temperature. By default the positive is left out of the
     denominator: the decoupled form (DCL, equation 6, across the two branches only), which can be
     negative. `positive_in_denominator=True` keeps it, as SimCLR (equation 1) and CLIP (figure 3)
     do; the result is then twice CLIP's, which halves the sum of the directions. Both forms spread
     a query's push over its negatives in the same proportions, softmax(s_bk / t); with the positive
-    kept, a query that has found its positive pushes less as a whole.
+    kept, a query whose positive is far ahead pushes less in all.
 
     Args:
         temperature: at least 1e-6; a low one weighs like the max, a high one like the sum.

@@ -130,7 +130,7 @@ def reduce(
 
 
 def consecutive(ids: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B,) ids as the numbers 0, 1, ..., in `dtype`: floats are compared faster than integers.
+    """Replace ids (B,) by the numbers 0, 1, ... in `dtype`: floats compare faster than integers.
 
     NaN equals nothing, here as in `find_negatives`. Unlike torch.unique this does not make the
     processor wait for the device. Exact for B up to 2^24, the whole numbers that float32 holds.
