@@ -27,6 +27,7 @@ from mmret_lib.files.disk import mark_unused, mark_used, sync_folder
 from mmret_lib.files.errors import DataError
 
 MANY_FILES = 100  # from here on it is faster to force everything onto the disk at once
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]+\.(part|old)")
 
 
 @contextmanager
@@ -118,7 +119,12 @@ def refuse_strangers(folder: Path, holds: set[str] | None) -> None:
         return
     if not folder.is_dir():
         raise DataError(f"{folder} is a file; give a folder.")
-    if holds is not None and (strangers := {path.name for path in folder.iterdir()} - holds):
+    if holds is None:
+        return
+    names = {path.name for path in folder.iterdir()}
+    # What a process left that died while it wrote one of `holds` is no stranger.
+    leftovers = {name for name in names if (left := _LEFTOVER.fullmatch(name)) and left[1] in holds}
+    if strangers := names - holds - leftovers:
         raise DataError(
             f"{folder} holds {min(strangers)}, which does not belong to what is written there "
             f"({', '.join(sorted(holds))}). Writing would delete it; give a folder of its own."
@@ -153,7 +159,7 @@ def put_back_all(parent: Path) -> None:
     """Call `put_back` for every folder in `parent`."""
     if parent.is_dir():
         for name in os.listdir(parent):
-            if match := re.fullmatch(r"\.(.+)\.[0-9a-f]+\.old", name):
+            if (match := _LEFTOVER.fullmatch(name)) and match[2] == "old":
                 put_back(parent / match[1])
 
 

@@ -210,6 +210,7 @@ def save_run(
     with whole_folder(folder, HOLDS) as draft:
         model.save(draft / "model")
         for name in KEPT:
+            put_back(folder / name)
             if (folder / name).is_dir():
                 shutil.copytree(folder / name, draft / name)
         # Without a column, a history of no epochs (a CLIP as published) could not be read again.

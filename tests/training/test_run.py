@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from mmret_lib.encoders import DualEncoder
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.losses import SimCLR
 from mmret_lib.training import (
@@ -107,6 +108,22 @@ def test_an_interrupted_run_goes_on(splits, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(splits, tmp_path / "other", on_epoch=stop, snapshots=False)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_killed_while_it_saved_its_best_model_goes_on(splits, tmp_path):
+    config = dataclasses.replace(SHORT, validate=True)
+    folder = tmp_path / "run"
+
+    def stop(history):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(splits, folder, config, validation=splits[1], on_epoch=stop)
+    (folder / "best").rename(folder / ".best.4711.old")
+    (folder / ".best.4712.part").mkdir()
+    assert len(train(splits, folder, config, validation=splits[1], resume=True).history.rows) == 2
+    assert not any(path.name.startswith(".") for path in folder.iterdir())
+    assert isinstance(DualEncoder.load(folder / "best"), DualEncoder)
 
 
 def test_a_run_comes_back_as_it_was(splits, trained):
