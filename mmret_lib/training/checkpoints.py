@@ -45,7 +45,7 @@ class Checkpoints:
                     f"the processes see different snapshots in {self.snapshots.folder} (after "
                     f"steps {steps}); it must be a folder that all of them share"
                 )
-        elif self.snapshots.steps():
+        elif not self.started and self.snapshots.steps():
             raise DataError(
                 f"{self.snapshots.folder} holds a training that was not finished: go on with "
                 "it (resume), or delete that folder"

@@ -25,7 +25,11 @@ NO_SETTINGS = {"training", "trains", "number"}
 
 
 def training_identity(
-    model: DualEncoder, loss: nn.Module, store: Store, config: TrainConfig
+    model: DualEncoder,
+    loss: nn.Module,
+    store: Store,
+    config: TrainConfig,
+    validation: Store | None = None,
 ) -> Identity:
     """Describe everything that the result of a training depends on, in values that JSON can hold.
 
@@ -33,6 +37,8 @@ def training_identity(
         model: before its first step, with the weights that the training starts from.
         config: with its epochs filled in. A precision of "auto" stays "auto", so that a training
             may go on where the GPU is another one.
+        validation: the packed validation pairs: they decide which epoch's model is the best, and
+            with `patience` when training stops.
 
     Returns:
         the sections "config", "loss", "model", "starting weights" and "data".
@@ -50,6 +56,7 @@ def training_identity(
             "captions and file names": hashlib.sha256(content.encode()).hexdigest()[:16],
             "pixels": store.size,
             "packed format": store.manifest["version"],
+            "validation": _title(validation) if validation and config.validate else "none",
         },
     }
     as_in_a_file: Identity = json.loads(json.dumps(identity))
@@ -61,6 +68,8 @@ def differences(old: Identity, new: Identity) -> list[str]:
     lines = []
     for section in ("config", "loss", "model", "data"):
         before, now = old.get(section, {}), new.get(section, {})
+        if section == "data":  # records of an older mmret do not name the validation pairs
+            before = {"validation": now.get("validation", ""), **before}
         changed = [n for n in {**before, **now} if before.get(n, "") != now.get(n, "")]
         if section in changed:  # another kind of loss, model or data: its settings say no more
             changed = [section]
@@ -75,6 +84,12 @@ def differences(old: Identity, new: Identity) -> list[str]:
         )
     ]
     return lines
+
+
+def _title(store: Store) -> str:
+    pairs = store.pairs
+    name = f"{pairs.name} {pairs.split}".strip()
+    return f"{name} ({len(pairs)} images, {len(pairs.captions)} captions)".strip()
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:

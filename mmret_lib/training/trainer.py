@@ -94,7 +94,7 @@ class Trainer:
         share = _batch_share(data, config, self.processes.count)
         epochs = config.epochs or enough_epochs(len(data), config.batch_size)
         config = replace(config, epochs=epochs)
-        self.identity = training_identity(model, loss, data, config)
+        self.identity = training_identity(model, loss, data, config, self.validation)
         precision: Any = str(self.dtype).removeprefix("torch.")
         self.config = replace(config, device=str(self.device), precision=precision)
 

@@ -45,6 +45,21 @@ def test_other_data_is_not_resumed(world, lost):
         trainer(fewer, lost).fit(resume=True)
 
 
+def test_other_validation_pairs_are_not_resumed(world, tmp_path):
+    """The best epoch of one split is not compared with that of another."""
+    config = dataclasses.replace(CONFIG, validate=True)
+    fit_and_lose(trainer(world, tmp_path, config=config, validation=world), 5)
+    fewer = pack(world.pairs.subset(range(48)), 64, progress=False)
+    said = r"validation: was scenes \S+ \(64 images, \d+ captions\), is now scenes \S+ \(48"
+    with pytest.raises(DataError, match=said):
+        trainer(world, tmp_path, config=config, validation=fewer).fit(resume=True)
+    with pytest.raises(DataError, match="is now none"):
+        trainer(world, tmp_path, config=config).fit(resume=True)
+    identity = trainer(world, config=config).identity
+    older = {**identity, "data": {n: v for n, v in identity["data"].items() if n != "validation"}}
+    assert differences(older, identity) == []
+
+
 LOSS = {"temperature": 0.07, "learnable": True}
 MODEL = {"image_weights": None, "text_weights": None}
 

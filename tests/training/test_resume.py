@@ -95,6 +95,13 @@ def test_a_second_fit_says_what_to_do(world):
         interrupted.fit()
 
 
+def test_a_second_fit_with_a_folder_does_not_say_that_the_first_was_not_finished(world, tmp_path):
+    spent = trainer(world, tmp_path)
+    spent.fit()
+    with pytest.raises(DataError, match="has trained already"):
+        spent.fit()
+
+
 def test_the_best_model_is_kept_and_patience_ends_training(world, tmp_path):
     config = dataclasses.replace(
         CONFIG, epochs=9, validate=True, patience=2, backbone_lr=0.0, projection_lr=0.0
