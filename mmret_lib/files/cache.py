@@ -108,7 +108,7 @@ def list_cache(older_than: str | None = None) -> list[Entry]:
     Raises:
         DataError: `older_than` is no time.
     """
-    until = time.time() - (seconds_of(older_than) if older_than else 0)
+    until = time.time() - (seconds_of(older_than) if older_than is not None else 0)
     root = cache_folder()
     entries = []
     for name, (kind, describe) in KINDS.items():

@@ -102,6 +102,8 @@ def test_only_what_is_old_is_cleared(filled, capsys):
 def test_what_is_no_time_is_refused(home, age):
     with pytest.raises(DataError, match="is no time; give hours, days or weeks"):
         seconds_of(age)
+    with pytest.raises(DataError, match="is no time"):  # "" too must not delete everything
+        clear_cache(age)
 
 
 @pytest.mark.parametrize(("age", "hours"), [("12h", 12), ("30D", 720), ("6w", 1008), ("0h", 0)])

@@ -58,6 +58,8 @@ def test_a_picture_file_is_a_picture_whatever_its_name(here, name, kind):
         "missing.tif",
         "my holiday.JPEG",
         "photo.heic",
+        "photo.jxl",
+        "IMG_0001.CR2",
         "photos/zebra",
         "photos\\zebra",
         "man/woman",
