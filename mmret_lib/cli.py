@@ -20,7 +20,6 @@ from mmret_lib.training.config import TrainConfig
 
 Config = OmitArgPrefixes[TrainConfig]
 DEFAULT = TrainConfig()
-LossName = Literal["sum_triplet", "max_triplet", "simclr", "barlow_twins"]
 DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
@@ -112,7 +111,7 @@ def train(
     root: Path | None = None,
     split: str | None = None,
     val_split: str | None = None,
-    loss: LossName = "simclr",
+    loss: str = "simclr",
     out: Path | None = None,
     temperature: float | None = None,
     margin: float | None = None,
@@ -136,7 +135,8 @@ def train(
         root: folder of the data set.
         split: what to train on, by default the set's training split.
         val_split: what to measure recall on after each epoch; "none" measures nothing.
-        loss: the loss to train with.
+        loss: sum_triplet, max_triplet, simclr or barlow_twins; any other name in
+            `mmret_lib.losses.LOSSES`.
         out: run folder to write, by default runs/DATA-LOSS.
         temperature: temperature of simclr.
         margin: margin of the triplet losses.

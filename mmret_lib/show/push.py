@@ -18,7 +18,7 @@ from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.show import html
 from mmret_lib.show.negatives import SHADE_MAP, SHADES, hardest, percent, sharing
 from mmret_lib.show.sheet import FAINT, look
-from mmret_lib.show.tables import DISPLAY
+from mmret_lib.show.tables import display_name
 from mmret_lib.training.recipes import build_loss
 
 MOST = 128  # pairs: a larger map could not be read, nor drawn while a slider moves
@@ -158,7 +158,7 @@ class NegativeWeights(widgets.VBox):  # type: ignore[misc] # ipywidgets has no t
                 + "".join(_cell(name, float(s[query, rest].sum())) for name, s in shares.items())
             )
         body = "".join(f"<tr>{row}</tr>" for row in rows)
-        heads = "".join(f'<th scope="col">{DISPLAY[name]}</th>' for name in shares)
+        heads = "".join(f'<th scope="col">{display_name(name)}</th>' for name in shares)
         return (
             f"<table><caption>The {pushed}s pushed away hardest, and their share of the push "
             f"(Barlow Twins has no negatives: there {asks}s push {asks}s)</caption>"
@@ -179,13 +179,13 @@ def _map(name: str, share: np.ndarray, query: int) -> str:
     pushed = (
         f"pair {top} hardest, {percent(share[query, top])}" if share[query, top] > 0 else "nobody"
     )
-    alt = f"Heat map, {DISPLAY[name]}: {said}; query {query} pushes {pushed}"
+    alt = f"Heat map, {display_name(name)}: {said}; query {query} pushes {pushed}"
     pixels = _colours(share)
     np.einsum("iic->ic", pixels)[:] = np.round(255 * np.array(to_rgb(FAINT)))  # the own pairs
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png")  # one pixel for each pair
     return (
-        f'<div><h3>{DISPLAY[name]}</h3><p class="where">{said}</p><div class="map">'
+        f'<div><h3>{display_name(name)}</h3><p class="where">{said}</p><div class="map">'
         f'<img src="{html.data_url(file.getvalue(), "png")}" alt="{escape(alt)}"><i class="row" '
         f'style="top: {100 * query / size:.3f}%; height: {100 / size:.3f}%"></i></div></div>'
     )

@@ -22,7 +22,7 @@ from mmret_lib.metrics.report import Report
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.negatives import weight_maps
 from mmret_lib.show.retrieval import image_to_text, text_to_image
-from mmret_lib.show.tables import DISPLAY, results_frame, results_text
+from mmret_lib.show.tables import display_name, results_frame, results_text
 from mmret_lib.show.training import training_curves
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
@@ -56,7 +56,7 @@ def run_demo(
     ceiling = best_possible(test.pairs)
     runs: dict[str, TrainedRun] = {}
     for number, name in enumerate(LOSSES, start=1):
-        print(f"\n[{number}/{len(LOSSES)}] {DISPLAY[name]}")
+        print(f"\n[{number}/{len(LOSSES)}] {display_name(name)}")
         model = build_model(name, train.pairs, seed=config.seed)
         run = runs[name] = train_run(
             out / "runs" / name,

@@ -46,7 +46,7 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
         raise DataError(f"there is no loss {name!r}; choose {', '.join(LOSSES)}")
     given = {key: value for key, value in settings.items() if value is not None}
     try:
-        return LOSSES[name](**{**DEFAULTS[name], **given})
+        return LOSSES[name](**{**DEFAULTS.get(name, {}), **given})
     except TypeError:
         raise DataError(f"{name} takes other settings than {', '.join(given)}") from None
     except ValueError as error:

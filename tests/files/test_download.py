@@ -49,11 +49,8 @@ def remote(
 
 def is_whole(folder: Path, content: bytes = CONTENT) -> bool:
     """The file is right, and nothing of the work on it is left."""
-    strangers = {path.name for path in folder.iterdir()} - {
-        "photos.zip",
-        ".photos.zip.lock",
-        ".photos.zip.verified",
-    }
+    ours = {"photos.zip", ".photos.zip.lock", ".photos.zip.verified"}
+    strangers = {path.name for path in folder.iterdir()} - ours
     return not strangers and (folder / "photos.zip").read_bytes() == content
 
 
