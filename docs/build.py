@@ -3,25 +3,34 @@
 python docs/build.py [FOLDER]
 """
 
+import pkgutil
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pdoc
 import pdoc.render
 
-from mmret_lib import search, training
+import mmret_lib
 
 
 def main(folder: Path) -> None:
     """Render every public name of the library as HTML, with the docstrings' Google sections."""
     warnings.simplefilter("error")
-    # These names are imported when first asked for, and pdoc asks only for what is there.
-    for package in (search, training):
-        vars(package).update({name: getattr(package, name) for name in package.__all__})
+    for found in pkgutil.walk_packages(mmret_lib.__path__, "mmret_lib."):
+        if found.ispkg:
+            package = import_module(found.name)
+            names = list(getattr(package, "__all__", []))
+            # Some names are imported when first asked for, and pdoc asks only for what is there.
+            vars(package).update({name: getattr(package, name) for name in names})
+            # pdoc takes __all__ at its word and would leave out the modules of a package.
+            modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
+            vars(package)["__all__"] = list(dict.fromkeys([*names, *modules]))
     pdoc.render.configure(docformat="google", search=True, footer_text="mmret")
     pdoc.pdoc("mmret_lib", output_directory=folder)
-    print(f"wrote {folder / 'mmret_lib.html'}")
+    pages = len(list(folder.rglob("*.html")))
+    print(f"wrote {pages} pages, beginning with {folder / 'mmret_lib.html'}")
 
 
 if __name__ == "__main__":
