@@ -17,7 +17,7 @@ import pandas as pd
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.metrics.ceiling import best_possible
-from mmret_lib.show.tables import DISPLAY
+from mmret_lib.show.tables import display_name
 from mmret_lib.training import TrainConfig, build_loss, build_model, made_by, train_run
 
 # name -> loss, settings of the loss, settings of the model
@@ -64,13 +64,11 @@ def report(rows: pd.DataFrame, ceiling: dict) -> str:
     ]
     for trial in measured:
         m, s = mean.loc[trial], spread.loc[trial]
-        loss, _, plain = trial.partition(", ")
-        label = DISPLAY[loss] + (f", {plain}" if plain else "")
         cells = [f"{m.i2t_r1:.1f} ± {s.i2t_r1:.1f}", f"{m.i2t_r5:.1f}", f"{m.i2t_r10:.1f}"]
         cells += [f"{m.i2t_mean_rank:.1f}"]
         cells += [f"{m.t2i_r1:.1f} ± {s.t2i_r1:.1f}", f"{m.t2i_r5:.1f}", f"{m.t2i_r10:.1f}"]
         cells += [f"{m.t2i_mean_rank:.1f}", f"{seeds[trial]}"]
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append(f"| {display_name(trial)} | " + " | ".join(cells) + " |")
     best = [f"{ceiling[name]:.1f}" for name in ("i2t_r1", "i2t_r5", "i2t_r10", "i2t_mean_rank")]
     best += [f"{ceiling[name]:.1f}" for name in ("t2i_r1", "t2i_r5", "t2i_r10", "t2i_mean_rank")]
     lines += ["| *best possible* | " + " | ".join(best) + " | |", ""]
