@@ -1,8 +1,10 @@
 """Search: embed a collection once, then find images for a text and texts for an image.
 
-`index` is what a user calls; `collection` holds the embeddings, `folder` keeps them on disk;
-`faiss_index` and `milvus_index` search approximately where exact search is too slow; `hits` are the
-answers, and `right_answers` says which of them are right.
+`index` is what a user calls; `embed` computes the embeddings and `cache` keeps them between
+commands; `collection` holds them, and `vectors` searches one side. `folder` keeps an index on disk,
+`draft` writes its next state. `faiss_index` and `milvus_index` search approximately where exact
+search is too slow. `query` tells a text from a picture's path; `hits` are the answers, and
+`right_answers` says which of them are right.
 """
 
 from importlib import import_module
