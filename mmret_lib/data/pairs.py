@@ -28,10 +28,13 @@ class Pairs:
         images: the file of each image, N of them.
         captions: M captions, each a string that is more than white space.
         owner: int64 (M,), read-only; `owner[j]` is the index of the image that caption j describes.
-            Non-decreasing, and every image owns at least one caption.
+            Non-decreasing, and every image owns at least one caption; only photos to search may
+            have no captions at all (M = 0).
         image_ids: N names under which the data set itself knows the images.
         name, split: which data set and which part of it, for titles and run records.
         skipped: one line for each record (or each kind of record) that was left out, and why.
+        features: folder of kept features (`data.features`) for images whose photos are not here;
+            an image's row in it is found by its image id. None where `images` can be read.
         image_info, caption_info: the raw records of the file that was read, N and M of them, or
             None where they were not kept.
 
@@ -48,6 +51,7 @@ class Pairs:
     skipped: tuple[str, ...] = ()
     image_info: list[dict[str, Any]] | None = None
     caption_info: list[dict[str, Any]] | None = None
+    features: Path | None = None
 
     def __post_init__(self) -> None:
         # Copies: a list that the caller goes on changing would undo the checks below.
@@ -55,6 +59,8 @@ class Pairs:
             value = getattr(self, field)
             object.__setattr__(self, field, None if value is None else list(value))
         object.__setattr__(self, "skipped", tuple(self.skipped))
+        if self.features is not None:
+            object.__setattr__(self, "features", Path(self.features))
         owner = np.asarray(self.owner)
         if owner.size and owner.dtype.kind not in "iu":
             raise DataError(f"owner must hold integers, not {owner.dtype}")
@@ -93,7 +99,7 @@ class Pairs:
                 "before it; the captions of one image must stand together, in image order"
             )
         without = np.flatnonzero(np.bincount(self.owner, minlength=count) == 0)
-        if without.size:
+        if without.size and self.captions:
             raise DataError(
                 f"{without.size} of {count} images have no caption, the first is image "
                 f"{without[0]} ({self.images[without[0]]}); leave such images out"
@@ -160,6 +166,7 @@ class Pairs:
             skipped=self.skipped,
             image_info=pick(self.image_info, images),
             caption_info=pick(self.caption_info, captions),
+            features=self.features,
         )
 
     def to_json(self) -> str:
@@ -171,6 +178,9 @@ class Pairs:
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         record["images"] = [str(path.absolute()) for path in self.images]
         record["owner"] = self.owner.tolist()
+        del record["features"]  # as before there was this entry: it is a key of packed stores
+        if self.features is not None:
+            record["features"] = str(self.features.absolute())
         try:
             return json.dumps(record, default=lambda number: number.item())  # numpy's ids
         except (AttributeError, TypeError, ValueError) as error:

@@ -101,8 +101,10 @@ class DualEncoder(nn.Module):
         """Embed a batch of pairs for training.
 
         Args:
-            images: (B, 3, H, W), uint8 or float in [0, 1], on the model's device.
-            tokens: what `text.tokenize` gives for the B captions, on the model's device.
+            images: (B, 3, H, W), uint8 or float in [0, 1], on the model's device; or their kept
+                features (B, image.features).
+            tokens: what `text.tokenize` gives for the B captions, on the model's device; or
+                "features" -> their kept features (B, text.features).
 
         Returns:
             image_emb and text_emb, both (B, dim), not normalised.

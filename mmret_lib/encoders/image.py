@@ -152,8 +152,22 @@ class ImageEncoder(nn.Module):
         return features
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed images (B, 3, H, W), uint8 or float in [0, 1] -> (B, dim), not normalised."""
-        embeddings: Tensor = self.projection(self.extract_features(images))
+        """Embed images (B, 3, H, W), uint8 or float in [0, 1] -> (B, dim), not normalised.
+
+        Kept features (B, features), float, are only projected.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        if images.ndim == 2 and images.is_floating_point():
+            if images.shape[1] != self.features:
+                raise ValueError(
+                    f"kept features must be (B, {self.features}), got {tuple(images.shape)}"
+                )
+            features = images.to(self.projection.weight.dtype)
+        else:
+            features = self.extract_features(images)
+        embeddings: Tensor = self.projection(features)
         return embeddings
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:

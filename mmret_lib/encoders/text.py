@@ -120,9 +120,30 @@ class TextEncoder(nn.Module):
         mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (B, L, 1), 0 on padding
         return (states * mask).sum(dim=1) / mask.sum(dim=1)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Embed what `tokenize` gives, both (B, L) -> (B, dim), not normalised."""
-        embeddings: Tensor = self.projection(self.extract_features(input_ids, attention_mask))
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        features: Tensor | None = None,
+    ) -> Tensor:
+        """Embed what `tokenize` gives, both (B, L) -> (B, dim), not normalised.
+
+        Kept features (B, features), float, given in their place, are only projected.
+
+        Raises:
+            ValueError: neither or both are given, or features of another shape.
+        """
+        if features is None and input_ids is not None and attention_mask is not None:
+            features = self.extract_features(input_ids, attention_mask)
+        elif features is None or input_ids is not None or attention_mask is not None:
+            raise ValueError("give input_ids and attention_mask, or features in their place")
+        elif features.ndim != 2 or features.shape[1] != self.features:
+            raise ValueError(
+                f"kept features must be (B, {self.features}), got {tuple(features.shape)}"
+            )
+        else:
+            features = features.to(self.projection.weight.dtype)
+        embeddings: Tensor = self.projection(features)
         return embeddings
 
     def save_backbone(self, folder: str | os.PathLike[str]) -> None:

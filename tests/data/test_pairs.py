@@ -130,3 +130,20 @@ def test_its_repr_is_one_short_line():
         "<Pairs scenes test: 1,200 images, 6,000 captions>"
     )
     assert repr(make([1], skipped=("a",))) == "<Pairs: 1 images, 1 captions, 1 skipped>"
+
+
+def test_a_folder_of_features_is_kept_and_is_no_part_of_other_pairs_json(tmp_path):
+    pairs = make([2, 1], features=tmp_path / "album")
+    assert pairs.subset([1]).features == tmp_path / "album"
+    assert Pairs.from_json(pairs.to_json()).features == tmp_path / "album"
+    assert (
+        '"features":' not in make([2, 1]).to_json()
+    )  # else every packed store would be made again
+
+
+def test_photos_to_search_need_no_captions():
+    photos = make([0, 0, 0])
+    assert len(photos) == 3 and photos.captions == photos.captions_of(1) == []
+    assert len(photos.subset([2])) == 1
+    with pytest.raises(DataError, match="1 of 2 images have no caption"):
+        make([1, 0])

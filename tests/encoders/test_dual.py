@@ -31,6 +31,33 @@ def test_training_and_search_give_the_same_embeddings(device):
     assert (norms - 1).abs().max() > 0.01  # the losses normalise, not the model
 
 
+def test_kept_features_are_only_projected():
+    model = mini(dim=48).eval()
+    tokens = model.text.tokenize(CAPTIONS[:4])
+    with torch.no_grad():
+        expected = model(photos(4), tokens)
+        image_features = model.image.extract_features(photos(4))  # (4, 256)
+        text_features = model.text.extract_features(**tokens)  # (4, 128)
+        for dtype, tolerance in ((torch.float32, 0.0), (torch.float16, 1e-2)):
+            kept = model(image_features.to(dtype), {"features": text_features.to(dtype)})
+            torch.testing.assert_close(kept, expected, rtol=tolerance, atol=tolerance)
+        mixed = model(image_features, tokens)
+    torch.testing.assert_close(mixed, expected, rtol=0, atol=0)
+    torch.testing.assert_close(model.encode_images(image_features), expected[0], rtol=0, atol=0)
+
+
+def test_kept_features_of_another_length_are_refused():
+    model = mini()
+    with pytest.raises(ValueError, match=r"must be \(B, 256\), got \(4, 255\)"):
+        model.image(torch.zeros(4, 255))
+    with pytest.raises(ValueError, match=r"must be \(B, 128\), got \(4, 256\)"):
+        model.text(features=torch.zeros(4, 256))
+    tokens = model.text.tokenize(CAPTIONS[:4])
+    for wrong in ({}, {**tokens, "features": torch.zeros(4, 128)}):
+        with pytest.raises(ValueError, match="features in their place"):
+            model.text(**wrong)
+
+
 def test_search_is_at_rest_even_in_training():
     model = mini(standardise=True).train()
     before = snapshot(model)
