@@ -1,7 +1,7 @@
 """Tables of results: the layout of the source slides, and means over seeds with their intervals."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -65,19 +65,39 @@ def results_text(frame: pd.DataFrame) -> str:
         f"built-in world: {images:,} images, {captions:,} captions in the pool; recalls in percent"
     ]
     for title, prefix in (("built-in world", ""), ("the slides, on COCO", "slides_")):
-        lines += ["", f"{title:<20}{'image -> text':^38}  {'text -> image':^38}"]
-        heads = "".join(f"{head:>7}" for head in MEASURES.values())
-        lines.append(f"{'loss':<20}{heads:<38}  {heads:<38}")
+        lines += ["", results_head(title)]
         for name, row in frame.iterrows():
-            cells = [row.get(f"{prefix}{d}_{m}") for d in DIRECTIONS for m in MEASURES]
-            if any(cell is None or pd.isna(cell) for cell in cells):
-                continue
-            left, right = (
-                "".join(f"{cell:7.1f}" for cell in half) for half in (cells[:5], cells[5:])
-            )
-            label = "best possible" if name == "ceiling" else display_name(str(name))
-            lines.append(f"{label:<20}{left:<38}  {right:<38}".rstrip())
+            if line := results_line(str(name), row.to_dict(), prefix):
+                lines.append(line)
     return "\n".join(lines)
+
+
+def results_head(title: str) -> str:
+    """Format the two lines above a table whose lines `results_line` formats."""
+    heads = "".join(f"{head:>7}" for head in MEASURES.values())
+    return (
+        f"{title:<20}{'image -> text':^38}  {'text -> image':^38}\n{'loss':<20}{heads:<38}  {heads}"
+    )
+
+
+def results_line(name: str, figures: Mapping[str, float], prefix: str = "") -> str:
+    """Format one line of the table of results, for a table that grows while losses are trained.
+
+    Args:
+        name: of the loss, or "ceiling" for the best possible.
+        figures: as `Report.as_dict` gives them, or a row of `results_frame`.
+        prefix: "slides_" takes the slides' figures of the row.
+
+    Returns:
+        The line; "" where a figure is missing.
+    """
+    cells = [figures.get(f"{prefix}{d}_{m}") for d in DIRECTIONS for m in MEASURES]
+    numbers = [cell for cell in cells if cell is not None and not pd.isna(cell)]
+    if len(numbers) < len(cells):
+        return ""
+    left, right = ("".join(f"{n:7.1f}" for n in half) for half in (numbers[:5], numbers[5:]))
+    label = "best possible" if name == "ceiling" else display_name(name)
+    return f"{label:<20}{left:<38}  {right:<38}".rstrip()
 
 
 def student_t(count: int) -> float:
