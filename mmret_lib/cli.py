@@ -157,6 +157,7 @@ def train(
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model
     from mmret_lib.training.run import HOLDS, train_run
+    from mmret_lib.training.schedule import fill_in_budget
 
     # What can be wrong in the command should show before minutes of preparation.
     processes = Processes.join(config.device)
@@ -178,6 +179,12 @@ def train(
         pooling=pooling,
         seed=config.seed,
     )
+    model.train_only(config.train, config.train_image, config.train_text)
+    if config.epochs is None and not model.trains_backbones:
+        validated = val_split is not None
+        budget = fill_in_budget(config, len(pairs), backbones=False, validated=validated)
+        wait = f" at most (patience {budget.patience})" if budget.patience else ""
+        print(f"{budget.epochs} epochs{wait}, because only projections are trained")
     packed = partial(pack, size=model.image.image_size, max_unreadable=max_unreadable)
     validation = packed(_load(data, root, val_split)) if val_split else None
     run = train_run(

@@ -6,6 +6,7 @@ Nothing is normalised here: the losses and the metrics do it where their formula
 """
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -30,7 +31,14 @@ from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, write_json
 from mmret_lib.files.whole import put_back, whole_folder
 
-TRAINABLE_PARTS = ("all", "projections", "image", "text")
+# What trains of a branch; and what `train_only` says of both at once: (image branch, text branch).
+PARTS = ("whole", "projection", "nothing")
+TRAINABLE_PARTS = {
+    "all": ("whole", "whole"),
+    "projections": ("projection", "projection"),
+    "image": ("whole", "nothing"),
+    "text": ("nothing", "whole"),
+}
 MODEL_VERSION = 1
 FILES = {"model.safetensors", "model.json", "text"}
 SETTINGS = {  # the entries of model.json, and the type of each
@@ -54,6 +62,9 @@ class DualEncoder(nn.Module):
             over the batch, so a branch's offset and scale per dimension do not change the loss, but
             they do change the cosines that rank. Without BatchNorms, matching pairs rank badly even
             at a low loss.
+
+    Attributes:
+        trained_parts: "image" and "text" -> "whole", "projection" or "nothing"; see `train_only`.
     """
 
     def __init__(self, image: ImageEncoder, text: TextEncoder, standardise: bool = False) -> None:
@@ -71,7 +82,15 @@ class DualEncoder(nn.Module):
             nn.BatchNorm1d(self.dim, affine=False) if standardise else nn.Identity()
             for _ in range(2)
         )
-        self.trained_part = "all"
+        self.trained_parts = {"image": "whole", "text": "whole"}
+        self._random_weights = {
+            name: _few_weights(branch.backbone)
+            for name, branch in self._branches().items()
+            if getattr(branch, "pretrained_weights", "its own") is None
+        }
+
+    def _branches(self) -> dict[str, ImageEncoder | TextEncoder]:
+        return {"image": self.image, "text": self.text}
 
     @classmethod
     def from_names(
@@ -153,32 +172,78 @@ class DualEncoder(nn.Module):
                 embeddings[rows] = self.text_norm(self.text(**tokens)).to(embeddings.dtype)
         return embeddings
 
-    def train_only(self, part: str) -> None:
+    def train_only(
+        self, part: str = "all", image: str | None = None, text: str | None = None
+    ) -> None:
         """Choose what trains, and freeze the rest.
 
         A frozen part gets no gradient and stays in eval mode through every later `.train()`: else
         its BatchNorm statistics would change and its dropout would go on. The BatchNorms of
         `standardise` are never frozen: they have no weights, they only measure the embeddings.
 
+        >>> model.train_only("projections")
+        >>> model.train_only(image="projection", text="whole")  # locked-image tuning
+
         Args:
             part: "all", the two "projections", the "image" branch or the "text" branch.
+            image: what trains of the image branch, "whole", its "projection" or "nothing"; None is
+                as `part` says.
+            text: what trains of the text branch.
 
         Raises:
-            DataError: no such part.
+            DataError: no such part, or nothing at all would train.
         """
         if part not in TRAINABLE_PARTS:
             raise DataError(f"Cannot train only {part!r}: choose {', '.join(TRAINABLE_PARTS)}.")
-        self.trained_part = part
+        parts = {}
+        for name, given, usual in zip(
+            ("image", "text"), (image, text), TRAINABLE_PARTS[part], strict=True
+        ):
+            if given is not None and given not in PARTS:
+                raise DataError(
+                    f"Cannot train {given!r} of the {name} branch: choose {', '.join(PARTS)}."
+                )
+            parts[name] = usual if given is None else given
+        if set(parts.values()) == {"nothing"}:
+            raise DataError(
+                "Nothing of either branch would train: choose whole or projection for one of them "
+                "(--train-image, --train-text)."
+            )
+        chosen_anew, self.trained_parts = parts != self.trained_parts, parts
         for module, trained in self._parts():
             module.requires_grad_(trained)
         self.train(self.training)
+        for name in self.random_backbones() if chosen_anew else ():
+            if parts[name] != "whole":
+                warnings.warn(
+                    f"the {name} backbone has random weights and would stay as it is, so it tells "
+                    f"little apart: give it pretrained weights (--{name}-weights) or train it "
+                    f"(--train-{name} whole)",
+                    stacklevel=2,
+                )
+
+    @property
+    def trains_backbones(self) -> bool:
+        """Whether any backbone trains, and not only projections."""
+        return "whole" in self.trained_parts.values()
+
+    def random_backbones(self) -> list[str]:
+        """List the branches, "image" or "text", whose backbone has the random weights of its start.
+
+        One that was trained since, or got weights from a file, is not among them.
+        """
+        branches = self._branches()
+        return [
+            name
+            for name, start in self._random_weights.items()
+            if torch.equal(start, _few_weights(branches[name].backbone))
+        ]
 
     def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
         """Yield backbones and projections, each with whether it trains."""
-        branches: tuple[tuple[str, Any], ...] = (("image", self.image), ("text", self.text))
-        for name, branch in branches:
-            yield branch.backbone, self.trained_part in ("all", name)
-            yield branch.projection, self.trained_part in ("all", name, "projections")
+        for name, branch in self._branches().items():
+            yield branch.backbone, self.trained_parts[name] == "whole"
+            yield branch.projection, self.trained_parts[name] != "nothing"
 
     def train(self, mode: bool = True) -> "DualEncoder":
         """Set training mode as for any module, but leave what is frozen in eval mode."""
@@ -189,17 +254,37 @@ class DualEncoder(nn.Module):
         return self
 
     def parameter_groups(
-        self, backbone_lr: float, projection_lr: float, weight_decay: float
+        self,
+        backbone_lr: float,
+        projection_lr: float,
+        weight_decay: float,
+        image_lr: float | None = None,
+        text_lr: float | None = None,
     ) -> list[dict[str, Any]]:
         """Group what trains for an optimiser, backbones and projections at their own rates.
 
         Norms and biases, the parameters with one dimension, get no weight decay: pulling them to
         zero limits what a layer can express and prevents no overfitting.
+
+        Args:
+            backbone_lr: peak learning rate of both backbones.
+            projection_lr: of both projections.
+            weight_decay: of matrices and kernels.
+            image_lr: of the image branch's backbone, where it is not `backbone_lr`.
+            text_lr: of the text branch's backbone.
         """
+        image, text = "image.backbone.", "text.backbone."
+        image_lr = backbone_lr if image_lr is None else image_lr
+        text_lr = backbone_lr if text_lr is None else text_lr
+        parts: list[tuple[str, tuple[str, ...], float]]
+        parts = [("image backbone", (image,), image_lr), ("text backbone", (text,), text_lr)]
+        if image_lr == text_lr:  # one group, as in the snapshots of older versions
+            parts = [("backbone", (image, text), image_lr)]
+        parts.append(("projection", ("image.projection.", "text.projection."), projection_lr))
         groups = []
-        named = [*self.image.named_parameters(), *self.text.named_parameters()]
-        for part, lr in (("backbone", backbone_lr), ("projection", projection_lr)):
-            trained = [p for name, p in named if name.startswith(part) and p.requires_grad]
+        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        for part, names, lr in parts:
+            trained = [p for name, p in named if name.startswith(names)]
             for decay, params in (
                 (weight_decay, [p for p in trained if p.ndim > 1]),
                 (0.0, [p for p in trained if p.ndim <= 1]),
@@ -290,3 +375,9 @@ def _eval_mode(model: DualEncoder) -> Iterator[None]:
             yield
     finally:
         model.train(training)
+
+
+def _few_weights(backbone: nn.Module) -> Tensor:
+    """Copy a few of a backbone's last matrix: they change with any training and any loading."""
+    matrices = [parameter for parameter in backbone.parameters() if parameter.ndim > 1]
+    return matrices[-1].detach().flatten()[:8].cpu().clone() if matrices else torch.empty(0)

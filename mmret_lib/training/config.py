@@ -7,6 +7,7 @@ from typing import Literal
 from mmret_lib.files.errors import DataError
 
 Schedule = Literal["cosine", "multistep", "constant"]
+Part = Literal["whole", "projection", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -15,11 +16,17 @@ class TrainConfig:
 
     epochs: int | None = None
     """passes over the images, each with one caption per image; by default 7, or on a small set
-    as many as make 430 steps"""
+    as many as make 430 steps. Where only projections train, which learn and overfit sooner: 10, or
+    with validation pairs 40 at most and a patience of 4"""
     batch_size: int = 128
     """pairs per step, over all processes; each image is compared with this many texts"""
     backbone_lr: float = 1e-3
     """peak learning rate of the two backbones"""
+    image_lr: float | None = None
+    """peak learning rate of the image branch's backbone, by default backbone_lr; so a pretrained
+    backbone can train at 5e-5 beside a random one at 1e-3"""
+    text_lr: float | None = None
+    """peak learning rate of the text branch's backbone, by default backbone_lr"""
     projection_lr: float = 2e-3
     """peak learning rate of the two projections and of a learnable loss"""
     weight_decay: float = 0.05
@@ -36,6 +43,11 @@ class TrainConfig:
     """largest norm of the gradient; 0 turns clipping off"""
     train: Literal["all", "projections", "image", "text"] = "all"
     """the part that is trained; the rest stays frozen, batch-norm statistics included"""
+    train_image: Part | None = None
+    """what is trained of the image branch: whole, its projection or nothing; by default as "train"
+    says. With projection here and whole for the text, this is locked-image tuning"""
+    train_text: Part | None = None
+    """what is trained of the text branch; by default as "train" says"""
     captions: Literal["random", "first", "all"] = "random"
     """which of an image's captions an epoch shows: one at random, always the first, or all"""
     augment: Literal["shift", "crop", "none"] = "shift"
@@ -52,9 +64,10 @@ class TrainConfig:
     chunk_size: int = 0
     """gradient caching: pairs that go through the model at a time, so that a batch of any size
     takes no more memory; 0 sends the whole batch through at once"""
-    patience: int = 0
-    """epochs without a better sum of recalls on the validation pairs before training stops; 0
-    never stops early"""
+    patience: int | None = None
+    """epochs without a better sum of recalls on the validation pairs before training stops; then
+    the model is that of the best epoch. 0, the default except where only projections train, never
+    stops early and ends with the last epoch's model"""
     snapshot_minutes: float = 5.0
     """minutes between two snapshots to resume from, besides one after each epoch; 0 takes one
     after every step"""
@@ -68,6 +81,8 @@ class TrainConfig:
             ("epochs", 1, math.inf),
             ("batch_size", 2, math.inf),
             ("backbone_lr", 0, 1),
+            ("image_lr", 0, 1),
+            ("text_lr", 0, 1),
             ("projection_lr", 0, 1),
             ("weight_decay", 0, 1),
             ("warmup", 0, 1),

@@ -21,7 +21,7 @@ Identity = dict[str, dict[str, Any]]
 FREE = ("device", "snapshot_minutes", "tensorboard", "compile")
 
 # Attributes of a module that are not settings: its mode, and what `train_only` set.
-NO_SETTINGS = {"training", "trains", "number"}
+NO_SETTINGS = {"training", "trains", "number", "trained_part"}
 
 
 def training_identity(
@@ -35,8 +35,8 @@ def training_identity(
 
     Args:
         model: before its first step, with the weights that the training starts from.
-        config: with its epochs filled in. A precision of "auto" stays "auto", so that a training
-            may go on where the GPU is another one.
+        config: with epochs and patience filled in. A precision of "auto" stays "auto", so that
+            a training may go on where the GPU is another one.
         validation: the packed validation pairs: they decide which epoch's model is the best, and
             with `patience` when training stops.
 
@@ -67,9 +67,8 @@ def differences(old: Identity, new: Identity) -> list[str]:
     """Name each entry in which two trainings differ, with its old and its new value."""
     lines = []
     for section in ("config", "loss", "model", "data"):
-        before, now = old.get(section, {}), new.get(section, {})
-        if section == "data":  # records of an older mmret do not name the validation pairs
-            before = {"validation": now.get("validation", ""), **before}
+        now = new.get(section, {})
+        before = _completed(section, old.get(section, {}), now)
         changed = [n for n in {**before, **now} if before.get(n, "") != now.get(n, "")]
         if section in changed:  # another kind of loss, model or data: its settings say no more
             changed = [section]
@@ -84,6 +83,19 @@ def differences(old: Identity, new: Identity) -> list[str]:
         )
     ]
     return lines
+
+
+def _completed(section: str, before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Add to a section of an older record the entries that did not exist when it was written."""
+    if section == "config":  # before a setting existed, training went as its default says now
+        defaults = json.loads(json.dumps(asdict(TrainConfig(patience=0))))
+        return {**{name: value for name, value in defaults.items() if name in now}, **before}
+    if section == "model":  # such as a crop that no backbone had then
+        kept = {n: v for n, v in before.items() if n.rpartition(".")[2] not in NO_SETTINGS}
+        return {**now, **kept}
+    if section == "data":  # on which pairs it was validated is not known
+        return {"validation": now.get("validation", ""), **before}
+    return before
 
 
 def _title(store: Store) -> str:

@@ -1,16 +1,43 @@
-"""The learning rate at each step, and how many epochs a data set needs."""
+"""The learning rate at each step, and how many epochs a training needs."""
 
 import math
+from dataclasses import replace
 
 from mmret_lib.training.config import TrainConfig
 
 EPOCHS = 7
 FEWEST_STEPS = 430  # with fewer, random weights learn too little from a small data set
+# Projections alone learn within a few epochs and then overfit: on 885 photos of Flickr8k, R@10 was
+# 68.6 % after 10 epochs, and 54.1 % after the 72 that 430 steps take.
+PROJECTION_EPOCHS = 10
+MOST_PROJECTION_EPOCHS, PROJECTION_PATIENCE = 40, 4  # where validation pairs say when to stop
 
 
 def enough_epochs(images: int, batch_size: int) -> int:
     """Return 7, or for a small data set the number of epochs that makes 430 steps."""
     return max(EPOCHS, math.ceil(FEWEST_STEPS / max(1, images // batch_size)))
+
+
+def fill_in_budget(
+    config: TrainConfig, images: int, *, backbones: bool, validated: bool
+) -> TrainConfig:
+    """Fill in the epochs and the patience of a training where they are not given.
+
+    Args:
+        images: how many there are to train on.
+        backbones: whether a backbone trains, and not only projections.
+        validated: whether there are validation pairs.
+    """
+    epochs, patience = config.epochs, config.patience
+    validated = validated and config.validate
+    if epochs is None and backbones:
+        epochs = enough_epochs(images, config.batch_size)
+    elif epochs is None and validated and patience != 0:
+        epochs = MOST_PROJECTION_EPOCHS
+        patience = PROJECTION_PATIENCE if patience is None else patience
+    elif epochs is None:
+        epochs = PROJECTION_EPOCHS
+    return replace(config, epochs=epochs, patience=patience or 0)
 
 
 def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:

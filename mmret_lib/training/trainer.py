@@ -35,7 +35,7 @@ from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
 from mmret_lib.training.history import History, summary_writer, write_tensorboard
 from mmret_lib.training.identity import training_identity
-from mmret_lib.training.schedule import enough_epochs, rate_factor
+from mmret_lib.training.schedule import fill_in_budget, rate_factor
 from mmret_lib.training.state import Progress, TrainingState
 from mmret_lib.training.validation import validate
 
@@ -55,7 +55,7 @@ class Trainer:
         progress: show progress bars.
 
     Attributes:
-        config: with the number of epochs, the device and the precision filled in.
+        config: with the number of epochs, the patience, the device and the precision filled in.
         identity: tells this training from others; see `training_identity`.
 
     Raises:
@@ -92,14 +92,18 @@ class Trainer:
         if config.tensorboard:
             summary_writer()  # if it is missing, better now than after an epoch
         share = _batch_share(data, config, self.processes.count)
-        epochs = config.epochs or enough_epochs(len(data), config.batch_size)
-        config = replace(config, epochs=epochs)
+        model.train_only(config.train, config.train_image, config.train_text)
+        config = fill_in_budget(
+            config,
+            len(data),
+            backbones=model.trains_backbones,
+            validated=validation is not None,
+        )
         self.identity = training_identity(model, loss, data, config, self.validation)
         precision: Any = str(self.dtype).removeprefix("torch.")
         self.config = replace(config, device=str(self.device), precision=precision)
 
         self.model, self.loss = model.to(self.device), loss.to(self.device)
-        model.train_only(config.train)
         self.loader = Loader(
             data,
             data.token_ids(model.text),
@@ -111,7 +115,11 @@ class Trainer:
             pin_memory=self.device.type == "cuda",
         )
         groups = model.parameter_groups(
-            config.backbone_lr, config.projection_lr, config.weight_decay
+            config.backbone_lr,
+            config.projection_lr,
+            config.weight_decay,
+            config.image_lr,
+            config.text_lr,
         )
         if of_loss := [p for p in loss.parameters() if p.requires_grad]:
             groups.append({"params": of_loss, "lr": config.projection_lr, "weight_decay": 0.0})

@@ -1,5 +1,7 @@
 """Both branches: training and search, freezing, groups of parameters, standardisation."""
 
+import warnings
+
 import pytest
 import torch
 from small_models import CAPTIONS, WEIRD, mini, photos
@@ -86,20 +88,35 @@ def test_batches_and_order_do_not_matter_in_search():
             model.encode_texts(nothing)
 
 
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
 @pytest.mark.parametrize("standardise", [False, True])
 @pytest.mark.parametrize(
-    ("part", "trained"),
+    ("parts", "trained"),
     [
-        ("all", {"image.backbone", "image.projection", "text.backbone", "text.projection"}),
-        ("projections", {"image.projection", "text.projection"}),
-        ("image", {"image.backbone", "image.projection"}),
-        ("text", {"text.backbone", "text.projection"}),
+        (("all",), {"image.backbone", "image.projection", "text.backbone", "text.projection"}),
+        (("projections",), {"image.projection", "text.projection"}),
+        (("image",), {"image.backbone", "image.projection"}),
+        (("text",), {"text.backbone", "text.projection"}),
+        # locked-image and locked-text tuning
+        (
+            ("all", "projection", None),
+            {"image.projection", "text.backbone", "text.projection"},
+        ),
+        (("all", "nothing"), {"text.backbone", "text.projection"}),
+        (
+            ("projections", "whole"),
+            {"image.backbone", "image.projection", "text.projection"},
+        ),
+        (("image", None, "projection"), {"image.backbone", "image.projection", "text.projection"}),
+        (("projections", None, "nothing"), {"image.projection"}),
     ],
+    ids=str,
 )
-def test_what_is_frozen_does_not_move(part, trained, standardise):
+def test_what_is_frozen_does_not_move(parts, trained, standardise):
     model = mini(standardise=standardise)
     model.train_only("text")  # an earlier choice leaves nothing behind
-    model.train_only(part)
+    model.train_only(*parts)
+    assert model.trains_backbones is any("backbone" in name for name in trained)
     groups = model.parameter_groups(0.1, 0.1, 0.1)
     optimiser = torch.optim.SGD(groups)
     names = ("image.backbone", "image.projection", "text.backbone", "text.projection")
@@ -120,6 +137,7 @@ def test_what_is_frozen_does_not_move(part, trained, standardise):
     assert moved(model.image_norm, norms) is standardise  # measured, never frozen
 
 
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
 def test_frozen_dropout_is_off():
     model = mini().train()
     tokens = model.text.tokenize(CAPTIONS[:4])
@@ -134,6 +152,34 @@ def test_frozen_dropout_is_off():
     )
     with pytest.raises(DataError, match="choose all, projections, image, text"):
         model.train_only("images")
+    with pytest.raises(DataError, match="of the text branch: choose whole, projection, nothing"):
+        model.train_only(text="all")
+    for nothing in (("all", "nothing", "nothing"), ("image", "nothing")):
+        with pytest.raises(DataError, match=r"Nothing of either branch would train.*--train-image"):
+            model.train_only(*nothing)
+
+
+RANDOM = "has random weights and would stay as it is"
+
+
+def test_freezing_a_random_backbone_is_warned_of(tmp_path):
+    model = mini(image_weights="mini")
+    model.train_only()
+    with pytest.warns(UserWarning, match=f"^the text backbone {RANDOM}.*--text-weights"):
+        model.train_only("projections")
+    with pytest.warns(UserWarning, match=f"^the image backbone {RANDOM}.*--train-image whole"):
+        mini().train_only("text")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.train_only("projections")  # said already
+        mini().train_only("all")
+        model.train_only("text")  # the image backbone, pretrained, is frozen
+        model.save(tmp_path / "model")
+        DualEncoder.load(tmp_path / "model").train_only("projections")
+        emb = model.text(**model.text.tokenize(CAPTIONS[:2]))
+        emb.sum().backward()
+        torch.optim.SGD(model.parameters(), 0.1).step()  # trained now
+        model.train_only("projections")
 
 
 def test_parameter_groups_hold_each_trained_parameter_once():
@@ -150,8 +196,29 @@ def test_parameter_groups_hold_each_trained_parameter_once():
             norm = isinstance(module, nn.BatchNorm2d | nn.LayerNorm)
             assert decay[id(parameter)] == (0 if norm or name == "bias" else 0.05), (module, name)
     torch.optim.AdamW(groups)
-    model.train_only("projections")
+    with pytest.warns(UserWarning, match="random weights"):
+        model.train_only("projections")
     assert len(model.parameter_groups(1, 1, 1)) == 2
+
+
+def test_each_backbone_may_have_its_own_rate():
+    """Such as 5e-5 for pretrained text beside 1e-3 for a random image branch."""
+    model = mini()
+    for given, image_lr in (({"text_lr": 5e-5}, 1e-3), ({"text_lr": 5e-5, "image_lr": 0.1}, 0.1)):
+        groups = model.parameter_groups(1e-3, 2e-3, 0.05, **given)
+        rate = {id(p): group["lr"] for group in groups for p in group["params"]}
+        assert len(rate) == len(list(model.parameters()))
+        for name, parameter in model.named_parameters():
+            branch = image_lr if name.startswith("image") else 5e-5
+            assert rate[id(parameter)] == (2e-3 if "projection" in name else branch), name
+    # Groups and their order are those of older versions' snapshots where the rates are equal.
+    same = model.parameter_groups(1e-3, 2e-3, 0.05, image_lr=1e-4, text_lr=1e-4)
+    assert [(g["name"], g["lr"]) for g in same] == [
+        ("backbone, decay 0.05", 1e-4),
+        ("backbone, decay 0", 1e-4),
+        ("projection, decay 0.05", 2e-3),
+        ("projection, decay 0", 2e-3),
+    ]
 
 
 def test_standardised_branches_have_mean_0_and_deviation_1():

@@ -10,7 +10,7 @@ from mmret_lib.training import TrainConfig
 
 @pytest.mark.slow
 def test_each_run_records_the_settings_that_it_came_to(tmp_path, monkeypatch):
-    monkeypatch.setattr("mmret_lib.training.trainer.enough_epochs", lambda *_: 1)
+    monkeypatch.setattr("mmret_lib.training.schedule.enough_epochs", lambda *_: 1)
     run_demo(tmp_path, TrainConfig(batch_size=16), size=64)
     for run in (tmp_path / "runs").iterdir():
         record = json.loads((run / "run.json").read_text())

@@ -8,11 +8,20 @@ import torch
 from mmret_lib.files.errors import DataError
 from mmret_lib.training import TrainConfig
 from mmret_lib.training.devices import pick_device, pick_precision
-from mmret_lib.training.schedule import enough_epochs, rate_factor
+from mmret_lib.training.schedule import enough_epochs, fill_in_budget, rate_factor
 
 
 @pytest.mark.parametrize(
-    "bad", [{"epochs": 0}, {"batch_size": 1}, {"backbone_lr": -1}, {"warmup": 2}, {"clip": -1}]
+    "bad",
+    [
+        {"epochs": 0},
+        {"batch_size": 1},
+        {"backbone_lr": -1},
+        {"warmup": 2},
+        {"clip": -1},
+        {"text_lr": 2},
+        {"image_lr": -1},
+    ],
 )
 def test_settings_out_of_range_are_named(bad):
     with pytest.raises(DataError, match=next(iter(bad))):
@@ -36,6 +45,26 @@ def test_small_sets_get_more_epochs():
     assert enough_epochs(8000, 128) == 7
     assert enough_epochs(128, 128) == 430
     assert enough_epochs(885, 128) == 72  # 6 batches an epoch
+
+
+@pytest.mark.parametrize(
+    ("given", "backbones", "validated", "epochs", "patience"),
+    [
+        ({}, True, True, 72, 0),
+        ({}, False, False, 10, 0),
+        ({}, False, True, 40, 4),
+        ({"validate": False}, False, True, 10, 0),
+        ({"patience": 0}, False, True, 10, 0),
+        ({"patience": 2}, False, True, 40, 2),
+        ({"patience": 2}, True, True, 72, 2),
+        ({"epochs": 6}, False, True, 6, 0),
+        ({"epochs": 6, "patience": 3}, False, True, 6, 3),
+    ],
+    ids=str,
+)
+def test_projections_alone_get_few_epochs(given, backbones, validated, epochs, patience):
+    config = fill_in_budget(TrainConfig(**given), 885, backbones=backbones, validated=validated)
+    assert (config.epochs, config.patience) == (epochs, patience)
 
 
 def test_devices_and_precision():

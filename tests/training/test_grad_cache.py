@@ -146,6 +146,7 @@ def test_the_first_pass_keeps_nothing_for_a_gradient(model):
     assert passes == [False] * 3 + [True] * 3
 
 
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
 @pytest.mark.parametrize("part", ["projections", "image", "text"])
 def test_frozen_parts_get_no_gradient(model, part):
     model = copy.deepcopy(model)

@@ -132,3 +132,19 @@ def test_last_bits_of_the_starting_weights_do_not_count(world):
         one = Trainer(model, SimCLR(), world, TrainConfig(batch_size=16), progress=False)
         identities.append(one.identity)
     assert differences(*identities) == []
+
+
+def test_a_record_of_an_older_version_lacks_only_what_came_later(world):
+    """Before a setting existed, training went as its default says."""
+    identity = trainer(world).identity
+    older = {name: dict(section) for name, section in identity.items()}
+    for name in ("train_image", "text_lr", "patience"):
+        del older["config"][name]
+    older["model"]["trained_part"] = "all"
+    del older["model"]["image.features"]
+    assert differences(older, identity) == []
+    changed = trainer(world, config=dataclasses.replace(CONFIG, text_lr=5e-5, patience=2)).identity
+    assert sorted(differences(older, changed)) == [
+        "patience: was 0, is now 2",
+        "text_lr: was None, is now 5e-05",
+    ]

@@ -58,7 +58,7 @@ def test_a_run_is_trained_measured_and_kept(splits, trained):
 
 
 def test_the_record_says_what_the_settings_came_to(splits, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmret_lib.training.trainer.enough_epochs", lambda *_: 1)
+    monkeypatch.setattr("mmret_lib.training.schedule.enough_epochs", lambda *_: 1)
     monkeypatch.chdir(tmp_path)
     train(splits, "run", TrainConfig(batch_size=16), root="data", figures={"ceiling": 1})
     run = load_run("run")[1]

@@ -67,23 +67,52 @@ def test_same_seed_same_weights_another_seed_others(splits):
     assert not torch.equal(one.image.projection.weight, other.image.projection.weight)
 
 
-@pytest.mark.parametrize("part", ["projections", "image", "text"])
-def test_only_the_chosen_part_moves(splits, part):
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
+@pytest.mark.parametrize(
+    ("parts", "moving"),
+    [
+        ({"train": "projections"}, {"image.projection", "text.projection"}),
+        ({"train": "image"}, {"image.backbone", "image.projection"}),
+        ({"train": "text"}, {"text.backbone", "text.projection"}),
+        # locked-image tuning, and locked-text tuning without the text's projection
+        (
+            {"train_image": "projection"},
+            {"image.projection", "text.backbone", "text.projection"},
+        ),
+        ({"train_text": "nothing"}, {"image.backbone", "image.projection"}),
+    ],
+    ids=str,
+)
+def test_only_the_chosen_part_moves(splits, parts, moving):
+    """The rest stays as it is to the last bit, statistics of BatchNorms among it."""
     before = {name: value.clone() for name, value in small_model(splits).state_dict().items()}
-    model, _ = fit(splits, config=dataclasses.replace(SHORT, train=part))
+    model, _ = fit(splits, config=dataclasses.replace(SHORT, **parts))
     moved = {
         ".".join(name.split(".")[:2])
         for name, value in model.state_dict().items()
         if not torch.equal(value, before[name])
     }
-    assert (
-        moved
-        == {
-            "projections": {"image.projection", "text.projection"},
-            "image": {"image.backbone", "image.projection"},
-            "text": {"text.backbone", "text.projection"},
-        }[part]
-    )
+    assert moved == moving
+    statistics = [name for name in before if name.startswith("image.backbone.bn1.running")]
+    assert len(statistics) == 2
+    for name in statistics:
+        assert torch.equal(model.state_dict()[name], before[name]) is (
+            "image.backbone" not in moved
+        )
+
+
+def test_each_branch_trains_at_its_own_rate(splits):
+    """Pretrained text at 5e-5 beside a random image branch at 1e-3."""
+    config = dataclasses.replace(SHORT, text_lr=5e-5, warmup=0.0)
+    model = small_model(splits)
+    trainer = Trainer(model, SimCLR(), splits[0], config, progress=False)
+    rates = {
+        group["name"].partition(",")[0]: group["lr"] for group in trainer.optimizer.param_groups
+    }
+    assert rates == {"image backbone": 1e-3, "text backbone": 5e-5, "projection": 2e-3}
+    config = dataclasses.replace(SHORT, train="image", train_image="nothing")
+    with pytest.raises(DataError, match="Nothing of either branch would train"):
+        Trainer(model, SimCLR(), splits[0], config, progress=False)
 
 
 def test_a_learnable_temperature_is_trained(splits):
@@ -183,3 +212,14 @@ def test_the_configuration_says_what_it_came_to(splits):
     assert trainer.config.device == str(device)
     dtype = pick_precision("auto", device)
     assert trainer.config.precision == str(dtype).removeprefix("torch.")
+    assert trainer.config.patience == 0
+
+
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
+def test_projections_alone_get_their_own_budget(splits):
+    config = TrainConfig(batch_size=16, train="image", train_image="projection")
+    for validation, budget in ((None, (10, 0)), (splits[1], (40, 4))):
+        trainer = Trainer(
+            small_model(splits), SimCLR(), splits[0], config, validation=validation, progress=False
+        )
+        assert (trainer.config.epochs, trainer.config.patience) == budget
