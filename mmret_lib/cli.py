@@ -116,8 +116,9 @@ def train(
     temperature: float | None = None,
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
-    image_backbone: Literal["mini", "resnet18", "resnet34", "resnet50"] = "mini",
+    image_backbone: str = "mini",
     image_weights: str = "auto",
+    image_size: int | None = None,
     text_backbone: str = "mini",
     text_weights: str = "auto",
     pooling: Literal["first", "mean"] = "first",
@@ -141,8 +142,13 @@ def train(
         temperature: temperature of simclr.
         margin: margin of the triplet losses.
         lambda_: weight of barlow_twins' off-diagonal term.
-        image_backbone: the ResNet.
-        image_weights: auto (what helps most), none, mini, imagenet, or a safetensors file.
+        image_backbone: mini, resnet18, resnet34, resnet50, pocket (a small network that knows
+            photos, and comes with mmret), or timm/NAME for any image model of timm, such as
+            timm/vit_small_patch16_224.augreg_in21k_ft_in1k.
+        image_weights: auto (what helps most), none, mini, imagenet, pocket, pretrained (timm's), or
+            a safetensors file or a folder with one.
+        image_size: pixels along the side of the square to which photos are decoded, by default
+            what suits the backbone.
         text_backbone: mini, or any BERT-family model by hub name or folder, such as
             distilbert-base-uncased.
         text_weights: auto (what helps most), none, mini or pretrained.
@@ -174,6 +180,7 @@ def train(
         pairs,
         image_backbone=image_backbone,
         image_weights=_none(image_weights),
+        image_size=image_size,
         text_backbone=text_backbone,
         text_weights=_none(text_weights),
         pooling=pooling,

@@ -39,6 +39,7 @@ class ClipImage(ImageEncoder):
         nn.Module.__init__(self)
         self.backbone_name = "clip"
         self.image_size: int = clip.config.vision_config.image_size
+        self.crop = 1.0
         self.memory_format = torch.contiguous_format
         self.backbone = _PooledOutput(clip.vision_model)
         self.projection = clip.visual_projection

@@ -1,6 +1,7 @@
-"""The image branch: a ResNet, and one linear projection into the space shared with the text."""
+"""The image branch: a backbone, and one linear projection into the space shared with the text."""
 
 import os
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
+from mmret_lib.encoders.timm_models import POCKET, Preprocessing, build_timm, middle
 from mmret_lib.encoders.weights import hub_files, load_state, read_safetensors, write_safetensors
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import shipped, user_path
@@ -17,6 +19,7 @@ from mmret_lib.files.whole import whole_folder
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNETS = ("resnet18", "resnet34", "resnet50")
+NAMED_WEIGHTS = ("mini", "imagenet", "pocket", "pretrained")  # anything else is a path
 
 
 class MiniResNet(nn.Module):
@@ -60,15 +63,27 @@ class MiniResNet(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """A ResNet and a linear projection: images (B, 3, H, W) -> embeddings (B, dim).
+    """A backbone and a linear projection: images (B, 3, H, W) -> embeddings (B, dim).
 
     Args:
-        backbone: "mini" (256 features), "resnet18", "resnet34" (512) or "resnet50" (2048).
-        weights: "mini" (what the course ships, for the mini backbone), "imagenet" (torchvision's
-            own weights, for the ResNets), a safetensors file or a folder with one, or None.
+        backbone: "mini" (256 features); "resnet18", "resnet34" (512) or "resnet50" (2048);
+            "pocket" (timm's tf_efficientnet_lite0, 1280); or "timm/NAME", any image model of timm,
+            with a tag if wanted, such as "timm/vit_small_patch16_224.augreg_in21k".
+        weights: "mini" and "pocket" (what the course ships for these backbones), "imagenet"
+            (torchvision's own weights, for the ResNets), "pretrained" (for timm's models), a
+            safetensors file or a folder with one, or None.
         dim: length of an embedding.
-        image_size: side in pixels that images should be decoded to; 64 for "mini", else 224.
+        image_size: side in pixels that images should be decoded to; by default 64 for "mini", 224
+            for the ResNets, what the weights were trained with for the others.
         channels_last: store the channels of a pixel together, for faster convolutions.
+        crop: share of that side whose middle enters the backbone. For this and the next two, the
+            default is what the weights were trained with.
+        mean, std: of each colour channel, for pixels in [0, 1]; the colours are normalised by them.
+
+    Attributes:
+        image_size, crop: as above. "pocket" has 256 and 0.875, so that 224 pixels enter.
+        mean, std: as above, tensors of shape (3, 1, 1).
+        features: numbers that the backbone gives for an image.
 
     Raises:
         DataError: an unknown backbone, weights that do not fit it, or a pickle.
@@ -85,39 +100,68 @@ class ImageEncoder(nn.Module):
         dim: int = 128,
         image_size: int | None = None,
         channels_last: bool = True,
+        *,
+        crop: float | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.backbone_name = backbone
         self.pretrained_weights = None if weights is None else str(weights)
-        self.image_size = image_size or (64 if backbone == "mini" else 224)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self._refuse_weights_of_others(weights)
         self.backbone: nn.Module
-        if backbone == "mini":
-            self.backbone = MiniResNet()
-            self.features: int = self.backbone.features
+        self.features: int
+        if backbone == "pocket" or backbone.startswith("timm/"):
+            name = POCKET if backbone == "pocket" else backbone.removeprefix("timm/")
+            self.backbone, self.features, used = build_timm(
+                name, weights, image_size=image_size, crop=crop, mean=mean, std=std
+            )
+        else:
+            self._build_resnet(weights)
+            size = image_size or (64 if backbone == "mini" else 224)
+            used = Preprocessing(size, crop or 1.0, mean or IMAGENET_MEAN, std or IMAGENET_STD)
+        self.image_size, self.crop = used.image_size, used.crop
+        self.projection = nn.Linear(self.features, dim)
+        # Not saved: they belong to the preprocessing, which every call does itself.
+        self.register_buffer("mean", torch.tensor(used.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(used.std).view(3, 1, 1), persistent=False)
+        self.to(memory_format=self.memory_format)
+
+    def _refuse_weights_of_others(self, weights: str | os.PathLike[str] | None) -> None:
+        backbone = self.backbone_name
+        if backbone in ("mini", "pocket"):
+            own = backbone
         elif backbone in RESNETS:
-            resnet = torchvision.models.get_model(backbone, weights=None)
+            own = "imagenet"
+        elif backbone.startswith("timm/"):
+            own = "pretrained"
+        else:
+            raise DataError(
+                f"No image backbone {backbone!r}: choose mini, {', '.join(RESNETS)}, pocket, or "
+                "timm/NAME for any image model of timm."
+            )
+        if weights in NAMED_WEIGHTS and weights != own:
+            raise DataError(
+                f"There are no {weights!r} weights for the image backbone {backbone!r}: mini goes "
+                "with mini, imagenet with the ResNets, pocket with pocket, pretrained with timm/… "
+                "(--image-weights)."
+            )
+
+    def _build_resnet(self, weights: str | os.PathLike[str] | None) -> None:
+        if self.backbone_name == "mini":
+            self.backbone = MiniResNet()
+            self.features = self.backbone.features
+        else:
+            resnet = torchvision.models.get_model(self.backbone_name, weights=None)
             self.features = resnet.fc.in_features
             resnet.fc = nn.Identity()
             self.backbone = resnet
-        else:
-            raise DataError(f"No image backbone {backbone!r}: choose mini, {', '.join(RESNETS)}.")
         self._load_backbone(weights)
-        self.projection = nn.Linear(self.features, dim)
-        # Not saved: they belong to the preprocessing, which every call does itself.
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
-        self.to(memory_format=self.memory_format)
 
     def _load_backbone(self, weights: str | os.PathLike[str] | None) -> None:
         if weights is None:
             return
-        own = "mini" if self.backbone_name == "mini" else "imagenet"
-        if weights in ("mini", "imagenet") and weights != own:
-            raise DataError(
-                f"There are no {weights!r} weights for the image backbone {self.backbone_name!r}: "
-                "mini goes with mini, imagenet with the ResNets (--image-weights)."
-            )
         if weights == "mini":
             path = shipped("mini/image", "Or train without: --image-weights none.")
         elif weights == "imagenet":
@@ -137,7 +181,7 @@ class ImageEncoder(nn.Module):
     def extract_features(self, images: Tensor) -> Tensor:
         """Run the backbone alone: (B, 3, H, W) uint8, or float in [0, 1] -> (B, features).
 
-        The colours are normalised first, with ImageNet's mean and deviation.
+        First the middle is cut out, if `crop` is below 1, and the colours are normalised.
 
         Raises:
             ValueError: not (B, 3, H, W), or whole numbers other than uint8.
@@ -146,6 +190,11 @@ class ImageEncoder(nn.Module):
             raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
         if images.dtype != torch.uint8 and not images.is_floating_point():
             raise ValueError(f"images must be uint8 or float in [0, 1], got {images.dtype}")
+        sides = images.shape[-2:]
+        height, width = (middle(side, self.crop) for side in sides)
+        # Rounded as torchvision's center_crop does, half to even, to cut at the same pixel.
+        top, left = round((sides[0] - height) / 2), round((sides[1] - width) / 2)
+        images = images[..., top : top + height, left : left + width]
         full = 255 if images.dtype == torch.uint8 else 1
         pixels = images.to(dtype=self.mean.dtype, memory_format=self.memory_format)
         features: Tensor = self.backbone((pixels - full * self.mean) / (full * self.std))
@@ -175,4 +224,14 @@ class ImageEncoder(nn.Module):
         with whole_folder(user_path(folder)) as draft:
             write_safetensors(draft / "model.safetensors", self.backbone)
             facts = {"backbone": self.backbone_name, "features": self.features}
-            write_json(draft / "config.json", {**facts, "image_size": self.image_size})
+            facts["image_size"] = self.image_size
+            if cfg := getattr(self.backbone, "pretrained_cfg", None):  # as timm's on the hub
+                side = middle(self.image_size, self.crop)
+                facts["architecture"] = cfg["architecture"]
+                facts["pretrained_cfg"] = {
+                    "input_size": [3, side, side],
+                    "crop_pct": self.crop,
+                    "mean": self.mean.flatten().tolist(),
+                    "std": self.std.flatten().tolist(),
+                }
+            write_json(draft / "config.json", facts)

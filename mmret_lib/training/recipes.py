@@ -81,7 +81,8 @@ def build_model(
 
     Args:
         loss: its name; Barlow Twins needs branches that end in a standardisation.
-        image_backbone: "mini", "resnet18", "resnet34" or "resnet50".
+        image_backbone: what `ImageEncoder` takes: "mini", "resnet18", "resnet34", "resnet50",
+            "pocket" or "timm/NAME".
         image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
         text_backbone: "mini", or a BERT-family model by hub name or folder.
         text_weights: "auto", None for random ones, or what `TextEncoder` takes.
@@ -89,7 +90,12 @@ def build_model(
     """
     drawn = pairs.name == "scenes"
     if image_weights == "auto":
-        image_weights = "imagenet" if image_backbone != "mini" else "mini" if drawn else None
+        if image_backbone == "mini":
+            image_weights = "mini" if drawn else None
+        elif image_backbone.startswith("timm/"):
+            image_weights = "pretrained"
+        else:
+            image_weights = "pocket" if image_backbone == "pocket" else "imagenet"
     if text_weights == "auto":
         text_weights = "pretrained" if text_backbone != "mini" else "mini" if drawn else None
     torch.manual_seed(seed)
