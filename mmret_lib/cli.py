@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +19,48 @@ from mmret_lib.files.errors import DataError, MissingFile, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.training.config import TrainConfig
 
-Config = OmitArgPrefixes[TrainConfig]
-DEFAULT = TrainConfig()
-DataName = Literal["scenes", "coco", "flickr8k", "flickr30k"]
+
+@dataclass(frozen=True)
+class CaptionsFile:
+    """Where `--data folder` finds its captions; the options of `read_folder`."""
+
+    captions: Path | None = None
+    """captions of your own photos (--data folder): CSV, TSV or JSON lines with named columns"""
+    image_column: str | None = None
+    """the column of photo paths, where it has no usual name (image, filepath, file_name ...)"""
+    caption_column: str | None = None
+    """the column of captions, where it has no usual name (caption, title, text ...)"""
+    split_column: str | None = None
+    """the column that says which split a row is in, where it is not called split"""
+
+    def options(self, data: str, root: Path | None) -> dict[str, str]:
+        """What `load_pairs` needs besides root and split; the file's path is made absolute."""
+        given = {f.name: str(v) for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        if given and data != "folder":
+            flag = next(iter(given)).replace("_", "-")
+            raise DataError(f"--{flag} is of your own photos: say --data folder, not {data}")
+        if self.captions:
+            place = self.captions
+            if root is not None and not place.exists():
+                place = root / place
+            given["captions"] = str(place.absolute())
+        return given
+
+
+@dataclass(frozen=True)
+class TrainFlags(TrainConfig):
+    """`TrainConfig` with one flag of another name, because `--captions` names a file."""
+
+    captions: Annotated[Literal["random", "first", "all"], tyro.conf.arg(name="epoch-captions")] = (
+        "random"
+    )
+
+
+Config = OmitArgPrefixes[TrainFlags]
+Captions = OmitArgPrefixes[CaptionsFile]
+NOT_GIVEN = CaptionsFile()
+DEFAULT = TrainFlags()
+DataName = Literal["scenes", "coco", "flickr8k", "flickr30k", "folder"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
 app = tyro.extras.SubcommandApp()
@@ -65,6 +105,7 @@ def prepare(
     size: tuple[int, ...] = (64,),
     keep_archives: bool = False,
     max_unreadable: float = 0.01,
+    captions: Captions = NOT_GIVEN,
 ) -> None:
     """Fetch a data set, check it, and pack its photos so that they load fast in training.
 
@@ -72,24 +113,28 @@ def prepare(
     hand; it says where, and what to do with them. A data set that lies under root is only packed.
 
     Args:
-        data: the data set; "scenes" is drawn and needs no root.
+        data: the data set; "scenes" is drawn and needs no root, "folder" is your own photos.
         root: folder to save it in, or where it lies already.
         parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
         size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets,
             several for both; 0 packs nothing.
         keep_archives: keep what was downloaded after unpacking it.
         max_unreadable: share of images that may be unreadable before that is an error.
+        captions: of your own photos.
     """
-    from mmret_lib.data import SPLITS, sources
+    from mmret_lib.data import SPLITS, folder, sources
     from mmret_lib.data.store import pack
 
     splits = [split for split in SPLITS[data] if split]
     if data == "coco":  # whichever parts are there; the last three are Karpathy's
         splits = ["train2017", "val2017", "train+restval", "val", "test"]
-    if root is None and data != "scenes":
+    options = captions.options(data, root)
+    if data == "folder":
+        splits = folder.splits_of(root, **options)
+    elif root is None and data != "scenes":
         raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
-    loaded = {split: _load_if_there(data, root, split) for split in splits}
-    if root is not None and data != "scenes":
+    loaded = {split: _load_if_there(data, root, split, **options) for split in splits}
+    if root is not None and data not in ("scenes", "folder"):
         begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
         if parts or begun or not any(loaded.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
@@ -98,7 +143,7 @@ def prepare(
         if pairs is None:
             if data == "coco":
                 continue
-            pairs = _load(data, root, split)  # says what is missing
+            pairs = _load(data, root, split, **options)  # says what is missing
         print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
         for side in filter(None, size):
             store = pack(pairs, side, max_unreadable=max_unreadable)
@@ -124,6 +169,7 @@ def train(
     pooling: Literal["first", "mean"] = "first",
     max_unreadable: float = 0.01,
     resume: bool = False,
+    captions: Captions = NOT_GIVEN,
     config: Config = DEFAULT,
 ) -> None:
     """Train one model on any data set and report its recall.
@@ -132,7 +178,8 @@ def train(
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
-        data: the data set; "scenes" is the built-in world and needs no root.
+        data: the data set; "scenes" is the built-in world and needs no root, "folder" is your own
+            photos.
         root: folder of the data set.
         split: what to train on, by default the set's training split.
         val_split: what to measure recall on after each epoch; "none" measures nothing.
@@ -155,9 +202,10 @@ def train(
         pooling: how a caption becomes one vector: its first token, or the mean of all.
         max_unreadable: share of images that may be unreadable before training refuses to start.
         resume: continue the training in the run folder, or start if there is none.
+        captions: of your own photos.
         config: how to train.
     """
-    from mmret_lib.data import SPLITS
+    from mmret_lib.data import usual_splits
     from mmret_lib.data.store import pack
     from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
@@ -172,9 +220,15 @@ def train(
     out = out or Path("runs") / f"{data}-{loss}"
     refuse_strangers(out, HOLDS)
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
-    train_split, usual_val, _ = SPLITS[data]
+    if str(captions.captions) in ("random", "first", "all") and data != "folder":
+        raise DataError(
+            f"the captions that an epoch shows are set by --epoch-captions {captions.captions}; "
+            "--captions names the captions file of --data folder"
+        )
+    options = captions.options(data, root)
+    train_split, usual_val, _ = usual_splits(data, root, **options)
     split, val_split = split or train_split, _none(val_split or usual_val or "none")
-    pairs = _load(data, root, split)
+    pairs = _load(data, root, split, **options)
     model = build_model(
         loss,
         pairs,
@@ -193,7 +247,7 @@ def train(
         wait = f" at most (patience {budget.patience})" if budget.patience else ""
         print(f"{budget.epochs} epochs{wait}, because only projections are trained")
     packed = partial(pack, size=model.image.image_size, max_unreadable=max_unreadable)
-    validation = packed(_load(data, root, val_split)) if val_split else None
+    validation = packed(_load(data, root, val_split, **options)) if val_split else None
     run = train_run(
         out,
         model,
@@ -203,6 +257,7 @@ def train(
         validation=validation,
         evaluate_on={val_split: validation} if val_split and validation is not None else {},
         root=root,
+        data_options=options,
         resume=resume,
     )
     if run.finished_before:
@@ -230,6 +285,7 @@ def evaluate(
     against: Path | None = None,
     table: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    captions: Captions = NOT_GIVEN,
 ) -> None:
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
 
@@ -246,10 +302,21 @@ def evaluate(
         against: another run folder, to be compared with image by image.
         table: write a CSV file with every query, its rank and the best wrong answer.
         json_file: also write the figures here.
+        captions: of your own photos, by default the run's.
     """
     from mmret_lib.studies.evaluate_run import evaluate_run
+    from mmret_lib.training.run import read_run
 
-    model, pairs, _ = _open_run(run, data, root, split, caption_ids=judgements is not None)
+    keep_ids = judgements is not None
+    model, pairs, _ = _open_run(run, data, root, split, captions, caption_ids=keep_ids)
+    trained = read_run(run).data
+    learnt = _where(trained, None, None, trained["split"]) if trained["split"] else None
+    if _where(trained, data, root, split, captions) == learnt:
+        print(
+            f"warning: {run} was trained on these very photos; its recall on them says little "
+            "about others (choose others with --split or --captions)",
+            file=sys.stderr,
+        )
     evaluate_run(
         model,
         pairs,
@@ -274,6 +341,7 @@ def search(
     index: Path | None = None,
     milvus: str | None = None,
     out: Path | None = None,
+    captions: Captions = NOT_GIVEN,
 ) -> None:
     """Find the images for a text; or, where the query is a picture file, the captions for it.
 
@@ -291,6 +359,7 @@ def search(
         index: folder of an index, which is opened, or made if it is not there.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
+        captions: of your own photos, by default the run's.
     """
     from mmret_lib.search.query import picture_or_text
 
@@ -302,10 +371,10 @@ def search(
     backend = backend or ("milvus" if milvus else None)
     token = os.environ.get("MILVUS_TOKEN")
     if index is not None and (index / "manifest.json").exists():
-        if data or root or split or milvus:
+        if data or root or split or milvus or captions != NOT_GIVEN:
             raise DataError(
-                f"{index} holds its own collection; leave out --data, --root, --split and "
-                f"--milvus, or build it anew: mmret index {run} {index}"
+                f"{index} holds its own collection; leave out --data, --root, --split, --captions "
+                f"and --milvus, or build it anew: mmret index {run} {index}"
             )
         opened = SearchIndex.open(index, load_run(run)[0], token=token)
         title = f"{run.name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
@@ -315,7 +384,7 @@ def search(
                 f"mmret index {run} {index} --backend {backend}"
             )
     else:
-        model, pairs, title = _open_run(run, data, root, split)
+        model, pairs, title = _open_run(run, data, root, split, captions)
         opened = SearchIndex.build(
             model,
             pairs,
@@ -346,6 +415,7 @@ def make_index(
     backend: Backend | None = None,
     milvus: str | None = None,
     add: bool = False,
+    captions: Captions = NOT_GIVEN,
 ) -> None:
     """Embed a collection once and keep it in a folder, for `mmret search --index FOLDER`.
 
@@ -361,12 +431,13 @@ def make_index(
         backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         add: add the data set to the existing index.
+        captions: of your own photos, by default the run's.
     """
     from mmret_lib.search.index import SearchIndex
 
     if add and (backend or milvus):
         raise DataError("--add uses the backend of the index; leave out --backend and --milvus")
-    model, pairs, title = _open_run(run, data, root, split)
+    model, pairs, title = _open_run(run, data, root, split, captions)
     token = os.environ.get("MILVUS_TOKEN")
     if add:
         opened = SearchIndex.open(folder, model, token=token).add(pairs)
@@ -389,6 +460,7 @@ def explore(
     host: str = "127.0.0.1",
     port: int = 8866,
     browser: bool = True,
+    captions: Captions = NOT_GIVEN,
 ) -> None:
     """Open the explorer in the browser: type a sentence, take a picture, compare the losses.
 
@@ -403,12 +475,22 @@ def explore(
             reach it, without a password.
         port: port of the page; if it is in use, the next free one.
         browser: open the page in the browser.
+        captions: of your own photos, by default the first run's.
     """
     from mmret_lib.show.app import choose_runs, serve
 
     chosen, trained = choose_runs(runs, data)
-    name, root, split = _where(trained, data, root, split)
-    serve(chosen, data=name, root=root, split=split, host=host, port=port, browser=browser)
+    name, root, split, options = _where(trained, data, root, split, captions)
+    serve(
+        chosen,
+        data=name,
+        root=root,
+        split=split,
+        options=options,
+        host=host,
+        port=port,
+        browser=browser,
+    )
 
 
 @app.command
@@ -485,10 +567,10 @@ def _load(data: str, root: Path | None, split: str | None, **options: Any) -> An
     return pairs
 
 
-def _load_if_there(data: str, root: Path | None, split: str) -> Any:
+def _load_if_there(data: str, root: Path | None, split: str, **options: Any) -> Any:
     """Read a split as `_load` does, or return None if it is not under root."""
     try:
-        return _load(data, root, split)
+        return _load(data, root, split, **options)
     except MissingFile:
         return None
 
@@ -498,29 +580,38 @@ def _open_run(
     data: str | None,
     root: Path | None,
     split: str | None,
+    captions: CaptionsFile,
     caption_ids: bool = False,
 ) -> tuple[Any, Any, str]:
     """The model, the pairs to use it on (by default its own test split), and a title."""
     from mmret_lib.training.run import load_run
 
     model, record = load_run(run)
-    name, root, split = _where(record.data, data, root, split)
+    name, root, split, options = _where(record.data, data, root, split, captions)
     if caption_ids and name != "coco":
         raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
-    options = {"keep_info": True} if caption_ids else {}
-    return model, _load(name, root, split, **options), f"{run.name} on {name} {split}"
+    pairs = _load(name, root, split, **options, **({"keep_info": True} if caption_ids else {}))
+    return model, pairs, f"{run.name} on {name} {split}"
 
 
 def _where(
-    trained: dict[str, Any], data: str | None, root: Path | None, split: str | None
-) -> tuple[str, Path | None, str]:
-    """Name, root and split of what to use a run on, given what it was trained on."""
-    from mmret_lib.data import SPLITS
+    trained: dict[str, Any],
+    data: str | None,
+    root: Path | None,
+    split: str | None,
+    captions: CaptionsFile = NOT_GIVEN,
+) -> tuple[str, Path | None, str, dict[str, str]]:
+    """What to use a run on: name, root, split, and the other options of `load_pairs`."""
+    from mmret_lib.data import usual_splits
 
     name = data or trained["name"]
-    if root is None and name == trained["name"] and trained["root"]:
-        root = Path(trained["root"])
-    return name, root, split or SPLITS[name][2]
+    options = captions.options(name, root)
+    if name == trained["name"] and "captions" not in options:
+        if root is None and trained["root"]:
+            root = Path(trained["root"])
+        kept = {f.name: trained[f.name] for f in fields(captions) if f.name in trained}
+        options = {**kept, **options}
+    return name, root, split or usual_splits(name, root, **options)[2], options
 
 
 def main(arguments: list[str] | None = None) -> None:

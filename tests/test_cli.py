@@ -264,6 +264,68 @@ def test_search_by_picture(home, run, photos):
     assert out.count("<b>forty</b>") >= 2
 
 
+@pytest.fixture(scope="module")
+def own_photos(home):
+    """Ten pictures of one's own, in two folders, with a captions file in open_clip's form."""
+    folder = home / "own"
+    rows = ["filepath\ttitle\tpart"]
+    for index in range(10):
+        path = folder / ("pets" if index < 5 else "town") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (25 * index, 90, 200)).save(path)
+        split = "train" if index < 6 else "test"
+        rows += [f"{path.relative_to(folder)}\tPicture {index}, told {n}.\t{split}" for n in "ab"]
+    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
+    return folder / "captions.csv"
+
+
+@pytest.mark.slow
+def test_own_photos_with_a_captions_file(home, own_photos):
+    """Train, evaluate, search, index; the later commands find the captions by the run's record."""
+    folder = ("--data", "folder", "--captions", "own/captions.csv")
+    tiny = ("--epochs", "1", "--batch-size", "4")
+    out = mmret(home, "data", *folder[1:], "--size", "0")
+    assert "folder all: 10 images, 20 captions" in out
+    assert "folder train: 6 images" in mmret(
+        home, "data", *folder[1:], "--size", "0", "--split-column", "part"
+    )
+    mmret(home, "train", *folder, "--split-column", "part", "--out", "owned", *tiny)
+    data = json.loads((home / "owned" / "run.json").read_text())["data"]
+    assert data == {
+        "name": "folder",
+        "root": "",
+        "split": "train",
+        "captions": str(own_photos),
+        "split_column": "part",
+    }
+    assert "4 images, 8 captions" in mmret(home / "own", "evaluate", "../owned")
+    assert "very photos" in mmret(home, "evaluate", "owned", "--split", "train")
+    assert "very photos" not in mmret(home, "evaluate", "owned", "--split", "all")
+    assert "4 images searched" in mmret(home, "search", "owned", "Picture 3")
+    out = mmret(home, "index", "owned", "own-index", "--split", "all")
+    assert "10 images, 20 captions" in out
+    # Another file is another collection: the root and the columns of the run do not count there.
+    other = home / "other" / "mine.jsonl"
+    other.parent.mkdir()
+    other.write_text(json.dumps({"Bild": "7.png", "text": ["Seven.", "7"]}))
+    other = ("--captions", other, "--image-column", "Bild", "--root", home / "own" / "town")
+    assert "1 images searched" in mmret(home, "search", "owned", "Seven", *other)
+
+
+def test_the_captions_file_belongs_to_a_folder(home, run, own_photos):
+    out = mmret(home, "train", "--captions", own_photos, ok=False)
+    assert "--captions is of your own photos: say --data folder, not scenes" in out
+    out = mmret(home, "search", run, "x", "--image-column", "x", ok=False)
+    assert "--image-column is of your own photos: say --data folder, not flickr8k" in out
+    out = mmret(home, "train", "--captions", "all", ok=False)
+    assert "set by --epoch-captions all" in out
+    assert "--captions FILE" in mmret(home, "train", "--data", "folder", "--root", "own", ok=False)
+    out = mmret(
+        home, "train", "--data", "folder", "--captions", own_photos, "--split", "x", ok=False
+    )
+    assert "only 'all' can be read, not 'x'" in out
+
+
 def test_data_checks_and_packs_what_lies_there(home, photos):
     out = mmret(home, "data", "flickr8k", "--root", photos, "--size", "16", "32")
     for split, images in (("train", 24), ("dev", 8), ("test", 8)):

@@ -1,7 +1,8 @@
 """From captions and photos to batches (lesson 01). Start with `load_pairs`.
 
-`coco`, `flickr` and `world` read a data set as `Pairs` (module `pairs`), with the checks of
-`reading`; `sources` downloads data sets. A new data set is a reader and an entry in `DATASETS`.
+`coco`, `flickr`, `folder` and `world` read a data set as `Pairs` (module `pairs`), with the checks
+of `reading` and `tables`; `sources` downloads data sets. A new data set is a reader and an entry in
+`DATASETS`.
 `store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
 `images` reads one, `store_files` updates the files. `loader` makes batches of a store, `augment`
 varies their pictures. `judgements` reads right answers that a data set counts as wrong.
@@ -14,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.data import coco, flickr
+from mmret_lib.data import coco, flickr, folder
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 
-__all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs"]
+__all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs", "usual_splits"]
 
 
 def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
@@ -27,12 +28,13 @@ def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
     return load_scenes(root, **options)
 
 
-# name: (reader, layout that it expects under root; None where the data set is drawn, not read)
+# name: (reader, layout that it expects under root; None where it can do without root)
 DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "scenes": (_load_scenes, None),
     "coco": (coco.read_coco, coco.LAYOUT),
     "flickr8k": (flickr.read_flickr8k, flickr.LAYOUT_8K),
     "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
+    "folder": (folder.read_folder, None),
 }
 
 # The default splits: to train on, to validate on, and to report.
@@ -41,6 +43,7 @@ SPLITS = {
     "coco": ("train2017", None, "val2017"),
     "flickr8k": ("train", "dev", "test"),
     "flickr30k": ("train", "val", "test"),
+    "folder": ("all", None, "all"),  # where its captions file has no split column
 }
 
 
@@ -50,11 +53,13 @@ def load_pairs(
     """Read one split of a data set.
 
     Args:
-        name: "scenes" (the built-in world, needs nothing), "coco", "flickr8k" or "flickr30k".
-        root: the folder of the data set; for "scenes" where to keep it, if not in the cache.
-        split: which part; by default "test", for COCO "val2017".
+        name: "scenes" (the built-in world, needs nothing), "coco", "flickr8k", "flickr30k",
+            or "folder": your own photos, with captions=FILE.
+        root: the folder of the data set; for "scenes" where to keep it, if not in the cache; for
+            "folder" where the photos' paths begin, if not beside the captions file.
+        split: which part; by default "test", for COCO "val2017", for a folder "all".
         options: passed on to the reader (`load_scenes`, `read_coco`, `read_flickr8k`,
-            `read_flickr30k`).
+            `read_flickr30k`, `read_folder`).
 
     Returns:
         The images and their captions.
@@ -66,6 +71,7 @@ def load_pairs(
     Example:
         >>> load_pairs("scenes", split="test")
         >>> load_pairs("coco", root="~/coco", split="val2017")
+        >>> load_pairs("folder", root="~/photos", captions="~/photos/captions.csv")
     """
     if name not in DATASETS:
         close = difflib.get_close_matches(str(name).lower(), DATASETS, n=1)
@@ -80,3 +86,18 @@ def load_pairs(
     if split is not None:
         options["split"] = split
     return reader(root, **options)
+
+
+def usual_splits(
+    name: str, root: str | Path | None = None, **options: Any
+) -> tuple[str, str | None, str]:
+    """The splits of a data set to train on, to validate on (or None), and to report.
+
+    Args:
+        name, root, options: as `load_pairs` takes them. Those of "folder" depend on its captions
+            file.
+
+    Raises:
+        MissingFile, DataError: a captions file that cannot be read.
+    """
+    return folder.usual_splits(root, **options) if name == "folder" else SPLITS[name]

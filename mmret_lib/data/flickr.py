@@ -1,7 +1,5 @@
 """Read Flickr8k and Flickr30k, in each of the layouts in which copies of them exist."""
 
-import csv
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from mmret_lib.data.coco import read_karpathy
 from mmret_lib.data.pairs import Pairs, Photo, assemble
 from mmret_lib.data.reading import chosen_splits, clean_caption, existing_folder, first_few
+from mmret_lib.data.tables import delimited_rows, read_text
 from mmret_lib.files.errors import DataError, MissingFile, short
 
 LAYOUT_8K = (
@@ -55,7 +54,7 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
         for part in sorted(chosen_splits(parts, SPLITS_8K, "Flickr8k")):
             name = f"Flickr_8k.{part}Images.txt"
             official = _first(root, [name], "Flickr8k_text", LAYOUT_8K)
-            names = {line.strip() for line in _text(official).splitlines() if line.strip()}
+            names = {line.strip() for line in read_text(official).splitlines() if line.strip()}
             absent = sorted(names - photos.keys())
             if absent:
                 skipped.append(
@@ -110,7 +109,7 @@ def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float 
 
 def _rows(source: Path) -> Iterator[Row]:
     """The rows of a caption file in any of its three forms; its first line tells which it is."""
-    text = _text(source)
+    text = read_text(source)
     first_line = text.partition("\n")[0]
     if first_line.startswith(BAR_HEADER):
         return _matched_rows(source, text, BAR_ROW, "image name| number| caption", header=True)
@@ -121,28 +120,16 @@ def _rows(source: Path) -> Iterator[Row]:
 
 def _comma_rows(source: Path, text: str) -> Iterator[Row]:
     """`image,caption` (or `image_name,comment_number,comment`) under a header, quoted as csv."""
-    # strict: else one quote that is never closed swallows the rest of the file in silence
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        header = next(reader, [])
-        if len(header) < 2 or not header[0].strip().startswith("image"):
-            raise DataError(
-                f"{source}: line 1 is {short(','.join(header))}; expected the header image,caption "
-                f"or {BAR_HEADER} comment_number| comment, or a row name.jpg#0<tab>caption"
-            )
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise DataError(
-                    f"{source}: line {reader.line_num} has {len(row)} fields where the header has "
-                    f"{len(header)}: put a caption that has commas between double quotes"
-                )
-            yield reader.line_num, row[0].strip(), row[-1]
-    except csv.Error as error:
+    rows = delimited_rows(source, text)
+    number, header = next(rows, (1, [""]))
+    if len(header) < 2 or not header[0].strip().startswith("image"):
         raise DataError(
-            f"{source}: line {reader.line_num}: {error}; check its double quotes"
-        ) from error
+            f"{source}: line {number} is {short(','.join(header))}; expected the header "
+            f"image,caption or {BAR_HEADER} comment_number| comment, or a row "
+            "name.jpg#0<tab>caption"
+        )
+    for number, row in rows:
+        yield number, row[0].strip(), row[-1]
 
 
 def _matched_rows(
@@ -164,17 +151,6 @@ def _group(rows: Iterator[Row], source: Path) -> dict[str, Photo]:
         photo = photos.setdefault(name, Photo(f"line {number}", name, name, []))
         photo.captions.append(clean_caption(caption, f"{source}: line {number}"))
     return photos
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: byte {error.start} is not UTF-8; download the file again, or save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:

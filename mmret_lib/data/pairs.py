@@ -292,5 +292,5 @@ def _names_in(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except OSError:
+    except (OSError, ValueError):  # not there, or half a surrogate pair in its name
         return set()

@@ -42,10 +42,7 @@ def existing_folder(folder: str | Path, layout: str) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a file that holds one JSON object, in UTF-8 or UTF-16.
-
-    Stricter than Python's reader: it refuses NaN, which is not JSON, and an object with two equal
-    keys, of which Python would drop the first.
+    """Read a file that holds one JSON object, in UTF-8 or UTF-16, as strictly as `parse_json`.
 
     Raises:
         MissingFile: if there is no such file.
@@ -53,9 +50,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     again = "unpack or download the file again"
     try:
-        content = json.loads(
-            path.read_bytes(), object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant
-        )
+        content = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise MissingFile(f"{path} does not exist; expected a json file there") from None
     except OSError as error:
@@ -67,6 +62,18 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{path} holds a json {type(content).__name__}, not an object; {again}")
     return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON more strictly than Python does.
+
+    It refuses NaN, which is not JSON, and an object with two equal keys, of which Python would drop
+    the first.
+
+    Raises:
+        ValueError, RecursionError: the text is no such JSON.
+    """
+    return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
 
 
 def _distinct_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -141,7 +148,11 @@ def chosen_splits(split: str, known: list[str], source: str) -> set[str]:
     return chosen
 
 
-def safe_name(file_name: Any, where: str) -> str:
+def safe_name(
+    file_name: Any,
+    where: str,
+    remedy: str = "write it as a name inside the image folder, such as 'photo.jpg'",
+) -> str:
     """Check that a file name stays inside its folder on every operating system; return it.
 
     Other names are refused: a corrected name could be that of another file.
@@ -149,7 +160,6 @@ def safe_name(file_name: Any, where: str) -> str:
     Raises:
         DataError: if it is not a text, or leads out of its folder.
     """
-    remedy = "write it as a name inside the image folder, such as 'photo.jpg'"
     if not isinstance(file_name, str) or not file_name.strip():
         raise DataError(f"{where}: the file name is {short(file_name)}; {remedy}")
     if (

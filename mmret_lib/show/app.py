@@ -84,9 +84,9 @@ class Indexes(Mapping[str, SearchIndex]):
 def page() -> VBox:
     """Build the page for the settings that `serve` left in the environment."""
     settings = json.loads(os.environ[SETTING])
-    pairs = load_pairs(
-        settings["data"], root=settings["root"] or None, split=settings["split"], progress=False
-    )
+    name = settings["data"]
+    options = {"progress": False} if name == "scenes" else settings.get("options", {})
+    pairs = load_pairs(name, root=settings["root"] or None, split=settings["split"], **options)
     indexes = Indexes(settings["runs"], pairs)
     drawn = pairs.name == "scenes"
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
@@ -217,6 +217,7 @@ def serve(
     data: str,
     root: Path | None,
     split: str,
+    options: Mapping[str, str] | None = None,
     host: str = "127.0.0.1",
     port: int = 8866,
     browser: bool = True,
@@ -225,7 +226,7 @@ def serve(
 
     Args:
         runs: run folders of models to choose from.
-        data, root, split: the collection, as `load_pairs` takes them.
+        data, root, split, options: the collection, as `load_pairs` takes them.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone.
         port: the next free one is taken where it is in use.
         browser: whether to open the page.
@@ -237,7 +238,8 @@ def serve(
     server = import_voila()
     # Load and pack before the page opens: an error is then one line, and no visitor has to wait.
     named: dict[str, str] = {}
-    pairs = load_pairs(data, root=root, split=split)
+    options = dict(options or {})
+    pairs = load_pairs(data, root=root, split=split, **options)
     for run in runs:
         model, record = load_run(run)
         name = record.loss if record.loss not in named else str(run)
@@ -275,7 +277,8 @@ def serve(
     ]
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     place = f"[{shown}]" if ":" in shown else shown
-    shows = {"data": data, "root": str(root.resolve()) if root else "", "split": split}
+    folder = str(root.resolve()) if root else ""
+    shows = {"data": data, "root": folder, "split": split, "options": options}
     os.environ[SETTING] = json.dumps({**shows, "runs": named})
     first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
     print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")

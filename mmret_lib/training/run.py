@@ -57,7 +57,8 @@ class Run:
 
     Attributes:
         loss: the loss's name on the command line.
-        data: name, root ("" for the built-in world) and split of the training pairs.
+        data: name, root ("" where there is none) and split of the training pairs, and what else
+            `load_pairs` needs to find them (the captions file of "folder", and its columns).
         config: `TrainConfig` as a dict, with the epochs, device and precision that were used.
         history: the rows of `History`.
         loss_settings: "repr" -> the loss with its settings.
@@ -103,6 +104,7 @@ def train_run(
     validation: Pairs | Store | None = None,
     evaluate_on: Mapping[str, Pairs | Store] | None = None,
     root: str | Path | None = None,
+    data_options: Mapping[str, str] | None = None,
     figures: Mapping[str, Any] | None = None,
     resume: bool = False,
     snapshots: bool = True,
@@ -122,6 +124,7 @@ def train_run(
         validation: pairs to measure recall on after each epoch.
         evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures.
         root: folder of the data set, for the run's record; the built-in world has none.
+        data_options: what else `load_pairs` needs to find the data again, for the run's record.
         figures: more figures for the run's record.
         resume: continue the training in the folder, or start one if there is none. A run that is
             finished is only loaded.
@@ -167,6 +170,7 @@ def train_run(
             "name": data.name,
             "root": str(user_path(root).resolve()) if root else "",
             "split": data.split,
+            **(data_options or {}),
         },
         config=asdict(trainer.config),
         history=history.rows,

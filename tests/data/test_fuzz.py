@@ -11,30 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from random_damage import bites, bitten, fuzzed
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.files.errors import DataError
 
 pytestmark = pytest.mark.slow  # nearly every test trains or writes much
-
-fuzzed = settings(deadline=None, suppress_health_check=list(HealthCheck))
-
-bites = st.lists(
-    st.tuples(st.floats(0, 1), st.integers(0, 6), st.binary(max_size=6)), min_size=1, max_size=4
-)
-
-
-def bitten(content: bytes, hits: list[tuple[float, int, bytes]]) -> bytes:
-    """Each bite takes some bytes away at some place and leaves others."""
-    spoilt = bytearray(content)
-    for place, taken, left in hits:
-        at = int(place * len(spoilt))
-        spoilt[at : at + taken] = left
-    return bytes(spoilt)
 
 
 @pytest.fixture(scope="module")

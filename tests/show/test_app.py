@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ipywidgets
 import pytest
+from PIL import Image
 
 from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
@@ -197,6 +198,20 @@ def test_the_page_shows_what_serve_said(runs, launched, monkeypatch):
     assert list(explorer.indexes) == ["simclr", "max_triplet"]
     assert list(explorer.indexes.built) == ["simclr"], "the other one waits until it is asked"
     assert len(weights.captions) == app.BATCH
+
+
+def test_the_page_finds_your_own_photos(runs, launched, monkeypatch, tmp_path):
+    """With the captions file and its columns, as `serve` was told."""
+    monkeypatch.setattr(app, "load_pairs", load_pairs)
+    for index in range(3):
+        Image.new("RGB", (40, 40), (80 * index, 9, 9)).save(tmp_path / f"{index}.png")
+    (tmp_path / "mine.csv").write_text("photo,words\n0.png,one\n1.png,two\n2.png,three\n")
+    options = {"image_column": "photo", "caption_column": "words"}
+    options["captions"] = str(tmp_path / "mine.csv")
+    serve(runs[:1], data="folder", root=None, split="all", options=options, browser=False)
+    explorer, weights = app.page().children[1::2]
+    assert "3 pictures" in explorer.results.value
+    assert list(weights.captions) == ["one", "two", "three"]
 
 
 def test_what_one_visitor_embedded_serves_the_next(runs, monkeypatch):
