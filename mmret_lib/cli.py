@@ -60,7 +60,7 @@ Config = OmitArgPrefixes[TrainFlags]
 Captions = OmitArgPrefixes[CaptionsFile]
 NOT_GIVEN = CaptionsFile()
 DEFAULT = TrainFlags()
-DataName = Literal["scenes", "coco", "flickr8k", "flickr30k", "folder"]
+DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "folder"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
 app = tyro.extras.SubcommandApp()
@@ -113,7 +113,8 @@ def prepare(
     hand; it says where, and what to do with them. A data set that lies under root is only packed.
 
     Args:
-        data: the data set; "scenes" is drawn and needs no root, "folder" is your own photos.
+        data: the data set; "scenes" (drawn) and "album" (shipped) need no root, "folder" is your
+            own photos.
         root: folder to save it in, or where it lies already.
         parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
         size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets,
@@ -131,10 +132,10 @@ def prepare(
     options = captions.options(data, root)
     if data == "folder":
         splits = folder.splits_of(root, **options)
-    elif root is None and data != "scenes":
+    elif root is None and data not in ("scenes", "album"):
         raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
     loaded = {split: _load_if_there(data, root, split, **options) for split in splits}
-    if root is not None and data not in ("scenes", "folder"):
+    if root is not None and data not in ("scenes", "album", "folder"):
         begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
         if parts or begun or not any(loaded.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
@@ -145,7 +146,7 @@ def prepare(
                 continue
             pairs = _load(data, root, split, **options)  # says what is missing
         print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
-        for side in filter(None, size):
+        for side in filter(None, size if pairs.features is None else ()):  # else it has no photos
             store = pack(pairs, side, max_unreadable=max_unreadable)
             print(f"  packed at {side} pixels: {store.folder}")
 
@@ -178,8 +179,8 @@ def train(
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
-        data: the data set; "scenes" is the built-in world and needs no root, "folder" is your own
-            photos.
+        data: the data set; "scenes" (the built-in world) and "album" (photographs that come with
+            mmret) need no root, "folder" is your own photos.
         root: folder of the data set.
         split: what to train on, by default the set's training split.
         val_split: what to measure recall on after each epoch; "none" measures nothing.

@@ -1,8 +1,8 @@
 """From captions and photos to batches (lesson 01). Start with `load_pairs`.
 
-`coco`, `flickr`, `folder` and `world` read a data set as `Pairs` (module `pairs`), with the checks
-of `reading` and `tables`; `sources` downloads data sets. A new data set is a reader and an entry in
-`DATASETS`.
+`coco`, `flickr`, `album`, `folder` and `world` read a data set as `Pairs` (module `pairs`), with
+the checks of `reading` and `tables`; `sources` downloads data sets. A new data set is a reader and
+an entry in `DATASETS`.
 `store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
 `images` reads one, `store_files` updates the files. `loader` makes batches of a store, `augment`
 varies their pictures. `judgements` reads right answers that a data set counts as wrong.
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.data import coco, flickr, folder
+from mmret_lib.data import album, coco, flickr, folder
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 
@@ -31,6 +31,7 @@ def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
 # name: (reader, layout that it expects under root; None where it can do without root)
 DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "scenes": (_load_scenes, None),
+    "album": (album.read_album, None),
     "coco": (coco.read_coco, coco.LAYOUT),
     "flickr8k": (flickr.read_flickr8k, flickr.LAYOUT_8K),
     "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
@@ -40,6 +41,7 @@ DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
 # The default splits: to train on, to validate on, and to report.
 SPLITS = {
     "scenes": ("train", "val", "test"),
+    "album": ("train", "val", "test"),
     "coco": ("train2017", None, "val2017"),
     "flickr8k": ("train", "dev", "test"),
     "flickr30k": ("train", "val", "test"),
@@ -53,13 +55,14 @@ def load_pairs(
     """Read one split of a data set.
 
     Args:
-        name: "scenes" (the built-in world, needs nothing), "coco", "flickr8k", "flickr30k",
-            or "folder": your own photos, with captions=FILE.
+        name: "scenes" (the built-in world) and "album" (photographs that come with the course) need
+            nothing; "coco", "flickr8k", "flickr30k", or "folder": your own photos, with
+            captions=FILE.
         root: the folder of the data set; for "scenes" where to keep it, if not in the cache; for
             "folder" where the photos' paths begin, if not beside the captions file.
         split: which part; by default "test", for COCO "val2017", for a folder "all".
-        options: passed on to the reader (`load_scenes`, `read_coco`, `read_flickr8k`,
-            `read_flickr30k`, `read_folder`).
+        options: passed on to the reader (`load_scenes`, `read_album`, `read_coco`,
+            `read_flickr8k`, `read_flickr30k`, `read_folder`).
 
     Returns:
         The images and their captions.
@@ -81,7 +84,7 @@ def load_pairs(
     if layout is not None and root is None:
         raise DataError(
             f"{name} is not built in: pass root=…, a folder that holds {layout} "
-            "(the data set that needs no folder is 'scenes')"
+            "(the data sets that need no folder are 'scenes' and 'album')"
         )
     if split is not None:
         options["split"] = split

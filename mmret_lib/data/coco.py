@@ -79,7 +79,7 @@ def read_coco(
             present = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
             hint = f". There are {first_few(present, ', ')}" if present else ""
             raise MissingFile(f"{source} does not exist; expected {LAYOUT}{hint}")
-        photos = list(_read_captions(source))
+        photos = list(read_captions(source))
         folder = root / user_path(images or split)
     return assemble(
         photos,
@@ -92,7 +92,13 @@ def read_coco(
     )
 
 
-def _read_captions(source: Path) -> Iterator[Photo]:
+def read_captions(source: Path) -> Iterator[Photo]:
+    """Read a caption file alone, in the order of the image ids; no image file is looked for.
+
+    Raises:
+        MissingFile: if there is no such file.
+        DataError: if a record is wrong; the message names it.
+    """
     content = read_json(source)
     records = {key: record_list(content, key, source) for key in ("images", "annotations")}
     ids: dict[str, set[int | str]] = {}

@@ -7,6 +7,7 @@ that a failure on the way leaves the present one as it was.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,6 +122,7 @@ class Collection:
             name=before.name,
             split=before.split,
             skipped=before.skipped + more.skipped,
+            image_info=_joined(before, more),
         )
         longer = {}
         for side in SIDES:
@@ -178,6 +180,13 @@ class Collection:
         for vectors in self.sides.values():
             if vectors.index is not None and id(vectors.index) not in in_use:
                 vectors.index.close()
+
+
+def _joined(before: Pairs, more: Pairs) -> list[dict[str, Any]] | None:
+    """The records of both collections' images; empty ones for a collection that has none."""
+    if before.image_info is None and more.image_info is None:
+        return None
+    return [info for pairs in (before, more) for info in pairs.image_info or [{}] * len(pairs)]
 
 
 def _names(pairs: Pairs) -> list[tuple[Path, int | str]]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mmret_lib.data.album import credit_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import visible
 
@@ -24,6 +25,7 @@ class Hit:
         image: its file.
         captions: its own captions, all of them.
         caption, caption_index: the caption that was found, or None.
+        credit: licence and address of the picture, to be shown with it; "" where none is known.
     """
 
     rank: int
@@ -33,6 +35,7 @@ class Hit:
     captions: tuple[str, ...]
     caption: str | None = None
     caption_index: int | None = None
+    credit: str = ""
 
     def __str__(self) -> str:
         """Rank, score and file on one line, captions below, as `mmret search` prints them."""
@@ -53,7 +56,14 @@ def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int
     for rank, (score, row) in enumerate(zip(scores, rows, strict=True), start=1):
         image = row if side == "image" else int(pairs.owner[row])
         score = min(1.0, max(-1.0, score))  # rounding may pass them by a hair
-        hit = Hit(rank, score, image, pairs.images[image], tuple(pairs.captions_of(image)))
+        hit = Hit(
+            rank,
+            score,
+            image,
+            pairs.images[image],
+            tuple(pairs.captions_of(image)),
+            credit=credit_of(pairs.image_info[image]) if pairs.image_info else "",
+        )
         if side == "text":
             hit = replace(hit, caption=pairs.captions[row], caption_index=row)
         hits.append(hit)

@@ -14,6 +14,7 @@ from typing import Any
 import ipywidgets as widgets
 from PIL import Image
 
+from mmret_lib.data.album import credit_of
 from mmret_lib.data.images import Picture, read_image
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
@@ -187,9 +188,10 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             pairs = self.indexes[names[0]].pairs
             image = file = pairs.images[query]
             heading, own = f"Picture {query}", pairs.captions_of(query)
+            credit = credit_of(pairs.image_info[query]) if pairs.image_info else ""
         else:
-            image, file, heading, own = query, Path(), "Your picture", []
-        columns = [html.query_picture(image, heading, own)]
+            image, file, heading, own, credit = query, Path(), "Your picture", [], ""
+        columns = [html.query_picture(image, heading, own, credit)]
         for name in names:
             hits = self.indexes[name].by_image(image, k=SEARCHED)
             columns.append(self._column(name, hits, self._judge(name).of_picture(file)))

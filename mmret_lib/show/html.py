@@ -10,6 +10,7 @@ import hashlib
 import html
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -47,6 +48,17 @@ def image_html(picture: Picture, alt: str, side: int = SIDE) -> str:
         f'<img src="{data_url(file.getvalue(), kind)}" width="{width}" height="{height}" '
         f'alt="{html.escape(visible(alt))}" dir="auto">'
     )
+
+
+def credit_html(credit: str) -> str:
+    """Return the line with a picture's licence and address, the address as a link; "" for none."""
+    if not credit:
+        return ""
+    text, comma, address = credit.rpartition(", ")
+    if comma and re.fullmatch(r"[\w-]+(\.[\w-]+)+/[\w/.=?-]*", address, re.ASCII):
+        link = f'<a href="https://{address}" rel="noreferrer">{address}</a>'
+        return f'<p class="credit">{text_html(text)}, {link}</p>'
+    return f'<p class="credit">{text_html(credit)}</p>'
 
 
 def data_url(image: bytes, kind: str) -> str:
@@ -144,6 +156,7 @@ def _card(hit: Hit) -> str:
     return f"""<li>
 <p class="score"><b>{hit.rank}</b> <span>{hit.score:.3f}</span></p>
 {image_html(hit.image, hit.captions[0])}
+{credit_html(hit.credit)}
 <ul>
 {lines}
 </ul>
@@ -191,7 +204,8 @@ def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
         score = _score(hit, verdict)
         if hit.caption is None:
             first, *rest = hit.captions
-            item = f'{_card_image(hit.image, first)}{score}<p class="said">{text_html(first)}</p>'
+            image = _card_image(hit.image, first) + credit_html(hit.credit)
+            item = f'{image}{score}<p class="said">{text_html(first)}</p>'
             if rest:
                 lines = "".join(f"<li>{text_html(caption)}</li>" for caption in rest)
                 item += f"<details><summary>all its captions</summary><ul>{lines}</ul></details>"
@@ -202,15 +216,15 @@ def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
     return f'<ol class="{kind}">{"".join(items)}</ol>'
 
 
-def query_picture(image: Picture, heading: str, own: Sequence[str]) -> str:
-    """Return the column of the query: the picture, and the captions written for it."""
+def query_picture(image: Picture, heading: str, own: Sequence[str], credit: str = "") -> str:
+    """Return the column of the query: the picture, its credit, and its own captions."""
     alt = own[0] if own else "The picture that asks"
     shown = _card_image(image, alt) if isinstance(image, Path) else image_html(image, alt)
     lines = "".join(f"<li>{text_html(caption)}</li>" for caption in own)
     captions = f'<h4 style="margin-top: 12px">Original captions</h4><ul class="plain">{lines}</ul>'
     return (
         f'<section><h3>{heading}</h3><p class="where">The picture that asks</p>'
-        f'<div class="asked">{shown}</div>{captions if own else ""}</section>'
+        f'<div class="asked">{shown}{credit_html(credit)}</div>{captions if own else ""}</section>'
     )
 
 

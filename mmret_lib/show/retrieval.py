@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from mmret_lib.data.album import credit_of
 from mmret_lib.data.images import read_pixels
 from mmret_lib.search.hits import Hit
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show import sheet
 from mmret_lib.show.sheet import INK, QUIET, CourseFigure, styled
+
+CREDIT = 0.24  # height in inches of the two lines below a picture that name licence and address
 
 
 @styled
@@ -42,7 +45,8 @@ def text_to_image(
     rows = [(text, right, index.by_text(text, k)) for text, right in queries]
     columns, side, gap, margin = len(rows[0][2]), 1.5, 0.16, 0.25
     width = max(6.0, 2 * margin + columns * (side + gap) - gap)
-    head, height = 0.95, side + 0.85
+    credited = any(hit.credit for _, _, hits in rows for hit in hits)
+    head, height = 0.95, side + 0.85 + CREDIT * credited
     figure = CourseFigure(figsize=(width, head + height * len(rows)))
     title = title or f"Text → image: the best {columns} of {len(index):,} pictures"
     marked = any(right is not None for _, right in queries)
@@ -54,7 +58,8 @@ def text_to_image(
             right = None if right_images is None else hit.image_index in right_images
             left = margin + (hit.rank - 1) * (side + gap)
             sheet.add_picture(figure, left, top + 0.34, side, read_pixels(hit.image, 256), right)
-            _score(figure, left, top + 0.34 + side + 0.16, hit, right)
+            _credit(figure, left, top + 0.34 + side, side, hit.credit)
+            _score(figure, left, top + 0.34 + side + 0.16 + CREDIT * credited, hit, right)
     return figure
 
 
@@ -84,20 +89,23 @@ def image_to_text(index: SearchIndex, image_indices: Sequence[int], k: int = 5) 
             _height(hit.caption or "", found_width, hit.image_index == image_index) for hit in hits
         ]
         own_heights = [_height(caption, own_width) for caption in own]
-        height = max(side, sum(found_heights), sum(own_heights)) + 0.35
-        rows.append((image_index, hits, found_heights, own, own_heights, height))
+        credit = credit_of(pairs.image_info[image_index]) if pairs.image_info else ""
+        tall_picture = side + CREDIT * bool(credit)
+        height = max(tall_picture, sum(found_heights), sum(own_heights)) + 0.35
+        rows.append((image_index, credit, hits, found_heights, own, own_heights, height))
     figure = CourseFigure(figsize=(width, head + sum(row[-1] for row in rows)))
-    title = f"Image → text: the best {len(rows[0][1])} of {len(pairs.captions):,} captions"
+    title = f"Image → text: the best {len(rows[0][2])} of {len(pairs.captions):,} captions"
     key = "✓ of this very picture  ·  ✗ of another one, though it may fit  ·  "
     _heading(figure, title, key, margin)
     left = found_left - 0.75
     sheet.write(figure, left, head - 0.25, "The captions it finds", found_width, 10, weight="bold")
     sheet.write(figure, own_left, head - 0.25, "Its own captions", own_width, 10, weight="bold")
     top = head
-    for image_index, hits, found_heights, own, own_heights, height in rows:
+    for image_index, credit, hits, found_heights, own, own_heights, height in rows:
         sheet.add_rule(figure, margin, width - margin, top - 0.08)
         pixels = read_pixels(pairs.images[image_index], 256)
         sheet.add_picture(figure, margin, top + 0.1, side, pixels)
+        _credit(figure, margin, top + 0.1 + side, side, credit)
         y = top + 0.08
         for hit, tall in zip(hits, found_heights, strict=True):
             right = hit.image_index == image_index
@@ -132,6 +140,12 @@ def _heading(figure: Figure, title: str, key: str, margin: float) -> None:
     width = figure.get_size_inches()[0] - 2 * margin
     sheet.write(figure, margin, 0.32, title, width, 14, weight="bold")
     sheet.write(figure, margin, 0.64, f"{key}number: cosine similarity", width, 9, color=QUIET)
+
+
+def _credit(figure: Figure, left: float, top: float, side: float, credit: str) -> None:
+    """Write a picture's licence and address below it, where these are known."""
+    if credit:
+        sheet.write(figure, left, top + 0.16, credit, side, 6.5, lines=2, color=QUIET)
 
 
 def _score(figure: Figure, left: float, top: float, hit: Hit, right: bool | None) -> None:

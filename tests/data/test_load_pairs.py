@@ -20,7 +20,7 @@ def test_load_pairs_finds_the_reader_and_passes_options_on(tmp_path):
 
 def test_an_unknown_data_set_lists_the_known_and_guesses():
     with pytest.raises(
-        DataError, match=r"scenes, coco, flickr8k, flickr30k, .*Did you mean 'flickr"
+        DataError, match=r"scenes, album, coco, flickr8k, flickr30k, .*Did you mean 'flickr"
     ):
         load_pairs("Flickr8")
     with pytest.raises(DataError, match="no data set 'imagenet'") as caught:

@@ -1,5 +1,7 @@
 """A small collection to search, and figures that may change nothing global."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pytest
@@ -40,3 +42,11 @@ def indexes(pairs) -> dict[str, SearchIndex]:
 @pytest.fixture(scope="session")
 def index(indexes) -> SearchIndex:
     return indexes["simclr"]
+
+
+@pytest.fixture(scope="session")
+def licensed(index) -> SearchIndex:
+    """The same collection with a licence for every picture but the first."""
+    info = [{"license_name": "CC BY-SA 2.0", "photo_url": "https://flic.kr/p/eVvoV3"}] * 30
+    pairs = replace(index.pairs, image_info=[{}, *info[1:]])
+    return SearchIndex(index.model, pairs, index.image_emb, index.text_emb)

@@ -47,6 +47,19 @@ def test_it_begins_with_an_invitation_or_with_an_answer(indexes):
     assert asked.sentence.value == "Grazing zebra" and len(drawn(asked).of("li", "hit")) == 5
 
 
+def test_pictures_whose_licence_asks_for_it_are_credited(licensed):
+    explorer = SearchExplorer(licensed, k=20, query="A zebra on the grass.")
+    shown = [hit.image_index for hit in explorer.hits]
+    address = "https://flic.kr/p/eVvoV3"
+    links = drawn(explorer).of("a")
+    assert [link["href"] for link in links] == [address] * sum(index != 0 for index in shown)
+    assert drawn(explorer).said.count("photo: CC BY-SA 2.0") == len(links)
+    explorer.ask(7)
+    assert [link["href"] for link in drawn(explorer).of("a")] == [address]
+    explorer.ask(0)
+    assert not drawn(explorer).of("a")
+
+
 def test_a_typed_sentence_finds_the_pictures_of_the_index(explorer, indexes):
     typed(explorer, "A zebra on the grass.")
     hits = indexes["simclr"].by_text("A zebra on the grass.", k=5)

@@ -101,6 +101,26 @@ def test_the_page_runs_nothing_and_fetches_nothing(tmp_path, hits):
     assert any(a.get("name") == "viewport" for _, a in page.elements)
 
 
+def test_pictures_whose_licence_asks_for_it_are_credited(tmp_path, licensed):
+    found = licensed.by_text("zebra", k=30)
+    page = read(write_page(tmp_path / "page.html", "zebra", found))
+    assert page.source.count("photo: CC BY-SA 2.0") == 29
+    links = [attrs["href"] for tag, attrs in page.elements if tag == "a"]
+    assert links == ["https://flic.kr/p/eVvoV3"] * 29
+    described = licensed.by_image(licensed.pairs.images[3], k=2)
+    page = read(write_page(tmp_path / "image.html", described[0].image, described))
+    assert page.source.count("photo: CC BY-SA 2.0") == sum(h.image_index != 0 for h in described)
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_credit_is_only_ever_text(tmp_path, hits, text):
+    for credit in (text, f"photo: {text}, javascript:alert(1)", f"photo: CC0, {text}"):
+        found = [replace(hit, credit=credit) for hit in hits[0]]
+        page = read(write_page(tmp_path / "page.html", "zebra", found))
+        assert not [attrs for tag, attrs in page.elements if tag in ("a", "script")]
+        assert page.source.count('class="credit"') == len(found)
+
+
 def embedded(page: Markup) -> list[Image.Image]:
     sources = [attrs["src"] for tag, attrs in page.elements if tag == "img"]
     return [Image.open(io.BytesIO(base64.b64decode(s.partition(",")[2]))) for s in sources]

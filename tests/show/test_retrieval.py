@@ -55,6 +55,17 @@ def test_nothing_is_marked_where_nobody_knows(index):
     assert not any("✓" in text for text in texts(figure))
 
 
+def test_pictures_whose_licence_asks_for_it_are_credited(licensed):
+    figure = drawn(text_to_image(licensed, [("A zebra on the grass.", {3}), ("bus", None)], k=4))
+    credits = [text for text in texts(figure) if text.startswith("photo:")]
+    shown = [
+        h.image_index for q in ("A zebra on the grass.", "bus") for h in licensed.by_text(q, 4)
+    ]
+    assert credits == ["photo: CC BY-SA 2.0, flic.kr/p/eVvoV3"] * sum(i != 0 for i in shown)
+    figure = drawn(image_to_text(licensed, [0, 5, 6], k=2))
+    assert [text for text in texts(figure) if text.startswith("photo:")] == credits[:2]
+
+
 @pytest.mark.slow
 def test_titles_can_be_given_and_k_may_exceed_the_collection(index):
     figure = text_to_image(index, [("zebra", {1})], k=1000, title="My own $title")
