@@ -8,6 +8,7 @@ Columns are found by their usual names, open_clip's `filepath` and `title` among
 the caller.
 """
 
+import os
 import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -211,6 +212,7 @@ def _group(
     """Bring the rows of each photo together: path -> photo, and path -> its split."""
     image, caption, part = columns
     source = table.source
+    roots = (root, root.resolve())
     photos: dict[str, Photo] = {}
     splits: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
@@ -218,7 +220,7 @@ def _group(
     repeated: list[str] = []
     for number, row in table.rows:
         where = f"{source}: line {number}"
-        name = _name_of(row.get(image), root, where)
+        name = _name_of(row.get(image), roots, where)
         split = _split_of(row, part, where)
         if splits.setdefault(name, split) != split:
             raise DataError(
@@ -250,16 +252,23 @@ def _texts_of(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _name_of(value: Any, root: Path, where: str) -> str:
-    """The path of a row's photo, relative to root, in one spelling."""
+def _name_of(value: Any, roots: Sequence[Path], where: str) -> str:
+    """The path of a row's photo, relative to the root, in one spelling.
+
+    `roots` is the root as given, and with its links resolved.
+    """
     name = value.strip() if isinstance(value, str) else value
-    remedy = f"write a path that begins from {root}, such as 'pets/cat.jpg', or pass another --root"
+    remedy = (
+        f"write a path that begins from {roots[0]}, such as 'pets/cat.jpg', or pass another --root"
+    )
     if isinstance(name, str):
         if "://" in name:
             raise DataError(f"{where}: {short(name)} is an address; download the photo; {remedy}")
-        for folder in (root, root.resolve()):
-            if Path(name).is_absolute() and "\0" not in name and Path(name).is_relative_to(folder):
-                name = Path(name).relative_to(folder).as_posix()
+        if os.path.isabs(name) and "\0" not in name:
+            for folder in roots:
+                if Path(name).is_relative_to(folder):
+                    name = Path(name).relative_to(folder).as_posix()
+                    break
     return posixpath.normpath(safe_name(name, where, remedy))
 
 
