@@ -1,9 +1,11 @@
 """The two branches: an image encoder and a text encoder, trained into one space.
 
-`image` is a ResNet and `text` a BERT, each with a linear projection at its end; `dual` holds both.
-`clip` has CLIP's branches instead, and `load` opens a saved model of either kind. `weights` finds
-and reads pretrained weights, `checkpoints` opens models of the transformers library, `wordpiece`
-learns a vocabulary, and `pretrain` makes the mini backbones that the course ships.
+`image` is a ResNet and `text` a BERT, each with a linear projection at its end; `dual` holds both,
+`trainable` says what of them trains, and `saved` keeps them in a folder. `clip` has CLIP's branches
+instead, and `load` opens a saved model of either kind. `weights` finds and reads pretrained
+weights, `timm_models` builds the image models of timm, `checkpoints` opens models of the
+transformers library, `wordpiece` learns a vocabulary, and `pretrain` makes the mini backbones that
+the course ships.
 """
 
 from mmret_lib.encoders.dual import DualEncoder

@@ -118,8 +118,17 @@ class ClipEncoder(DualEncoder):
         _check_end_token(place, clip, tokenizer)
         return cls(clip, tokenizer, **_read_colours(place)).eval()
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def check_can_be_saved(self) -> None:
+        """Any CLIP can be saved."""
+
+    def save(
+        self, folder: str | os.PathLike[str], share: str | os.PathLike[str] | None = None
+    ) -> None:
         """Write a folder that both `load` and transformers' CLIPModel read; replaces an older one.
+
+        Args:
+            folder: gets its name only when all of it is written.
+            share: has no effect: transformers keeps all weights of a CLIP in one file.
 
         Raises:
             DataError: the folder holds other things, which replacing it would delete.

@@ -16,38 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mmret_lib import __version__
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.image import ImageEncoder
+from mmret_lib.encoders.saved import read_branches, read_state, write_model
 from mmret_lib.encoders.text import TextEncoder
-from mmret_lib.encoders.weights import (
-    load_state,
-    read_safetensors,
-    refuse_pickle,
-    write_safetensors,
-)
-from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.encoders.trainable import chosen_parts, few_weights, parameter_groups
+from mmret_lib.encoders.weights import load_state
+from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
-from mmret_lib.files.records import read_json, write_json
-from mmret_lib.files.whole import put_back, whole_folder
-
-# What trains of a branch; and what `train_only` says of both at once: (image branch, text branch).
-PARTS = ("whole", "projection", "nothing")
-TRAINABLE_PARTS = {
-    "all": ("whole", "whole"),
-    "projections": ("projection", "projection"),
-    "image": ("whole", "nothing"),
-    "text": ("nothing", "whole"),
-}
-MODEL_VERSION = 1
-FILES = {"model.safetensors", "model.json", "text"}
-SETTINGS = {  # the entries of model.json, and the type of each
-    "written_by": str,
-    "dim": int,
-    "standardise": bool,
-    "image": {"backbone": str, "image_size": int, "channels_last": bool},
-    "text": {"backbone": str, "pooling": str, "max_length": int},
-}
 
 
 class DualEncoder(nn.Module):
@@ -84,7 +60,7 @@ class DualEncoder(nn.Module):
         )
         self.trained_parts = {"image": "whole", "text": "whole"}
         self._random_weights = {
-            name: _few_weights(branch.backbone)
+            name: few_weights(branch.backbone)
             for name, branch in self._branches().items()
             if getattr(branch, "pretrained_weights", "its own") is None
         }
@@ -193,22 +169,7 @@ class DualEncoder(nn.Module):
         Raises:
             DataError: no such part, or nothing at all would train.
         """
-        if part not in TRAINABLE_PARTS:
-            raise DataError(f"Cannot train only {part!r}: choose {', '.join(TRAINABLE_PARTS)}.")
-        parts = {}
-        for name, given, usual in zip(
-            ("image", "text"), (image, text), TRAINABLE_PARTS[part], strict=True
-        ):
-            if given is not None and given not in PARTS:
-                raise DataError(
-                    f"Cannot train {given!r} of the {name} branch: choose {', '.join(PARTS)}."
-                )
-            parts[name] = usual if given is None else given
-        if set(parts.values()) == {"nothing"}:
-            raise DataError(
-                "Nothing of either branch would train: choose whole or projection for one of them "
-                "(--train-image, --train-text)."
-            )
+        parts = chosen_parts(part, image, text)
         chosen_anew, self.trained_parts = parts != self.trained_parts, parts
         for module, trained in self._parts():
             module.requires_grad_(trained)
@@ -236,7 +197,7 @@ class DualEncoder(nn.Module):
         return [
             name
             for name, start in self._random_weights.items()
-            if torch.equal(start, _few_weights(branches[name].backbone))
+            if torch.equal(start, few_weights(branches[name].backbone))
         ]
 
     def _parts(self) -> Iterator[tuple[nn.Module, bool]]:
@@ -273,66 +234,46 @@ class DualEncoder(nn.Module):
             image_lr: of the image branch's backbone, where it is not `backbone_lr`.
             text_lr: of the text branch's backbone.
         """
-        image, text = "image.backbone.", "text.backbone."
         image_lr = backbone_lr if image_lr is None else image_lr
         text_lr = backbone_lr if text_lr is None else text_lr
-        parts: list[tuple[str, tuple[str, ...], float]]
-        parts = [("image backbone", (image,), image_lr), ("text backbone", (text,), text_lr)]
-        if image_lr == text_lr:  # one group, as in the snapshots of older versions
-            parts = [("backbone", (image, text), image_lr)]
-        parts.append(("projection", ("image.projection.", "text.projection."), projection_lr))
-        groups = []
-        named = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
-        for part, names, lr in parts:
-            trained = [p for name, p in named if name.startswith(names)]
-            for decay, params in (
-                (weight_decay, [p for p in trained if p.ndim > 1]),
-                (0.0, [p for p in trained if p.ndim <= 1]),
-            ):
-                if params:
-                    group = {"params": params, "lr": lr, "weight_decay": decay}
-                    groups.append({"name": f"{part}, decay {decay:g}", **group})
-        return groups
+        return parameter_groups(self, image_lr, text_lr, projection_lr, weight_decay)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
+    def frozen_backbones(self) -> list[str]:
+        """List the branches, "image" or "text", whose backbone does not train."""
+        return [name for name, part in self.trained_parts.items() if part != "whole"]
+
+    def check_can_be_saved(self) -> None:
+        """Check that `load` knows the classes of both branches.
+
+        Raises:
+            DataError: it does not know one.
+        """
+        for branch, kind in ((self.image, ImageEncoder), (self.text, TextEncoder)):
+            if type(branch) is not kind:
+                raise DataError(
+                    f"a {type(branch).__name__} cannot be saved as part of a DualEncoder: load "
+                    f"would make it a plain {kind.__name__}. Save a whole CLIP as a ClipEncoder, "
+                    "and a class of your own by its state_dict."
+                )
+
+    def save(
+        self, folder: str | os.PathLike[str], share: str | os.PathLike[str] | None = None
+    ) -> None:
         """Write the model as a folder of its own; one that holds an older model is replaced.
 
-        `model.safetensors` has the weights, `model.json` the settings, `text/` the vocabulary and
-        the text backbone's sizes. The folder gets its name only when all of it is written.
+        The module `saved` says which files there are.
+
+        Args:
+            folder: gets its name only when all of it is written.
+            share: the folder of another model. If its frozen weights are the same, they are not
+                written again: the new folder gets the same file, by a hard link.
 
         Raises:
             DataError: the folder holds other things, which replacing it would delete; or a branch
                 is of a class that `load` does not know.
         """
-        for branch, kind in ((self.image, ImageEncoder), (self.text, TextEncoder)):
-            if type(branch) is not kind:
-                raise DataError(
-                    f"{folder}: a {type(branch).__name__} cannot be saved as part of a "
-                    f"DualEncoder: load would make it a plain {kind.__name__}. Save a whole CLIP "
-                    "as a ClipEncoder, and a class of your own by its state_dict."
-                )
-        with whole_folder(user_path(folder), FILES) as draft:
-            write_safetensors(draft / "model.safetensors", self)
-            self.text.backbone.config.save_pretrained(draft / "text")
-            self.text.tokenizer.save_pretrained(draft / "text")
-            settings = {
-                "format": "mmret model",
-                "version": MODEL_VERSION,
-                "written_by": f"mmret {__version__}",
-                "dim": self.dim,
-                "standardise": self.standardise,
-                "image": {
-                    "backbone": self.image.backbone_name,
-                    "image_size": self.image.image_size,
-                    "channels_last": self.image.memory_format == torch.channels_last,
-                },
-                "text": {
-                    "backbone": self.text.backbone_name,
-                    "pooling": self.text.pooling,
-                    "max_length": self.text.max_length,
-                },
-            }
-            write_json(draft / "model.json", settings)
+        self.check_can_be_saved()
+        write_model(self, user_path(folder), user_path(share) if share is not None else None)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "DualEncoder":
@@ -344,24 +285,9 @@ class DualEncoder(nn.Module):
             MissingFile: the folder or one of its files is not there.
             DataError: another version, damaged or foreign files, or a pickle among them.
         """
-        # Absolute, because a relative name such as "model/text" could also be one on the hub.
         folder = user_path(folder).absolute()
-        put_back(folder)
-        if not folder.is_dir():
-            raise MissingFile(f"There is no model folder {folder}. Train a model first.")
-        for path in folder.rglob("*"):
-            refuse_pickle(path)
-        settings = read_json(folder / "model.json", "mmret model", MODEL_VERSION, SETTINGS)
-        if not (folder / "text").is_dir():
-            raise MissingFile(f"{folder} lacks the folder text. Save the model again.")
-        dim = settings["dim"]
-        image = ImageEncoder(weights=None, dim=dim, **settings["image"])
-        backbone_name = settings["text"].pop("backbone")
-        text = TextEncoder(folder / "text", weights=None, dim=dim, **settings["text"])
-        text.backbone_name = backbone_name
-        model = cls(image, text, settings["standardise"])
-        weights = folder / "model.safetensors"
-        load_state(model, read_safetensors(weights), weights)
+        model = cls(*read_branches(folder))
+        load_state(model, read_state(folder), folder / "model.safetensors")
         return model.eval()
 
 
@@ -375,9 +301,3 @@ def _eval_mode(model: DualEncoder) -> Iterator[None]:
             yield
     finally:
         model.train(training)
-
-
-def _few_weights(backbone: nn.Module) -> Tensor:
-    """Copy a few of a backbone's last matrix: they change with any training and any loading."""
-    matrices = [parameter for parameter in backbone.parameters() if parameter.ndim > 1]
-    return matrices[-1].detach().flatten()[:8].cpu().clone() if matrices else torch.empty(0)

@@ -4,10 +4,12 @@ Only safetensors files are ever opened. A PyTorch checkpoint (.pt, .pth, .bin) i
 one runs whatever code its author put inside, so such files are refused, never tried.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
 import huggingface_hub
+import torch
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -146,6 +148,26 @@ def load_state(module: nn.Module, state: dict[str, Tensor], source: Path) -> Non
 
 def write_safetensors(path: Path, module: nn.Module) -> None:
     """Write all of a module's weights and statistics into one file."""
+    write_tensors(path, module.state_dict())
+
+
+def write_tensors(path: Path, state: dict[str, Tensor], **metadata: str) -> None:
+    """Write tensors by name into one safetensors file, with texts of one's own in its header."""
     # safetensors takes contiguous tensors only, which channels-last ones are not
-    state = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
-    save_file(state, path, metadata={"format": "pt"})  # transformers refuses a file without it
+    plain = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    save_file(plain, path, metadata={"format": "pt", **metadata})  # transformers asks for "format"
+
+
+def digest_of(state: dict[str, Tensor], start: bytes = b"") -> str:
+    """Return 64 hexadecimal digits that depend on every bit of some tensors and on their names.
+
+    Args:
+        state: the tensors, in any order and on any device.
+        start: bytes that the digits depend on as well.
+    """
+    digest = hashlib.sha256(start)
+    for name, value in sorted(state.items()):
+        plain = value.detach().cpu().contiguous()
+        digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
+        digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

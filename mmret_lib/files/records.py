@@ -38,7 +38,8 @@ def read_json(path: Path, kind: str, version: int, entries: dict[str, Any]) -> d
         path: the file to read.
         kind: what its entry "format" must be, such as "mmret run".
         version: what its entry "version" must be.
-        entries: name -> type of every other entry, or a dict of the same form for an object.
+        entries: name -> type of every other entry, a tuple of types that it may have, or a dict of
+            the same form for an object.
 
     Raises:
         MissingFile: there is no such file.
@@ -75,7 +76,9 @@ def _check_entries(path: Path, content: Any, entries: dict[str, Any], where: str
         value = content[name]
         if isinstance(kind, dict):
             _check_entries(path, value, kind, f"{where}{name}.")
-        elif type(value) is not kind or (kind is int and value < 1):
+        elif type(value) not in (kind if isinstance(kind, tuple) else (kind,)) or (
+            kind is int and value < 1
+        ):
             raise DataError(f"{path}: {where}{name} cannot be {value!r}. Save the model again.")
 
 

@@ -163,6 +163,17 @@ def put_back_all(parent: Path) -> None:
                 put_back(parent / match[1])
 
 
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make `target` the same file as `source` by a hard link, or a copy where the disk has none.
+
+    Only for files that are replaced, never written into: else both would change.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except (OSError, NotImplementedError):  # a disk without hard links, or Windows
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
 def _replace_folder(draft: Path, folder: Path) -> None:
     """Give `draft` the name `folder`; what had that name before is deleted."""
     if folder.exists() and _exchange(draft, folder):
@@ -216,21 +227,14 @@ def _draft(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
 
 def _keep_others(folder: Path, draft: Path) -> None:
     """Link or copy into `draft` whatever is in `folder` and not in `draft`."""
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target, follow_symlinks=False)
-        except (OSError, NotImplementedError):  # a disk without hard links, or Windows
-            shutil.copy2(source, target, follow_symlinks=False)
-
     for path in folder.iterdir():
         target = draft / path.name
         if target.exists():
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, target, symlinks=True, copy_function=link)
+            shutil.copytree(path, target, symlinks=True, copy_function=link_or_copy)
         else:
-            link(str(path), str(target))
+            link_or_copy(path, target)
 
 
 def _force_to_disk(path: Path) -> None:

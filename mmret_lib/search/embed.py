@@ -1,6 +1,5 @@
 """Turn collections and queries into unit vectors, and identify the model that does it."""
 
-import hashlib
 import json
 import threading
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.weights import digest_of
 from mmret_lib.files.errors import DataError
 from mmret_lib.losses.base import unit_length
 
@@ -33,13 +33,12 @@ def fingerprint(model: DualEncoder) -> str:
     """
     text, image = model.text, model.image
     settings = [image.image_size, text.pooling, text.vocabulary(), model.standardise]
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for name, value in sorted(model.state_dict().items()):
-        if not name.endswith("num_batches_tracked"):  # counts training steps, embeds nothing
-            plain = value.detach().cpu().contiguous()
-            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}".encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    state = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not name.endswith("num_batches_tracked")  # counts training steps, embeds nothing
+    }
+    return digest_of(state, json.dumps(settings).encode())
 
 
 def count_rows(data: Store, side: str) -> int:
