@@ -117,8 +117,8 @@ def prepare(
             own photos.
         root: folder to save it in, or where it lies already.
         parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
-        size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets,
-            several for both; 0 packs nothing.
+        size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets, 256
+            for the pocket one, or several of them; 0 packs nothing.
         keep_archives: keep what was downloaded after unpacking it.
         max_unreadable: share of images that may be unreadable before that is an error.
         captions: of your own photos.

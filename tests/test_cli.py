@@ -372,6 +372,18 @@ def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_p
 
 
 @pytest.mark.slow
+def test_train_takes_the_pocket_backbone_and_an_image_size(home, photos):
+    arguments = ["--data", "flickr8k", "--root", photos, "--out", "pocket", *TINY]
+    mmret(home, "train", *arguments, "--image-backbone", "pocket", "--image-size", "64")
+    settings = json.loads((home / "pocket" / "model" / "model.json").read_text())
+    assert settings["image"]["backbone"] == "pocket"
+    assert settings["image"]["image_size"] == 64
+    assert "8 images" in mmret(home, "evaluate", "pocket")
+    out = mmret(home, "train", "--help")
+    for flag in ("--image-backbone", "--image-weights", "--image-size", "timm/NAME"):
+        assert flag in out
+
+
 def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = in_a_process(home, "--help")
     for command in ("demo", "data", "train", "evaluate", "search", "cache", "pretrain"):
@@ -400,6 +412,18 @@ def test_the_help_names_every_command_without_waiting_for_torch(home):
         (
             ["train", "--data", "flickr8k", "--root", "PHOTOS", "--image-backbone", "resnet34"],
             "--image-weights none",
+        ),
+        (
+            [
+                "train",
+                "--data",
+                "flickr8k",
+                "--root",
+                "PHOTOS",
+                "--image-backbone",
+                "timm/resnet35",
+            ],
+            "no image model 'resnet35'; near it: .*resnet34",
         ),
         (
             ["train", "--data", "flickr8k", "--root", "PHOTOS", "--text-backbone", "no/such-bert"],
