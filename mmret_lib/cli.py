@@ -8,7 +8,6 @@ import os
 import sys
 import warnings
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -207,7 +206,6 @@ def train(
         config: how to train.
     """
     from mmret_lib.data import usual_splits
-    from mmret_lib.data.store import pack
     from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model
@@ -247,18 +245,18 @@ def train(
         budget = fill_in_budget(config, len(pairs), backbones=False, validated=validated)
         wait = f" at most (patience {budget.patience})" if budget.patience else ""
         print(f"{budget.epochs} epochs{wait}, because only projections are trained")
-    packed = partial(pack, size=model.image.image_size, max_unreadable=max_unreadable)
-    validation = packed(_load(data, root, val_split, **options)) if val_split else None
+    validation = _load(data, root, val_split, **options) if val_split else None
     run = train_run(
         out,
         model,
         loss_module,
-        packed(pairs),
+        pairs,
         config,
         validation=validation,
         evaluate_on={val_split: validation} if val_split and validation is not None else {},
         root=root,
         data_options=options,
+        max_unreadable=max_unreadable,
         resume=resume,
     )
     if run.finished_before:

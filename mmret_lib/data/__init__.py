@@ -4,8 +4,10 @@
 the checks of `reading` and `tables`; `sources` downloads data sets. A new data set is a reader and
 an entry in `DATASETS`.
 `store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
-`images` reads one, `store_files` updates the files. `loader` makes batches of a store, `augment`
-varies their pictures. `judgements` reads right answers that a data set counts as wrong.
+`images` reads one, `store_files` updates the files. `features` holds what frozen backbones make of
+pictures and captions; `spans` writes it, and the pixels, so that an interrupted call can go on.
+`loader` makes batches of either, `augment` varies their pictures. `judgements` reads right answers
+that a data set counts as wrong.
 
 Importing this package must not import torch: the processes that decode photos start with it.
 """

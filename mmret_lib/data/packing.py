@@ -1,9 +1,7 @@
 """Decode photos into one array on disk, on all processor cores; continue an interrupted call.
 
-The array is written in spans of images. A worker decodes a span, writes it to its place in the file
-and answers with its checksum, which goes into a journal beside the file. The next call keeps the
-spans of the journal whose checksums agree with the bytes in the file, so that a killed process, a
-power cut or damage to a finished file leaves no wrong pixels.
+The array is written in spans of images (`spans`). A worker decodes a span, writes it to its place
+in the file and answers with its checksum.
 
 Nothing here imports torch: a worker process should start in a moment.
 """
@@ -13,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -22,17 +19,14 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from mmret_lib.data.images import read_pixels
+from mmret_lib.data.spans import Span, Unfinished, fill, write_rows
 from mmret_lib.files.errors import DataError
-from mmret_lib.files.records import crc32_of
-from mmret_lib.files.whole import move_into_place
 
 SPAN = 64  # images that share a task and a checksum
 FEW = 4 * SPAN  # images that are decoded sooner than a second process starts
 
-Span = tuple[int, dict[str, str]]  # checksum; row -> why its image is unreadable (and stays black)
 Worker = subprocess.Popen[str]
 
 
@@ -57,106 +51,35 @@ def decode_into(
     Raises:
         DataError: the disk is full, or a worker died; the next call continues.
     """
-    part, journal = target.with_name(target.name + ".part"), target.with_suffix(".journal")
-    if target.exists():
-        # Damaged, or finished by a process that was killed before it wrote the manifest.
-        os.replace(target, part)
-    block = SPAN * 3 * size * size
-    tasks = {k: images[k * SPAN : (k + 1) * SPAN] for k in range(-(-len(images) // SPAN))}
-    done: dict[int, Span] = {}
+    tasks = [images[first : first + SPAN] for first in range(0, len(images), SPAN)]
+
+    def work(file: Unfinished, todo: list[int]) -> Iterator[tuple[int, Span]]:
+        return _decode({k: tasks[k] for k in todo}, file, size, workers)
+
     try:
-        start = _create(part, (len(images), 3, size, size))
-        claimed = known | _read_journal(journal)
-        intact = _intact({k: claimed[k] for k in claimed if k in tasks}, part, start, block)
-        todo = {k: task for k, task in tasks.items() if k not in intact}
-        bar = tqdm(
-            total=len(images),
-            initial=len(images) - sum(map(len, todo.values())),
-            desc="packing images",
-            unit=" images",
-            disable=not progress,
-            leave=False,
+        return fill(
+            target,
+            (len(images), 3, size, size),
+            np.uint8,
+            SPAN,
+            work,
+            known=known,
+            task="packing images",
+            unit="images",
+            progress=progress,
         )
-        # Rewritten, not appended to: spans that are not intact must not be claimed again.
-        with bar, journal.open("w", encoding="utf-8") as log:
-            for spans in (intact.items(), _decode(todo, part, start, size, workers)):
-                for k, span in spans:
-                    done[k] = span
-                    log.write(json.dumps([k, *span]) + "\n")
-                    log.flush()
-                    bar.update(len(todo.get(k, [])))
     except WorkerDied:
         raise DataError(
-            f"a process that packs images into {part.parent} died. What is packed so far is kept: "
-            "call again, with workers=1 if memory ran out."
+            f"a process that packs images into {target.parent} died. What is packed so far is "
+            "kept: call again, with workers=1 if memory ran out."
         ) from None
-    except OSError as error:
-        raise DataError(
-            f"{part} cannot be written ({error.strerror or error}). What is packed so far is kept: "
-            "make room and call again."
-        ) from error
-    with part.open("rb") as file:
-        head = file.read(start)
-    move_into_place(part, target)
-    status = target.stat()
-    return {
-        "name": target.name,
-        "bytes": status.st_size,
-        "mtime_ns": status.st_mtime_ns,
-        "head_crc32": zlib.crc32(head),
-        "start": start,
-        "block": block,
-        "crc32": [done[k][0] for k in sorted(done)],
-        "rows": len(images),
-        "unreadable": {row: why for k in sorted(done) for row, why in done[k][1].items()},
-    }
-
-
-def _create(part: Path, shape: tuple[int, ...]) -> int:
-    """Make an array file of that shape unless it exists; return where its pixels begin."""
-    try:
-        array = np.load(part, mmap_mode="r", allow_pickle=False)
-        if array.shape == shape and array.dtype == np.uint8:
-            return int(array.offset)
-    except Exception:  # a damaged header makes numpy raise nearly anything
-        pass
-    return int(np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape).offset)
-
-
-def spans_of(entry: dict[str, Any]) -> dict[int, Span]:
-    """Return the spans of a file that a manifest describes."""
-    spans: dict[int, Span] = {k: (checksum, {}) for k, checksum in enumerate(entry["crc32"])}
-    for row, why in entry["unreadable"].items():
-        spans[int(row) // SPAN][1][row] = why
-    return spans
-
-
-def _read_journal(journal: Path) -> dict[int, Span]:
-    spans: dict[int, Span] = {}
-    try:
-        lines = journal.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        # The last line of a killed process may be cut off.
-        with suppress(ValueError, TypeError, AttributeError):
-            k, checksum, faults = json.loads(line)
-            spans[int(k)] = (int(checksum), {str(row): str(why) for row, why in faults.items()})
-    return spans
-
-
-def _intact(spans: dict[int, Span], part: Path, start: int, block: int) -> dict[int, Span]:
-    """The spans whose checksums agree with the bytes in the file."""
-    with ThreadPoolExecutor() as pool:
-        checksums = pool.map(lambda k: crc32_of(part, start + k * block, block), spans)
-        return {k: spans[k] for k, crc in zip(spans, checksums, strict=True) if crc == spans[k][0]}
 
 
 def _decode(
-    todo: dict[int, Sequence[Path]], part: Path, start: int, size: int, workers: int | None
+    todo: dict[int, Sequence[Path]], file: Unfinished, size: int, workers: int | None
 ) -> Iterator[tuple[int, Span]]:
     """Decode spans in any order; each comes as soon as it is in the file."""
-    tasks = {k: (str(part), start, k * SPAN, list(map(str, todo[k])), size) for k in todo}
+    tasks = {k: (str(file.path), file.start, k * SPAN, list(map(str, todo[k])), size) for k in todo}
     workers = min(workers or os.cpu_count() or 1, len(todo))
     if workers <= 1 or len(todo) * SPAN <= FEW:
         for k, task in tasks.items():
@@ -233,10 +156,7 @@ def write_span(part: str, start: int, first: int, paths: Sequence[str], size: in
             pixels[place] = read_pixels(path, size)
         except DataError as error:
             faults[str(first + place)] = str(error)
-    with open(part, "rb+") as file:
-        file.seek(start + first * pixels[0].nbytes)
-        file.write(pixels.data)
-    return zlib.crc32(pixels.data), faults
+    return write_rows(part, start + first * pixels[0].nbytes, pixels), faults
 
 
 def _serve() -> None:

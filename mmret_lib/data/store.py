@@ -68,6 +68,7 @@ class Store:
     caption_ids: npt.NDArray[np.int64]
     manifest: dict[str, Any]
     in_use: InUse  # so that `mmret cache --clear` leaves the folder alone
+    text = None  # captions are tokenised: only `Features` may hold a side of theirs
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -114,6 +115,11 @@ class Store:
         """Copy images into an array that is already there, uint8 (B, 3, S, S)."""
         # mode="clip" lets numpy write straight into `buffer`; the rows themselves are checked.
         np.take(self.pixels, self.rows[which], axis=0, out=buffer, mode="clip")
+
+    def texts(self, which: slice | npt.NDArray[np.int64]) -> list[str]:
+        """Return some captions, as a text encoder takes them."""
+        captions = self.pairs.captions
+        return captions[which] if isinstance(which, slice) else [captions[j] for j in which]
 
     def token_ids(self, tokenizer: Tokenizer) -> npt.NDArray[np.int32]:
         """Return the token ids of every caption, tokenised once for each vocabulary.
@@ -230,13 +236,14 @@ def pack(
     manifest = bring_up_to_date(folder, pairs, size, workers=workers, progress=progress)
     store = Store._map(folder, manifest, in_use)
     if unreadable := unreadable_line(manifest):
-        _check_share(len(pairs) - len(store), len(pairs), max_unreadable, unreadable)
+        check_share(len(pairs) - len(store), len(pairs), max_unreadable, unreadable)
         warnings.warn(unreadable, stacklevel=2)
     store.__dict__["pairs"] = store._readable(pairs)
     return store
 
 
-def _check_share(unreadable: int, count: int, max_unreadable: float, summary: str) -> None:
+def check_share(unreadable: int, count: int, max_unreadable: float, summary: str) -> None:
+    """Raise DataError if too large a share of the images cannot be read."""
     if unreadable == count:
         raise DataError(f"none of the {count:,} images can be read; fetch them again. {summary}")
     if unreadable > max_unreadable * count:

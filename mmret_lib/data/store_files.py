@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.packing import decode_into, spans_of
+from mmret_lib.data.packing import SPAN, decode_into
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import first_few
+from mmret_lib.data.spans import spans_of
 from mmret_lib.files import records
 from mmret_lib.files.disk import alone, ensure_room
 from mmret_lib.files.errors import DataError, MissingFile
@@ -36,8 +37,8 @@ def key_of(*parts: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def _keys_of(pairs: Pairs, size: int) -> dict[str, str]:
-    """Keys of the images and captions; any photo's name, length or time changes the former."""
+def images_key(pairs: Pairs, size: int) -> str:
+    """Hash which photos are meant, by name, length and time, and their size in pixels."""
     lines = [str(size)]
     for path in pairs.images:
         try:
@@ -45,14 +46,18 @@ def _keys_of(pairs: Pairs, size: int) -> dict[str, str]:
             lines.append(f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}")
         except (OSError, ValueError):  # missing, or a NUL in its name: packing will name it
             lines.append(f"{path}\0")
-    return {"images": key_of("images", *lines), "captions": key_of("captions", pairs.to_json())}
+    return key_of("images", *lines)
+
+
+def title_of(pairs: Pairs) -> str:
+    """Name of a data set and its part, as the beginning of a folder's name."""
+    return re.sub(r"[^\w.+-]+", "_", f"{pairs.name or 'pairs'}-{pairs.split or 'all'}")[:60]
 
 
 def usual_folder(pairs: Pairs, size: int) -> Path:
     """Return the place in the cache folder of the store of these images."""
     place = key_of("folder", *(str(path.absolute()) for path in pairs.images))
-    title = re.sub(r"[^\w.+-]+", "_", f"{pairs.name or 'pairs'}-{pairs.split or 'all'}")
-    return cache_folder() / "stores" / f"{title[:60]}-{size}px-{place[:8]}"
+    return cache_folder() / "stores" / f"{title_of(pairs)}-{size}px-{place[:8]}"
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -82,7 +87,10 @@ def bring_up_to_date(
     Raises:
         DataError: the folder holds something else, or the disk has too little room.
     """
-    keys = _keys_of(pairs, size)
+    keys = {
+        "images": images_key(pairs, size),
+        "captions": key_of("captions", pairs.to_json()),
+    }
     manifest, outdated = _state(folder, keys)
     if outdated:
         _check_folder(folder, keys["images"], len(pairs), size)
@@ -145,7 +153,7 @@ def _make(
     manifest = {**old, "format": "mmret store", "version": VERSION, "size": size}
     if "images" in outdated:
         # In a damaged file, only the damaged spans are decoded again.
-        known = spans_of(old["images"]) if old["images"]["key"] == keys["images"] else {}
+        known = spans_of(old["images"], SPAN) if old["images"]["key"] == keys["images"] else {}
         path = folder / f"images-{keys['images']}.npy"
         images = decode_into(path, pairs.images, size, known=known, **options)
         manifest["images"] = {"key": keys["images"], **images}

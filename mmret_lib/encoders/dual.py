@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.saved import read_branches, read_state, write_model
@@ -111,36 +112,48 @@ class DualEncoder(nn.Module):
         return self.image_norm(image_emb), self.text_norm(text_emb)
 
     def encode_images(
-        self, images: Tensor | npt.NDArray[np.uint8] | Store, batch_size: int = 256
+        self, images: Tensor | npt.NDArray[Any] | Store | Features, batch_size: int = 256
     ) -> Tensor:
         """Embed images for search, in eval mode and without gradients.
 
         Args:
-            images: (N, 3, H, W), uint8 or float in [0, 1].
+            images: (N, 3, H, W), uint8 or float in [0, 1]; or their kept features
+                (N, image.features), float.
             batch_size: images that go through the model at a time.
 
         Returns:
             (N, dim), float32 on the model's device, not normalised.
         """
         parts = []
-        with _eval_mode(self):
+        with eval_mode(self):
             for start in range(0, len(images), batch_size):
                 part = torch.as_tensor(images[start : start + batch_size])
                 parts.append(self.image_norm(self.image(part.to(self.device))))
         return torch.cat(parts).float()
 
-    def encode_texts(self, texts: Sequence[str], batch_size: int = 256) -> Tensor:
+    def encode_texts(
+        self, texts: Sequence[str] | npt.NDArray[np.float32] | Tensor, batch_size: int = 256
+    ) -> Tensor:
         """Embed N texts for search: (N, dim), as `encode_images` does.
+
+        Args:
+            texts: a list of them; or their kept features (N, text.features), float.
+            batch_size: texts that go through the model at a time.
 
         Raises:
             TypeError: not a list of at least one string.
         """
+        if isinstance(texts, np.ndarray | Tensor):
+            with eval_mode(self):
+                features = torch.as_tensor(texts).to(self.device)
+                emb: Tensor = self.text_norm(self.text(features=features))
+            return emb.float()
         if isinstance(texts, str) or not len(texts):
             raise TypeError("encode_texts takes a list of at least one string")
         # Texts of like length share a batch, so that little of it is padding.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         embeddings = torch.empty(len(texts), self.dim, device=self.device)
-        with _eval_mode(self):
+        with eval_mode(self):
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
                 tokens = self.text.tokenize([texts[row] for row in rows])
@@ -292,7 +305,7 @@ class DualEncoder(nn.Module):
 
 
 @contextmanager
-def _eval_mode(model: DualEncoder) -> Iterator[None]:
+def eval_mode(model: DualEncoder) -> Iterator[None]:
     """Use eval mode and no gradients inside the block; then restore the former mode."""
     training = model.training
     model.eval()

@@ -1,6 +1,7 @@
 """List and clear the cache folder; what a running process uses is kept.
 
     CACHE/stores/…        packed photos (`data.pack`)
+    CACHE/features/…      what frozen backbones make of photos and captions (`keep_features`)
     CACHE/scenes/…        drawn splits of the built-in world
     CACHE/embeddings/…    embeddings of `mmret search` and `mmret app`
     CACHE/quick/…         the two small runs of `mmret app`
@@ -83,7 +84,7 @@ class Entry:
 
     Attributes:
         path: where it lies.
-        kind: "packed store", "drawn world", "embeddings", "small run" or "weights".
+        kind: "packed store", "features", "drawn world", "embeddings", "small run" or "weights".
         size: bytes of all files in it.
         last_used: seconds since 1970.
         made_from: what it was made from, as a text.
@@ -239,6 +240,10 @@ def _store(folder: Path) -> str:
         return "not packed to the end"
 
 
+def _features(folder: Path) -> str:
+    return str(read_note(folder / "manifest.json").get("about", "not computed to the end"))
+
+
 def _world(folder: Path) -> str:
     split = folder.name.rpartition("-")[0]
     info = re.search(
@@ -278,6 +283,7 @@ def _beginning(path: Path) -> str:
 
 KINDS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "stores": ("packed store", _store),
+    "features": ("features", _features),
     "scenes": ("drawn world", _world),
     "embeddings": ("embeddings", _embeddings),
     "quick": ("small run", _run),

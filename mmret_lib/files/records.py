@@ -158,9 +158,10 @@ def damage_of(folder: Path, entry: dict[str, Any]) -> str:
     if not wrong:
         return ""
     which = f"{len(wrong)} of {len(starts)} blocks"
-    if "rows" in entry:  # of a packed store: the images in the first of these blocks
+    if "rows" in entry:  # of a packed store or kept features: what the first block is of
         count = entry["block"] * entry["rows"] // (entry["bytes"] - entry["start"])
-        which += f" (the first: images {wrong[0] * count} to {(wrong[0] + 1) * count - 1})"
+        unit = entry.get("unit", "images")
+        which += f" (the first: {unit} {wrong[0] * count} to {(wrong[0] + 1) * count - 1})"
     return f"{which} of {path.name} are not what was written"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.cache import InUse
@@ -37,14 +38,14 @@ class CachedSides(dict[str, Vectors]):
     """The two sides of a collection, each embedded when it is first needed, or read from the cache.
 
     Args:
-        data: the packed data set.
+        data: the packed data set, or its kept features.
 
     Raises:
         DataError: an embedding is not finite, or the model has changed in the meantime; when a side
             is first needed.
     """
 
-    def __init__(self, model: DualEncoder, data: Store, progress: bool) -> None:
+    def __init__(self, model: DualEncoder, data: Store | Features, progress: bool) -> None:
         super().__init__()
         self.model, self.data, self.progress = model, data, progress
         self.origin = {

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
@@ -50,7 +51,7 @@ class Collection:
 
     @classmethod
     def embed(
-        cls, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
+        cls, model: DualEncoder, data: Store | Features, new_array: NewArray, progress: bool
     ) -> "Collection":
         """Embed every image and every caption; the search is exact."""
         sides = {}
@@ -110,7 +111,7 @@ class Collection:
         return replace(self, recall=recall)
 
     def add(
-        self, model: DualEncoder, data: Store, new_array: NewArray, progress: bool
+        self, model: DualEncoder, data: Store | Features, new_array: NewArray, progress: bool
     ) -> "Collection":
         """Return the collection with more images and captions added at its end."""
         before, more = self.pairs, data.pairs

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.weights import digest_of
@@ -41,14 +42,14 @@ def fingerprint(model: DualEncoder) -> str:
     return digest_of(state, json.dumps(settings).encode())
 
 
-def count_rows(data: Store, side: str) -> int:
+def count_rows(data: Store | Features, side: str) -> int:
     """Return how many embeddings one side of a data set has: N images or M captions."""
     return len(data) if side == "image" else len(data.pairs.captions)
 
 
 def embed(
     model: DualEncoder,
-    data: Store,
+    data: Store | Features,
     side: str,
     out: npt.NDArray[np.float32],
     progress: bool = True,
@@ -58,7 +59,7 @@ def embed(
     A caption that occurs more than once is embedded once.
 
     Args:
-        data: the packed data set.
+        data: the packed data set, or its kept features.
         side: "image" or "text".
         out: (N, D) or (M, D), is filled with unit vectors; may be a file mapped into memory.
 
@@ -75,10 +76,11 @@ def embed(
         numbers: dict[str, int] = {}
         captions = data.pairs.captions
         entry = np.array([numbers.setdefault(text, len(numbers)) for text in captions], np.int64)
-        distinct, count = list(numbers), len(numbers)
+        count = len(numbers)
+        first_rows = np.unique(entry, return_index=True)[1]  # (count,), of each distinct caption
 
         def encode(part: slice) -> Tensor:
-            return model.encode_texts(distinct[part])
+            return model.encode_texts(data.texts(first_rows[part]))
 
     noun = "image" if side == "image" else "caption"
     # Row r of `out` becomes the embedding of entry number entry[r].

@@ -26,10 +26,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.images import Picture, read_pixels
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError
 from mmret_lib.search.cache import CachedSides
 from mmret_lib.search.collection import Collection
@@ -81,7 +83,7 @@ class SearchIndex:
     def build(
         cls,
         model: DualEncoder,
-        pairs: Pairs | Store,
+        pairs: Pairs | Store | Features,
         *,
         backend: str = "exact",
         folder: str | Path | None = None,
@@ -118,7 +120,7 @@ class SearchIndex:
                 "the collection is empty, so there is nothing to search; give pairs with images"
             )
         made_by = fingerprint(model)
-        data = pack(pairs, model.image.image_size, progress=progress)
+        data = data_for(model, pairs, progress=progress)
         scratch = tempfile.mkdtemp() if backend == "milvus" and folder is None else None
         place = IndexFolder(scratch or folder, token)
         with change(place, anew=True) as draft:
@@ -283,7 +285,7 @@ class SearchIndex:
 
     # ------------------------------------------------------------------------ changing
 
-    def add(self, pairs: Pairs | Store, *, progress: bool = True) -> "SearchIndex":
+    def add(self, pairs: Pairs | Store | Features, *, progress: bool = True) -> "SearchIndex":
         """Add images with their captions at the end of the collection; returns itself.
 
         Images whose file is in the index already are not added again, so that a call which was
@@ -300,7 +302,7 @@ class SearchIndex:
         if not len(pairs):
             raise DataError("there is nothing to add; give pairs with images")
         with self._lock, change(self._place) as draft:
-            source = pairs.pairs if isinstance(pairs, Store) else pairs
+            source = pairs if isinstance(pairs, Pairs) else pairs.pairs
             there = {path.absolute() for path in self.pairs.images}
             new = np.array([path.absolute() not in there for path in source.images])
             if not new.all():
@@ -309,9 +311,9 @@ class SearchIndex:
                     "not added again",
                     stacklevel=2,
                 )
-                pairs = source.subset(new)
+                pairs = (pairs if isinstance(pairs, Features) else source).subset(new)
             if new.any():
-                data = pack(pairs, self.model.image.image_size, progress=progress)
+                data = data_for(self.model, pairs, progress=progress)
                 more = self._collection.add(self.model, data, draft.array, progress)
                 draft.commit(more, self._made_by)
         return self

@@ -9,10 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.judgements import Judgements, read_judgements, scene_truth
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
@@ -58,11 +60,11 @@ def evaluate_run(
         DataError: the protocol does not fit the data set, an embedding is not finite, or a file
             cannot be used.
     """
-    store = pack(pairs, model.image.image_size)
-    pairs = store.pairs
+    data = data_for(model.to(pick_device()), pairs)
+    pairs = data.pairs
     sources = read_judgements(judgements, pairs) if judgements else []
     title = f"{name} on {pairs.name} {pairs.split}"
-    report, image_emb, text_emb = _rank(model, store, protocol, title)
+    report, image_emb, text_emb = _rank(model, data, protocol, title)
     print(f"{title}:\n{report}\n{interval_text(report)}")
     figures: dict[str, Any] = report.as_dict()
     if pairs.name == "scenes" and protocol == "full":
@@ -75,7 +77,8 @@ def evaluate_run(
             figures.setdefault("judged", {})[source.name] = judged.as_dict()
     if against:
         other, _ = load_run(against)
-        other_report, *_ = _rank(other, pack(pairs, other.image.image_size), protocol, str(against))
+        other_data = data_for(other.to(pick_device()), pairs)
+        other_report, *_ = _rank(other, other_data, protocol, str(against))
         difference = compare(report, other_report)
         print(f"against {against}:\n{compare_text(difference, name, against.name)}")
         figures["against"] = (
@@ -91,13 +94,12 @@ def evaluate_run(
 
 
 def _rank(
-    model: DualEncoder, store: Store, protocol: str, title: str
+    model: DualEncoder, data: Store | Features, protocol: str, title: str
 ) -> tuple[Report, Tensor, Tensor]:
     """The report, and the embeddings of images (N, D) and captions (M, D) that it ranks."""
-    model.to(pick_device())
-    image_emb, text_emb = model.encode_images(store), model.encode_texts(store.pairs.captions)
+    image_emb, text_emb = model.encode_images(data), model.encode_texts(data.texts(slice(None)))
     try:
-        report = evaluate(image_emb, text_emb, store.pairs.owner, protocol=protocol)
+        report = evaluate(image_emb, text_emb, data.owner, protocol=protocol)
     except ValueError as error:
         raise DataError(f"{title}: {error}") from None
     return report, image_emb, text_emb

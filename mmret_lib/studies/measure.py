@@ -47,7 +47,8 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     train = _scenes("train", **world)
     loss = build_loss(loss_settings.pop("loss"), **loss_settings)
     model = build_model(trial.loss, train.pairs, seed=seed, **settings["model"])
-    config = TrainConfig(seed=seed, validate=False, **settings["config"])
+    # Without kept features: projections are trained on augmented photos, as everything else is.
+    config = TrainConfig(seed=seed, validate=False, kept_features=False, **settings["config"])
     run = train_run(None, model, loss, train, config, evaluate_on={"test": test}, progress=False)
     rows = run.history.rows
     return {

@@ -51,7 +51,14 @@ class TrainConfig:
     captions: Literal["random", "first", "all"] = "random"
     """which of an image's captions an epoch shows: one at random, always the first, or all"""
     augment: Literal["shift", "crop", "none"] = "shift"
-    """shift: move and mirror the images; crop: scale up a random part and mirror; none"""
+    """shift: move and mirror the images; crop: scale up a random part and mirror; none. On kept
+    features it says how their views are made; without views it is none"""
+    kept_features: bool = True
+    """where neither backbone trains, run both over the data only once, before the training, and
+    keep their features in the cache folder"""
+    views: int = 0
+    """augmented views of each photo among the kept features, of which an epoch shows one; 0 shows
+    the photos as they are"""
     validate: bool = True
     """measure recall on the validation pairs after each epoch"""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
@@ -88,6 +95,7 @@ class TrainConfig:
             ("warmup", 0, 1),
             ("gamma", 0, 1),
             ("clip", 0, math.inf),
+            ("views", 0, math.inf),
             ("chunk_size", 0, math.inf),
             ("patience", 0, math.inf),
             ("snapshot_minutes", 0, math.inf),

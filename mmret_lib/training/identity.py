@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmret_lib.data.feature_files import Side
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.losses.base import PairLoss
@@ -27,9 +29,9 @@ NO_SETTINGS = {"training", "trains", "number", "trained_part"}
 def training_identity(
     model: DualEncoder,
     loss: nn.Module,
-    store: Store,
+    store: Store | Features,
     config: TrainConfig,
-    validation: Store | None = None,
+    validation: Store | Features | None = None,
 ) -> Identity:
     """Describe everything that the result of a training depends on, in values that JSON can hold.
 
@@ -37,8 +39,8 @@ def training_identity(
         model: before its first step, with the weights that the training starts from.
         config: with epochs and patience filled in. A precision of "auto" stays "auto", so that
             a training may go on where the GPU is another one.
-        validation: the packed validation pairs: they decide which epoch's model is the best, and
-            with `patience` when training stops.
+        validation: the packed validation pairs, or their features: they decide which epoch's
+            model is the best, and with `patience` when training stops.
 
     Returns:
         the sections "config", "loss", "model", "starting weights" and "data".
@@ -54,8 +56,7 @@ def training_identity(
             "data": f"{pairs.name} {pairs.split}".strip(),
             "images": len(pairs),
             "captions and file names": hashlib.sha256(content.encode()).hexdigest()[:16],
-            "pixels": store.size,
-            "packed format": store.manifest["version"],
+            **_inputs(store),
             "validation": _title(validation) if validation and config.validate else "none",
         },
     }
@@ -98,7 +99,23 @@ def _completed(section: str, before: dict[str, Any], now: dict[str, Any]) -> dic
     return before
 
 
-def _title(store: Store) -> str:
+def _inputs(store: Store | Features) -> dict[str, Any]:
+    """Describe what the branches get: pixels of a size, or features of a backbone.
+
+    Without where and when the photos were written, because they may be moved.
+    """
+    if isinstance(store, Store):
+        return {"pixels": store.size, "packed format": store.manifest["version"]}
+    inputs = _inputs(store.image) if isinstance(store.image, Store) else {}
+    for name, side in (("image features", store.image), ("text features", store.text)):
+        if isinstance(side, Side):
+            origin = side.manifest["origin"]
+            views = f", {origin['views']} views ({origin['augment']})" if origin["views"] else ""
+            inputs[name] = f"backbone {origin['backbone'][:16]}, {origin['dtype']}{views}"
+    return inputs
+
+
+def _title(store: Store | Features) -> str:
     pairs = store.pairs
     name = f"{pairs.name} {pairs.split}".strip()
     return f"{name} ({len(pairs)} images, {len(pairs.captions)} captions)".strip()

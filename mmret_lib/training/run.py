@@ -20,9 +20,11 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.features import data_for, keep_features
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import MissingFile
@@ -32,6 +34,7 @@ from mmret_lib.files.whole import put_back, refuse_strangers, whole_folder
 from mmret_lib.metrics.report import Report
 from mmret_lib.training.checkpoints import refuse_another_training
 from mmret_lib.training.config import TrainConfig
+from mmret_lib.training.distributed import Processes
 from mmret_lib.training.history import History
 from mmret_lib.training.identity import Identity
 from mmret_lib.training.recipes import made_by, name_of_loss
@@ -98,20 +101,25 @@ def train_run(
     folder: str | Path | None,
     model: DualEncoder,
     loss: nn.Module,
-    pairs: Pairs | Store,
+    pairs: Pairs | Store | Features,
     config: TrainConfig | None = None,
     *,
-    validation: Pairs | Store | None = None,
-    evaluate_on: Mapping[str, Pairs | Store] | None = None,
+    validation: Pairs | Store | Features | None = None,
+    evaluate_on: Mapping[str, Pairs | Store | Features] | None = None,
     root: str | Path | None = None,
     data_options: Mapping[str, str] | None = None,
     figures: Mapping[str, Any] | None = None,
+    features: str | Path | None = None,
+    max_unreadable: float = 0.01,
     resume: bool = False,
     snapshots: bool = True,
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
 ) -> TrainedRun:
     """Train a model, evaluate it on some splits, and save it in a run folder.
+
+    Where neither backbone trains, their features are computed first and kept in the cache folder
+    (`TrainConfig.kept_features`), and the projections train on these.
 
     >>> model = build_model("simclr", pairs)
     >>> run = train_run("runs/mine", model, SimCLR(), pairs, TrainConfig(epochs=4), resume=True)
@@ -126,6 +134,9 @@ def train_run(
         root: folder of the data set, for the run's record; the built-in world has none.
         data_options: what else `load_pairs` needs to find the data again, for the run's record.
         figures: more figures for the run's record.
+        features: folder of the training pairs' kept features, where they are not to lie in the
+            cache folder.
+        max_unreadable: share of photos that may be left out because they cannot be read.
         resume: continue the training in the folder, or start one if there is none. A run that is
             finished is only loaded.
         snapshots: save snapshots in the folder while training; without them nothing can be resumed.
@@ -142,12 +153,28 @@ def train_run(
     if folder is not None:
         put_back(folder)
         refuse_strangers(folder, HOLDS)
+    config = config or TrainConfig()
+    processes = Processes.join(config.device)
+    shown = progress and processes.first
+    model.train_only(config.train, config.train_image, config.train_text)
+    heads = config.kept_features and not model.trains_backbones
+    if heads and shown and not isinstance(pairs, Features):
+        print(f"neither backbone trains: their features are kept, {_augmented(config)}")
+
+    def data(split: Pairs | Store | Features, **options: Any) -> Store | Features:
+        if not heads:
+            return data_for(model, split, max_unreadable=max_unreadable, progress=shown)
+        model.to(processes.device)
+        options |= {"max_unreadable": max_unreadable, "progress": shown}
+        return keep_features(model, split, **options)
+
+    views = {"views": config.views, "augment": config.augment} if config.views else {}
     trainer = Trainer(
         model,
         loss,
-        pairs,
+        data(pairs, folder=features, **views),
         config,
-        validation=validation,
+        validation=None if validation is None else data(validation),
         folder=folder if snapshots else None,
         on_epoch=on_epoch,
         progress=progress,
@@ -156,20 +183,19 @@ def train_run(
     if resume and folder and (folder / "run.json").exists() and not (folder / "snapshots").exists():
         return _finished_run(folder, trainer.identity)
     history = trainer.fit(resume=resume and snapshots)
-    size = model.image.image_size
-    reports = {
-        name: validate(
-            model, pack(split, size, progress=trainer.progress), processes=trainer.processes
+    reports = {}
+    for name, split in (evaluate_on or {}).items():
+        known = trainer.validation if split is validation else None
+        reports[name] = validate(
+            model, known if known is not None else data(split), processes=processes
         )
-        for name, split in (evaluate_on or {}).items()
-    }
-    data = trainer.loader.store.pairs
+    trained_on = trainer.loader.store.pairs
     record = Run(
         loss=name_of_loss(loss),
         data={
-            "name": data.name,
+            "name": trained_on.name,
             "root": str(user_path(root).resolve()) if root else "",
-            "split": data.split,
+            "split": trained_on.split,
             **(data_options or {}),
         },
         config=asdict(trainer.config),
@@ -182,9 +208,15 @@ def train_run(
         },
         made_by=made_by(),
     )
-    if folder is not None and trainer.processes.first:
+    if folder is not None and processes.first:
         save_run(folder, model, record, trainer.identity)
     return TrainedRun(model, record, history, reports)
+
+
+def _augmented(config: TrainConfig) -> str:
+    if config.views:
+        return f"of the photos in {config.views} augmented views ({config.augment}) each"
+    return "of the photos as they are, not augmented (views=4 keeps four augmented views of each)"
 
 
 def _finished_run(folder: Path, identity: Identity) -> TrainedRun:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from mmret_lib.data.augment import AUGMENTATIONS
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.files.errors import DataError
 from mmret_lib.training.distributed import Processes
 
 
@@ -22,15 +24,23 @@ class SecondViews:
     torch's own generator, whose state a snapshot keeps: training can be resumed.
 
     Args:
-        store: the training pairs, which the image ids index.
+        store: the packed training pairs, which the image ids index.
         augment: "shift" or "crop", as in `TrainConfig`.
+
+    Raises:
+        DataError: the pairs are kept features, of which there are no second views.
 
     Example:
         >>> loss = WithinBranches(SimCLR(), SecondViews(model, store), images=0.2, captions=0.2)
         >>> Trainer(model, loss, store).fit()
     """
 
-    def __init__(self, model: DualEncoder, store: Store, augment: str = "shift") -> None:
+    def __init__(self, model: DualEncoder, store: Store | Features, augment: str = "shift") -> None:
+        if isinstance(store, Features):
+            raise DataError(
+                "second views are made of pixels and of captions, and kept features are neither; "
+                "give the packed store: pack(pairs, model.image.image_size)"
+            )
         self.model, self.store, self.augment = model, store, augment
         token_ids = store.token_ids(model.text).astype("int64")
         self.token_ids = torch.from_numpy(token_ids)  # (M, L), -1 after a caption's last

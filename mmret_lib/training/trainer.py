@@ -22,10 +22,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from mmret_lib.data.augment import AUGMENTATIONS
+from mmret_lib.data.features import Features
 from mmret_lib.data.loader import Batch, Loader
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.features import data_for, refuse_trained
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 from mmret_lib.training.checkpoints import Checkpoints
@@ -46,7 +48,8 @@ class Trainer:
     Args:
         model: trained in place; moved to the configured device.
         loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
-        pairs: training pairs, packed here unless they are already.
+        pairs: training pairs, packed here unless they are already; or their kept features
+            (`encoders.features.keep_features`), for backbones that stay frozen.
         config: how to train.
         validation: pairs to measure recall on after each epoch.
         folder: where to keep snapshots and the best model (``folder/snapshots``, ``folder/best``);
@@ -66,10 +69,10 @@ class Trainer:
         self,
         model: DualEncoder,
         loss: nn.Module,
-        pairs: Pairs | Store,
+        pairs: Pairs | Store | Features,
         config: TrainConfig | None = None,
         *,
-        validation: Pairs | Store | None = None,
+        validation: Pairs | Store | Features | None = None,
         folder: str | Path | None = None,
         on_epoch: Callable[[History], object] | None = None,
         progress: bool = True,
@@ -83,16 +86,21 @@ class Trainer:
         )
         self.progress = progress and self.processes.first
         self.on_epoch = on_epoch
-        size = model.image.image_size
-        data = pack(pairs, size, progress=self.progress)
+        data = data_for(model, pairs, progress=self.progress)
         self.validation = (
-            pack(validation, size, progress=self.progress) if validation is not None else None
+            data_for(model, validation, progress=self.progress) if validation is not None else None
         )
         self.folder = user_path(folder) if folder is not None else None
         if config.tensorboard:
             summary_writer()  # if it is missing, better now than after an epoch
         share = _batch_share(data, config, self.processes.count)
         model.train_only(config.train, config.train_image, config.train_text)
+        self.one_thread = False
+        if isinstance(data, Features):
+            refuse_trained(model, data)
+            augment: Any = data.augment or config.augment
+            config = replace(config, augment=augment)
+            self.one_thread = data.text is not None and data.augment is not None
         config = fill_in_budget(
             config,
             len(data),
@@ -106,7 +114,7 @@ class Trainer:
         self.model, self.loss = model.to(self.device), loss.to(self.device)
         self.loader = Loader(
             data,
-            data.token_ids(model.text),
+            data.token_ids(model.text) if data.text is None else None,
             share,
             captions=config.captions,
             seed=config.seed,
@@ -165,7 +173,7 @@ class Trainer:
             disable=not self.progress,
             desc=type(self.loss).__name__,
         )
-        with bar:
+        with bar, _threads(1 if self.one_thread else None):
             while now.epoch < epochs and not self._out_of_patience(now):
                 self._train_epoch(now, bar)
                 row = self._close_epoch(now)
@@ -180,13 +188,13 @@ class Trainer:
         """Take one step of the optimiser.
 
         Args:
-            batch: this process's part of the batch, on the device; its images are overwritten.
+            batch: this process's part of the batch, on the device; its pixels are overwritten.
 
         Returns:
             the loss of the whole batch, a scalar, detached.
         """
-        config, images = self.config, batch.images  # uint8 (B, 3, S, S)
-        if config.augment != "none":
+        config, images = self.config, batch.images  # uint8 (B, 3, S, S), or features (B, F)
+        if config.augment != "none" and images.ndim == 4:
             augment = AUGMENTATIONS[config.augment]
             rank, count = self.processes.rank, self.processes.count
             images = augment(images, self.generator, rank, count, out=images)
@@ -299,7 +307,7 @@ class Trainer:
         return bool(self.config.patience and now.best_epoch and waited >= self.config.patience)
 
 
-def _batch_share(data: Store, config: TrainConfig, processes: int) -> int:
+def _batch_share(data: Store | Features, config: TrainConfig, processes: int) -> int:
     """How many pairs of a batch each process gets; checks that there are enough."""
     if len(data) < config.batch_size:
         raise DataError(
@@ -313,6 +321,20 @@ def _batch_share(data: Store, config: TrainConfig, processes: int) -> int:
             f"a multiple of {processes}, two pairs each or more"
         )
     return share
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with so many threads inside the block; None leaves their number as it is.
+
+    A step of two projections takes less time than threads need to share it.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _timed(batches: Iterator[Batch], history: History) -> Iterator[Batch]:

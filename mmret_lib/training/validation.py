@@ -4,19 +4,26 @@ from typing import Any
 
 import torch
 
+from mmret_lib.data.features import Features
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.distributed import Processes
 
+TEXTS_AT_ONCE = 16384  # sorted by length together; a large set's features need not fit in memory
+
 
 def validate(
-    model: DualEncoder, data: Store, *, processes: Processes | None = None, **options: Any
+    model: DualEncoder,
+    data: Store | Features,
+    *,
+    processes: Processes | None = None,
+    **options: Any,
 ) -> Report:
     """Embed a split and measure its recalls and ranks.
 
     Args:
-        data: the packed split: N images, M captions.
+        data: the packed split, or its kept features: N images, M captions.
         processes: where several train together, each embeds its share, and all get the report.
         options: passed on to `evaluate`.
 
@@ -24,14 +31,16 @@ def validate(
         recall@K, mean and median rank in both directions.
     """
     processes = processes or Processes(0, 1, model.device)
-    captions = data.pairs.captions
+    count = len(data.owner)
     image_emb = torch.zeros(len(data), model.dim, device=model.device)  # (N, dim)
-    text_emb = torch.zeros(len(captions), model.dim, device=model.device)  # (M, dim)
-    images, texts = processes.shard(len(data)), processes.shard(len(captions))
+    text_emb = torch.zeros(count, model.dim, device=model.device)  # (M, dim)
+    images, texts = processes.shard(len(data)), processes.shard(count)
     for first in range(images.start, images.stop, 256):
         piece = slice(first, min(first + 256, images.stop))
         image_emb[piece] = model.encode_images(data[piece])
-    text_emb[texts] = model.encode_texts(captions[texts])
+    for first in range(texts.start, texts.stop, TEXTS_AT_ONCE):
+        piece = slice(first, min(first + TEXTS_AT_ONCE, texts.stop))
+        text_emb[piece] = model.encode_texts(data.texts(piece))
     # Every row is zero in all processes but one, so their sum is the whole.
     image_emb, text_emb = processes.all_reduce(image_emb), processes.all_reduce(text_emb)
-    return evaluate(image_emb, text_emb, data.pairs.owner, **options)
+    return evaluate(image_emb, text_emb, data.owner, **options)
