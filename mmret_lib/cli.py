@@ -62,6 +62,12 @@ DEFAULT = TrainFlags()
 DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "folder"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
+# `[RUN] QUERY`: where only one is given, it is the second. Two parameters and not a tuple, because
+# options may stand between them.
+RUN = tyro.conf.arg(metavar="[RUN]", help_behavior_hint="")
+QUERY = tyro.conf.arg(metavar="QUERY", help_behavior_hint="")
+INDEX = tyro.conf.arg(metavar="INDEX", help_behavior_hint="")
+
 app = tyro.extras.SubcommandApp()
 types = tyro.constructors.ConstructorRegistry()
 
@@ -330,8 +336,8 @@ def evaluate(
 
 @app.command
 def search(
-    run: Positional[Path],
-    query: Positional[str],
+    run: Annotated[Positional[str | None], RUN] = None,
+    query: Annotated[Positional[str | None], QUERY] = None,
     k: int = 5,
     data: DataName | None = None,
     root: Path | None = None,
@@ -340,14 +346,17 @@ def search(
     index: Path | None = None,
     milvus: str | None = None,
     out: Path | None = None,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     captions: Captions = NOT_GIVEN,
 ) -> None:
     """Find the images for a text; or, where the query is a picture file, the captions for it.
 
-    Embeddings are saved in the cache folder, so the next search with the same model is quick.
+    In an index of photos without captions, a picture finds those that are similar. Embeddings of a
+    data set are saved in the cache folder, so the next search with the same model is quick.
 
     Args:
-        run: run folder that `mmret train` wrote.
+        run: run folder that `mmret train` wrote. Without it the pocket model searches, which comes
+            with mmret, and --index or --data says what.
         query: a text, or the path of a picture. What ends like a picture (.jpg, .tif, ...), begins
             like a path (/, ./, ~/), or has a slash and no space is taken for a picture file.
         k: answers to show.
@@ -358,56 +367,90 @@ def search(
         index: folder of an index, which is opened, or made if it is not there.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
+        json_file: also write the answers here: ranks, scores, paths and captions.
         captions: of your own photos, by default the run's.
     """
     from mmret_lib.search.query import picture_or_text
 
+    if run is None:
+        raise DataError('say what to look for, such as "a red bus": mmret search --help')
+    model_of = user_path(run) if query is not None else None
+    query = run if query is None else query
     asked = picture_or_text(query)  # first, because what follows takes seconds to import
+    there = index is not None and (index / "manifest.json").exists()
+    if model_of is None and not there and data is None:
+        raise DataError(
+            f"there is no index {index}; make one: mmret index --photos FOLDER {index}"
+            if index
+            else "say where to search: --index FOLDER, --data NAME, or the run folder of a model "
+            "before the query"
+        )
+    from mmret_lib.search.hits import write_hits
     from mmret_lib.search.index import SearchIndex
+    from mmret_lib.search.photos import unfinished
     from mmret_lib.show.html import write_page
-    from mmret_lib.training.run import load_run
 
     backend = backend or ("milvus" if milvus else None)
-    token = os.environ.get("MILVUS_TOKEN")
-    if index is not None and (index / "manifest.json").exists():
-        if data or root or split or milvus or captions != NOT_GIVEN:
-            raise DataError(
-                f"{index} holds its own collection; leave out --data, --root, --split, --captions "
-                f"and --milvus, or build it anew: mmret index {run} {index}"
-            )
-        opened = SearchIndex.open(index, load_run(run)[0], token=token)
-        title = f"{run.name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
-        if backend not in (None, opened.backend):
-            raise DataError(
-                f"{index} is searched by {opened.backend}; build it anew for another: "
-                f"mmret index {run} {index} --backend {backend}"
-            )
+    if index is not None and there:
+        other = data or root or split or milvus or captions != NOT_GIVEN
+        opened, title = _open_index(model_of, index, backend, bool(other))
     else:
-        model, pairs, title = _open_run(run, data, root, split, captions)
+        model, pairs, title = _open_run(model_of, data, root, split, captions)
         opened = SearchIndex.build(
             model,
             pairs,
             backend=backend or "exact",
             folder=index,
             uri=milvus,
-            token=token,
+            token=os.environ.get("MILVUS_TOKEN"),
             cached=index is None,
         )
     with opened:
-        hits = opened.by_image(asked, k) if isinstance(asked, Path) else opened.by_text(asked, k)
+        if not isinstance(asked, Path):
+            hits = opened.by_text(asked, k)
+        elif opened.pairs.captions:
+            hits = opened.by_image(asked, k)
+        else:
+            hits = opened.similar_images(asked, k)
     print(f"{title}: {len(opened):,} images searched")
-    if opened.recall:
-        print(opened.summary)
+    for line in filter(None, [opened.recall and opened.summary, unfinished(opened)]):
+        print(line)
     print("\n".join(map(str, hits)))
+    if json_file:
+        write_hits(json_file, asked, hits, collection=title, images=len(opened))
+        print(f"wrote {json_file}")
     if out:
         write_page(out, asked, hits, title=title)
         print(f"wrote {out}")
 
 
+def _open_index(
+    run: Path | None, folder: Path, backend: str | None, other: bool
+) -> tuple[Any, str]:
+    """Open an index, and say whose it is; `other`: the command names other data as well."""
+    from mmret_lib.search.index import SearchIndex
+
+    again = f"mmret index {run or '--photos FOLDER'} {folder}"
+    if other:
+        raise DataError(
+            f"{folder} holds its own collection; leave out --data, --root, --split, --captions "
+            f"and --milvus, or build it anew: {again}"
+        )
+    model, _, name = _open_model(run)
+    opened = SearchIndex.open(folder, model, token=os.environ.get("MILVUS_TOKEN"))
+    if backend not in (None, opened.backend):
+        raise DataError(
+            f"{folder} is searched by {opened.backend}; build it anew for another: "
+            f"{again} --backend {backend}"
+        )
+    return opened, f"{name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
+
+
 @app.command(name="index")
 def make_index(
-    run: Positional[Path],
-    folder: Positional[Path],
+    run: Annotated[Positional[Path | None], RUN] = None,
+    folder: Annotated[Positional[Path | None], INDEX] = None,
+    photos: Path | None = None,
     data: DataName | None = None,
     root: Path | None = None,
     split: str | None = None,
@@ -416,14 +459,18 @@ def make_index(
     add: bool = False,
     captions: Captions = NOT_GIVEN,
 ) -> None:
-    """Embed a collection once and keep it in a folder, for `mmret search --index FOLDER`.
+    """Embed a collection once and keep it in a folder, for `mmret search --index INDEX`.
 
-    An existing index can be searched until the new one is complete and replaces it. If the command
-    fails or is killed, the folder stays as it was.
+    With --photos, of any folder of your own, no captions needed: run again, the command adds what
+    is new in the folder and drops what has gone; killed, it goes on where it was. Of a data set,
+    an existing index can be searched until the new one is complete and replaces it, and stays as
+    it was if the command fails or is killed.
 
     Args:
-        run: run folder that `mmret train` wrote.
+        run: run folder that `mmret train` wrote; without it, the pocket model, which comes with
+            mmret, embeds the collection.
         folder: where to keep the index.
+        photos: a folder of photos, subfolders too.
         data: data set to index, by default the one the run was trained on.
         root: its folder, by default the run's.
         split: what to index, by default the data set's test split.
@@ -432,11 +479,36 @@ def make_index(
         add: add the data set to the existing index.
         captions: of your own photos, by default the run's.
     """
-    from mmret_lib.search.index import SearchIndex
-
+    if run is None:
+        raise DataError("say where to keep the index: mmret index --help")
+    model_of = run if folder is not None else None
+    folder = run if folder is None else folder
     if add and (backend or milvus):
         raise DataError("--add uses the backend of the index; leave out --backend and --milvus")
-    model, pairs, title = _open_run(run, data, root, split, captions)
+    if photos is not None and (
+        data
+        or root
+        or split
+        or add
+        or milvus
+        or captions != NOT_GIVEN
+        or backend not in (None, "exact")
+    ):
+        raise DataError(
+            "an index of photos follows its folder and is searched exactly; give --photos without "
+            "--data, --root, --split, --captions, --backend, --milvus and --add"
+        )
+    if photos is None and model_of is None and data is None:
+        raise DataError(
+            "say what to index: --photos FOLDER, --data NAME, or the run folder of a model before "
+            "the index"
+        )
+    if photos is not None:
+        _index_photos(model_of, photos, folder)
+        return
+    from mmret_lib.search.index import SearchIndex
+
+    model, pairs, title = _open_run(model_of, data, root, split, captions)
     token = os.environ.get("MILVUS_TOKEN")
     if add:
         opened = SearchIndex.open(folder, model, token=token).add(pairs)
@@ -448,6 +520,22 @@ def make_index(
     opened.close()
     counts = f"{len(opened):,} images, {len(opened.pairs.captions):,} captions"
     print(f"{title}: {folder} holds {counts}; {opened.summary}")
+
+
+def _index_photos(run: Path | None, photos: Path, folder: Path) -> None:
+    from mmret_lib.data.photos import list_photos
+
+    list_photos(photos)  # a wrong folder shows before the model is opened, which takes seconds
+    from mmret_lib.search.photos import index_photos
+
+    model, _, _ = _open_model(run)
+    update = index_photos(model, photos, folder, run=str(run.absolute()) if run else "")
+    print(update)
+    with_run = f"{run} " if run else ""
+    print(
+        f"{folder} holds {len(update.index):,} photos; search them: "
+        f'mmret search {with_run}"red bus" --index {folder}'
+    )
 
 
 @app.command(name="app")
@@ -574,8 +662,20 @@ def _load_if_there(data: str, root: Path | None, split: str, **options: Any) -> 
         return None
 
 
+def _open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:
+    """The model of a run, or without one the pocket model; what it was trained on; its name."""
+    if run is None:
+        from mmret_lib.encoders.pocket import pocket_model  # type: ignore[import-untyped,unused-ignore]
+
+        return pocket_model(), {"name": "", "root": ""}, "pocket model"
+    from mmret_lib.training.run import load_run
+
+    model, record = load_run(run)
+    return model, record.data, Path(run).name
+
+
 def _open_run(
-    run: Path,
+    run: Path | None,
     data: str | None,
     root: Path | None,
     split: str | None,
@@ -583,14 +683,12 @@ def _open_run(
     caption_ids: bool = False,
 ) -> tuple[Any, Any, str]:
     """The model, the pairs to use it on (by default its own test split), and a title."""
-    from mmret_lib.training.run import load_run
-
-    model, record = load_run(run)
-    name, root, split, options = _where(record.data, data, root, split, captions)
+    model, trained, title = _open_model(run)
+    name, root, split, options = _where(trained, data, root, split, captions)
     if caption_ids and name != "coco":
         raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
     pairs = _load(name, root, split, **options, **({"keep_info": True} if caption_ids else {}))
-    return model, pairs, f"{run.name} on {name} {split}"
+    return model, pairs, f"{title} on {name} {split}"
 
 
 def _where(

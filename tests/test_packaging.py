@@ -42,6 +42,7 @@ NOT_ON_COLAB = {"tyro"}
 # What an extra brings, and the one module that may import it, inside a function: the rest of the
 # library does without.
 OPTIONAL = {
+    "mmret_lib/data/images.py": {"pillow_heif"},
     "mmret_lib/search/faiss_index.py": {"faiss"},
     "mmret_lib/search/milvus_index.py": {"pymilvus", "milvus_lite"},
     "mmret_lib/show/app.py": {"voila"},
@@ -63,14 +64,14 @@ def test_environment_yml_says_what_pyproject_says() -> None:
     extras = PROJECT["optional-dependencies"]
     wanted = bounds(CORE + extras["lab"] + extras["test"])
     from_pypi = wanted.pop("playwright")
-    del wanted["mmret"]  # the extras lab and search, spelled out in the file
+    del wanted["mmret"]  # the extras lab, search and heic, spelled out in the file
     assert {line.split(">=")[0]: line for line in packages} == {
         CONDA_NAMES.get(name, name): f"{CONDA_NAMES.get(name, name)}{bound}"
         for name, bound in wanted.items()
     }
     assert python.split("=")[1] in SpecifierSet(PROJECT["requires-python"])
     # What conda-forge has under uncertain names comes from PyPI.
-    assert (pip, from_pip) == ("pip", {"pip": [f"playwright{from_pypi}", "-e .[search]"]})
+    assert (pip, from_pip) == ("pip", {"pip": [f"playwright{from_pypi}", "-e .[search,heic]"]})
 
 
 @pytest.mark.parametrize("line", CORE)

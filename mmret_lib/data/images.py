@@ -7,6 +7,7 @@ reads a whole data set, once.)
 """
 
 import os
+import re
 import stat
 import threading
 import warnings
@@ -25,6 +26,9 @@ MAX_PIXELS = 100_000_000  # a hundred megapixels; more is refused from the heade
 
 # The formats of photos. Pillow also reads formats that start a program (EPS) or hold no pixels.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+
+# How HEIC begins after four bytes of length (ISO/IEC 23008-12): phones write it.
+HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 
 # EXIF 2.32, tag 0x0112: the turn that makes each orientation upright.
 ORIENTATION = 0x0112
@@ -100,8 +104,9 @@ def _read(picture: Picture, draft: int | None = None) -> Image.Image:
         return _upright_rgb(picture)
     path = user_path(picture)
     _check_file(path)
+    formats = _formats_of(path)
     try:
-        with _quiet_pillow(), Image.open(path, formats=FORMATS) as image:
+        with _quiet_pillow(), Image.open(path, formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError(f"{image.width:,} x {image.height:,} pixels")
             if draft is not None:
@@ -126,6 +131,26 @@ def _read(picture: Picture, draft: int | None = None) -> Image.Image:
         raise DataError(
             f"{path} cannot be decoded ({reason}); download it again or take it out of the data set"
         ) from error
+
+
+def _formats_of(path: Path) -> tuple[str, ...]:
+    """Return the formats that the file may have; HEIC takes a library that is optional."""
+    try:
+        with path.open("rb") as file:
+            is_heic = HEIC.match(file.read(12)) is not None
+    except OSError:  # Pillow will say the same, with the reason
+        return FORMATS
+    if not is_heic:
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        raise DataError(
+            f"{path} is HEIC, which takes a library that is not installed: "
+            "pip install pillow-heif; or save the photo as JPEG"
+        ) from None
+    register_heif_opener(thumbnails=False)
+    return ("HEIF",)
 
 
 def _image_of(array: np.ndarray) -> Image.Image:

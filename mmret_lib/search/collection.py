@@ -88,8 +88,11 @@ class Collection:
         built = Collection(self.pairs, sides, backend, database=database)
         try:
             for side in SIDES:
-                place = connect(side) if connect else None
-                sides[side] = Vectors.build(self.sides[side].emb, backend, place)
+                emb = self.sides[side].emb
+                if not len(emb):  # photos without captions
+                    sides[side] = Vectors(emb)
+                    continue
+                sides[side] = Vectors.build(emb, backend, connect(side) if connect else None)
             return built.measured()
         except BaseException:
             built.close()
@@ -101,12 +104,13 @@ class Collection:
             return self
         rng = np.random.default_rng(0)
         sample = {}
-        for side in SIDES:
+        sides = [side for side in SIDES if len(self.sides[side])]
+        for side in sides:
             emb = self.sides[side].emb
             sample[side] = emb[torch.from_numpy(rng.permutation(len(emb))[:SAMPLE])]
         recall: dict[str, float] = {}
-        for side in SIDES:
-            queries = {f"{asked}→{side}": sample[asked] for asked in ("text", "image")}
+        for side in sides:
+            queries = {f"{a}→{side}": sample[a] for a in ("text", "image") if a in sample}
             recall |= self.sides[side].raise_effort(queries)
         return replace(self, recall=recall)
 
@@ -115,6 +119,11 @@ class Collection:
     ) -> "Collection":
         """Return the collection with more images and captions added at its end."""
         before, more = self.pairs, data.pairs
+        if bool(before.captions) != bool(more.captions):
+            has, have = ("has", "have none") if before.captions else ("has no", "have some")
+            raise DataError(
+                f"the index {has} captions and the new images {have}; build an index of their own"
+            )
         pairs = Pairs(
             images=before.images + more.images,
             captions=before.captions + more.captions,

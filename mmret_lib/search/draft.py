@@ -82,24 +82,28 @@ class Draft:
         database = {"uri": uri, "name": name, "key": self.key}
         return collection.with_backend("milvus", database, partial(self.place.connect, database))
 
-    def commit(self, collection: Collection, model: str) -> None:
+    def commit(
+        self, collection: Collection, model: str, photos: dict[str, Any] | None = None
+    ) -> None:
         """Make a collection the state of the index, in the folder and then in memory.
 
         Args:
             collection: its embeddings may lie in arrays that `array` returned. The files of all
                 that has not changed stay as they are.
             model: fingerprint of the model that embedded it.
+            photos: what `index_photos` keeps of the folder of photos; None keeps what there is.
         """
         try:
             if self.place.path is not None:
-                self._write(collection, model)
+                photos = photos or self.place.manifest.get("photos")
+                self._write(collection, model, {"photos": photos} if photos else {})
         except BaseException:
             collection.close(except_for=self.place.state)
             raise
         self.place.replace(collection)
         collection.drop_other_databases()
 
-    def _write(self, collection: Collection, model: str) -> None:
+    def _write(self, collection: Collection, model: str, more: dict[str, Any]) -> None:
         folder = self.place.folder
         files = self._unchanged(collection)
         self._write_parts(collection, files)
@@ -125,6 +129,7 @@ class Draft:
                 for side, vectors in sides
             },
             "files": files,
+            **more,
         }
         write_manifest(folder / "manifest.json", manifest)
         for side, vectors in sides:
@@ -182,11 +187,17 @@ def change(place: IndexFolder, *, anew: bool = False) -> Iterator[Draft]:
     Raises:
         DataError: the folder holds something else, or cannot be written to.
     """
+    with place.locked(anew=anew), next_state(place) as draft:
+        yield draft
+
+
+@contextmanager
+def next_state(place: IndexFolder) -> Iterator[Draft]:
+    """Write the next state of an index whose folder is locked already."""
     draft = Draft(place)
-    with place.locked(anew=anew):
-        try:
-            yield draft
-        finally:
-            if place.path is not None:
-                for part in place.path.glob(f"*-{draft.key}.*.part"):
-                    part.unlink(missing_ok=True)
+    try:
+        yield draft
+    finally:
+        if place.path is not None:
+            for part in place.path.glob(f"*-{draft.key}.*.part"):
+                part.unlink(missing_ok=True)

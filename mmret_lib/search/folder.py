@@ -125,12 +125,17 @@ class IndexFolder:
             self.folder.mkdir(parents=True, exist_ok=True)
             with alone(self.folder / ".lock"):
                 if not anew:
-                    self._refresh()
+                    self.refresh()
                 yield
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
+        """Load the newest state of a folder that is locked.
+
+        Raises:
+            MissingFile, DataError: as `open`.
+        """
         manifest = self._read_manifest()
-        if manifest["key"] != self.manifest["key"]:
+        if manifest["key"] != self.manifest.get("key"):
             self._load(manifest, changing=True)
         for vectors in self.collection.sides.values():
             if isinstance(vectors.index, MilvusIndex):
@@ -166,6 +171,9 @@ class IndexFolder:
             vectors = Vectors(torch.from_numpy(emb), None, None, facts["next_id"])
             if facts["rows"] != rows[side]:
                 raise self._broken(f"pairs hold {rows[side]:,} {side}s, not {facts['rows']:,}")
+            if not rows[side]:  # photos without captions
+                sides[side] = vectors
+                continue
             if manifest["backend"] != "exact":
                 vectors.ids = self.map_array(manifest, f"{side}_ids", np.int64, (rows[side],))
             if manifest["backend"] in FAISS_KINDS:

@@ -1,12 +1,17 @@
 """The answers of a search: pictures with their captions, the best first."""
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mmret_lib.data.album import credit_of
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.files.disk import disk_errors
 from mmret_lib.files.errors import visible
+from mmret_lib.files.whole import write_text
 
 
 @dataclass(frozen=True)
@@ -68,3 +73,46 @@ def hits_of(pairs: Pairs, side: str, scores: Sequence[float], rows: Sequence[int
             hit = replace(hit, caption=pairs.captions[row], caption_index=row)
         hits.append(hit)
     return hits
+
+
+def write_hits(
+    path: Path, query: str | os.PathLike[str], hits: Sequence[Hit], *, collection: str, images: int
+) -> None:
+    """Write the hits of one query as a JSON file, complete or not at all.
+
+    Beside each path, as text, stands its address (file://…), which is exact for names that are not
+    UTF-8 as well.
+
+    Args:
+        path: the file; an existing one is replaced.
+        query: the text, or the path of the picture, that was asked with.
+        hits: the best first.
+        collection: what was searched, for the reader.
+        images: how many there are in it.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    record = {
+        "query": _utf8(os.fspath(query)),
+        "query_is": "text" if isinstance(query, str) else "picture",
+        "collection": _utf8(collection),
+        "images": images,
+        "hits": [_record(hit) for hit in hits],
+    }
+    with disk_errors(path, "writing the answers"):
+        write_text(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _record(hit: Hit) -> dict[str, Any]:
+    image = hit.image.absolute()
+    record: dict[str, Any] = {"rank": hit.rank, "score": hit.score}
+    if hit.caption is not None:
+        record["caption"] = _utf8(hit.caption)
+    record |= {"path": _utf8(str(image)), "address": image.as_uri()}
+    return {**record, "captions": [_utf8(caption) for caption in hit.captions]}
+
+
+def _utf8(text: str) -> str:
+    """Replace what UTF-8 cannot hold: bytes of a file name that are no text."""
+    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")

@@ -186,6 +186,11 @@ class SearchIndex:
         return self._collection.backend
 
     @property
+    def photos(self) -> dict[str, Any] | None:
+        """What `index_photos` keeps of the folder of photos; None for any other collection."""
+        return self._place.manifest.get("photos")
+
+    @property
     def recall(self) -> dict[str, float] | None:
         """Direction ("text→image", …) -> the share of the exact 10 best that are found, 0…1.
 
@@ -240,7 +245,8 @@ class SearchIndex:
             The hits; for a list one such list for each picture.
 
         Raises:
-            MissingFile, DataError: as `read_image`; DataError for another array, or k below 1.
+            MissingFile, DataError: as `read_image`; DataError for another array, for k below 1,
+                or where the collection has no captions.
         """
         return self._search("text", image, k, self._embed_pictures)
 
@@ -274,6 +280,11 @@ class SearchIndex:
             raise DataError(f"k is {k}; ask for at least 1 hit")
         if several and not asked:
             return []
+        if side == "text" and not self.pairs.captions:
+            raise DataError(
+                "the pictures of this collection have no captions that could be found; search for "
+                "pictures: similar_images takes a picture, by_text a text"
+            )
         queries = embed(list(asked) if several else [asked])  # (Q, D)
         with self._lock:
             answers = self._collection.search(side, queries, k)

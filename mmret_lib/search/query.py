@@ -8,7 +8,7 @@ from mmret_lib.files.errors import DataError, MissingFile, visible
 
 # Endings that picture files have, those that cannot be read here included.
 IMAGE_ENDING = re.compile(
-    r"\.(jpe?g?|jfif|png|webp|gif|bmp|dib|tiff?|p[bgnp]m|heic|heif|avif|jp2|jxl|svg|ico|psd|raw|dng|cr[23]|nef|arw)",
+    r"\.(jpe?g?|jfif|png|webp|gif|bmp|dib|tiff?|p[bgnp]m|heic|heif|hif|avif|jp2|jxl|svg|ico|psd|raw|dng|cr[23]|nef|arw)",
     re.IGNORECASE,
 )
 # "/photos/a dog", "./a dog", "~/a dog", "C:\a dog": no sentence begins like that.

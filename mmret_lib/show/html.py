@@ -122,8 +122,10 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
         asked = image_html(query, "The picture that was asked with")
     if any(hit.caption for hit in hits):
         noun, legend = "Captions", "Above each caption stands the picture that it was written for."
-    else:
+    elif any(hit.captions for hit in hits):
         noun, legend = "Pictures", "Under each picture stand its own captions."
+    else:
+        noun, legend = "Pictures", "Under each picture stands the place of its file."
     cards = "\n".join(map(_card, hits))
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -152,15 +154,20 @@ def _page(query: Picture, hits: Sequence[Hit], title: str) -> str:
 
 def _card(hit: Hit) -> str:
     captions = hit.captions if hit.caption is None else (hit.caption,)
-    lines = "\n".join(f"<li>{text_html(caption)}</li>" for caption in captions)
+    lines = "\n".join(f"<li>{text_html(line)}</li>" for line in captions or [str(hit.image)])
     return f"""<li>
 <p class="score"><b>{hit.rank}</b> <span>{hit.score:.3f}</span></p>
-{image_html(hit.image, hit.captions[0])}
+{image_html(hit.image, _alt(hit))}
 {credit_html(hit.credit)}
 <ul>
 {lines}
 </ul>
 </li>"""
+
+
+def _alt(hit: Hit) -> str:
+    """What stands for a picture where it is not seen: its first caption, or its file's name."""
+    return hit.captions[0] if hit.captions else hit.image.name
 
 
 # ---------------------------------------------------------------- what the widgets show
@@ -203,7 +210,7 @@ def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
         verdict = judge(hit)
         score = _score(hit, verdict)
         if hit.caption is None:
-            first, *rest = hit.captions
+            first, rest = _alt(hit), hit.captions[1:]
             image = _card_image(hit.image, first) + credit_html(hit.credit)
             item = f'{image}{score}<p class="said">{text_html(first)}</p>'
             if rest:
