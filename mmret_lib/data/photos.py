@@ -18,7 +18,7 @@ import numpy as np
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import existing_folder, first_few
-from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.errors import DataError, on_one_line
 
 # The names of photos that `data.images` reads; HEIC takes a library that is optional.
 ENDING = re.compile(
@@ -74,9 +74,9 @@ class PhotoFolder:
         """One line: how many photos were found, and what was left out."""
         counts = [f"{count:,} {what}" for what, count in self.left_out.most_common()]
         others = f"; left out: {first_few(counts, ', ')}" if counts else ""
-        failed = [f"{visible(str(path))} ({why})" for path, why in self.unlisted.items()]
+        failed = [f"{on_one_line(str(path))} ({why})" for path, why in self.unlisted.items()]
         unlisted = f"; folders that cannot be read: {first_few(failed)}" if failed else ""
-        return f"{visible(str(self.root))}: {len(self.photos):,} photos found{others}{unlisted}"
+        return f"{on_one_line(str(self.root))}: {len(self.photos):,} photos found{others}{unlisted}"
 
 
 def list_photos(root: str | Path, leave_out: Path | None = None) -> PhotoFolder:
@@ -178,7 +178,7 @@ class _Listing:
         if not stat.S_ISREG(status.st_mode):
             self.found.left_out["devices and pipes"] += 1
         elif not ENDING.fullmatch(path.suffix):
-            self.found.left_out[visible(path.suffix.lower()) or "files without an ending"] += 1
+            self.found.left_out[on_one_line(path.suffix.lower()) or "files without an ending"] += 1
         else:
             self.files.add(_identity(status))
             self.found.photos[path] = (status.st_size, status.st_mtime_ns)

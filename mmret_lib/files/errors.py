@@ -33,6 +33,11 @@ def visible(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_VISIBLE)
 
 
+def on_one_line(text: str) -> str:
+    """Do as `visible`, with line breaks and tabs too: for file names, which may hold any."""
+    return visible(text).replace("\n", "\u240a").replace("\t", "\u2409")
+
+
 def short(value: Any) -> str:
     """The repr of a value, cut to a length that fits into a message."""
     return reprlib.repr(value)

@@ -10,7 +10,7 @@ from typing import Any
 from mmret_lib.data.album import credit_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.disk import disk_errors
-from mmret_lib.files.errors import visible
+from mmret_lib.files.errors import on_one_line, visible
 from mmret_lib.files.whole import write_text
 
 
@@ -45,7 +45,7 @@ class Hit:
     def __str__(self) -> str:
         """Rank, score and file on one line, captions below, as `mmret search` prints them."""
         captions = self.captions if self.caption is None else [self.caption]
-        lines = [f"{self.rank:3d}  {self.score:6.3f}  {visible(str(self.image))}"]
+        lines = [f"{self.rank:3d}  {self.score:6.3f}  {on_one_line(str(self.image))}"]
         return "\n".join([*lines, *(f"{'':13}{visible(caption)}" for caption in captions)])
 
 

@@ -24,7 +24,7 @@ from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.photos import PhotoFolder, list_photos
 from mmret_lib.data.reading import first_few
 from mmret_lib.encoders.dual import DualEncoder
-from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.errors import DataError, on_one_line
 from mmret_lib.losses.base import unit_length
 from mmret_lib.search.collection import Collection
 from mmret_lib.search.draft import next_state
@@ -234,7 +234,7 @@ class _Update:
         if not len(keep) and not photos:
             raise DataError(
                 f"{self.found.summary()}. None of them can be read: "
-                f"{first_few(self.unreadable.values())}"
+                f"{on_one_line(first_few(self.unreadable.values()))}"
                 + (f" {self.place.folder} stays as it was" if before else "")
             )
         with next_state(self.place) as draft:
@@ -273,5 +273,5 @@ def _joined(first: Pairs, second: Pairs) -> Pairs:
 
 
 def _unreadable_line(unreadable: dict[Path, str], count: int) -> str:
-    reasons = visible(first_few(unreadable.values()))
+    reasons = on_one_line(first_few(unreadable.values()))
     return f"{len(unreadable):,} of {count:,} photos cannot be read: {reasons}"
