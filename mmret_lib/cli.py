@@ -1,10 +1,11 @@
-"""The command `mmret`: demo, data, train, evaluate, search, index, app, cache and some more.
+"""The command `mmret`: demo, data, features, train, evaluate, search, index, app and some more.
 
 Every flag is a parameter below or a field of `TrainConfig`; `mmret COMMAND --help` lists them.
 """
 
 import json
 import os
+import shlex
 import sys
 import warnings
 from dataclasses import dataclass, fields
@@ -47,6 +48,42 @@ class CaptionsFile:
 
 
 @dataclass(frozen=True)
+class BackboneFlags:
+    """The two backbones; the options of `build_model`."""
+
+    image_backbone: str = "mini"
+    """mini, resnet18, resnet34, resnet50, pocket (a small network that knows photos, and comes with
+    mmret), or timm/NAME for any image model of timm, such as
+    timm/vit_small_patch16_224.augreg_in21k_ft_in1k"""
+    image_weights: str = "auto"
+    """auto (what helps most), none, mini, imagenet, pocket, pretrained (timm's), or a safetensors
+    file or a folder with one"""
+    image_size: int | None = None
+    """pixels along the side of the square to which photos are decoded, by default what suits the
+    backbone"""
+    text_backbone: str = "mini"
+    """mini, or any BERT-family model by hub name or folder, such as distilbert-base-uncased"""
+    text_weights: str = "auto"
+    """auto (what helps most), none, mini or pretrained"""
+    pooling: Literal["first", "mean"] = "first"
+    """how a caption becomes one vector: its first token, or the mean of all"""
+
+    def settings(self) -> dict[str, Any]:
+        """What `build_model` takes."""
+        weights = {n: _none(getattr(self, n)) for n in ("image_weights", "text_weights")}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | weights
+
+    def flags(self) -> str:
+        """The flags of a command that builds the same backbones."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return "".join(
+            f" --{name.replace('_', '-')} {value}"
+            for name, value in given.items()
+            if value != getattr(DEFAULT_BACKBONES, name)
+        )
+
+
+@dataclass(frozen=True)
 class TrainFlags(TrainConfig):
     """`TrainConfig` with one flag of another name, because `--captions` names a file."""
 
@@ -58,6 +95,8 @@ class TrainFlags(TrainConfig):
 Config = OmitArgPrefixes[TrainFlags]
 Captions = OmitArgPrefixes[CaptionsFile]
 NOT_GIVEN = CaptionsFile()
+Backbones = OmitArgPrefixes[BackboneFlags]
+DEFAULT_BACKBONES = BackboneFlags()
 DEFAULT = TrainFlags()
 DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "folder"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
@@ -167,15 +206,11 @@ def train(
     temperature: float | None = None,
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
-    image_backbone: str = "mini",
-    image_weights: str = "auto",
-    image_size: int | None = None,
-    text_backbone: str = "mini",
-    text_weights: str = "auto",
-    pooling: Literal["first", "mean"] = "first",
     max_unreadable: float = 0.01,
     resume: bool = False,
+    features: Path | None = None,
     captions: Captions = NOT_GIVEN,
+    backbones: Backbones = DEFAULT_BACKBONES,
     config: Config = DEFAULT,
 ) -> None:
     """Train one model on any data set and report its recall.
@@ -195,20 +230,11 @@ def train(
         temperature: temperature of simclr.
         margin: margin of the triplet losses.
         lambda_: weight of barlow_twins' off-diagonal term.
-        image_backbone: mini, resnet18, resnet34, resnet50, pocket (a small network that knows
-            photos, and comes with mmret), or timm/NAME for any image model of timm, such as
-            timm/vit_small_patch16_224.augreg_in21k_ft_in1k.
-        image_weights: auto (what helps most), none, mini, imagenet, pocket, pretrained (timm's), or
-            a safetensors file or a folder with one.
-        image_size: pixels along the side of the square to which photos are decoded, by default
-            what suits the backbone.
-        text_backbone: mini, or any BERT-family model by hub name or folder, such as
-            distilbert-base-uncased.
-        text_weights: auto (what helps most), none, mini or pretrained.
-        pooling: how a caption becomes one vector: its first token, or the mean of all.
         max_unreadable: share of images that may be unreadable before training refuses to start.
         resume: continue the training in the run folder, or start if there is none.
+        features: folder that mmret features --out wrote, where only projections are trained.
         captions: of your own photos.
+        backbones: what turns photos and captions into features.
         config: how to train.
     """
     from mmret_lib.data import usual_splits
@@ -237,12 +263,7 @@ def train(
     model = build_model(
         loss,
         pairs,
-        image_backbone=image_backbone,
-        image_weights=_none(image_weights),
-        image_size=image_size,
-        text_backbone=text_backbone,
-        text_weights=_none(text_weights),
-        pooling=pooling,
+        **backbones.settings(),
         seed=config.seed,
     )
     model.train_only(config.train, config.train_image, config.train_text)
@@ -262,6 +283,7 @@ def train(
         evaluate_on={val_split: validation} if val_split and validation is not None else {},
         root=root,
         data_options=options,
+        features=features,
         max_unreadable=max_unreadable,
         resume=resume,
     )
@@ -277,6 +299,70 @@ def train(
     for name, report in run.reports.items():
         print(f"{data} {name}:\n{report}")
     print(f"wrote {out}\nMeasure it: mmret evaluate {out}")
+
+
+@app.command
+def features(
+    data: DataName = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    views: int = 0,
+    augment: Literal["shift", "crop"] = "shift",
+    dtype: Literal["float32", "float16"] = "float32",
+    out: Path | None = None,
+    max_unreadable: float = 0.01,
+    device: str = "auto",
+    captions: Captions = NOT_GIVEN,
+    backbones: Backbones = DEFAULT_BACKBONES,
+) -> None:
+    """Compute what the backbones make of photos and captions, for training only projections.
+
+    Such a training then takes seconds an epoch. Run again, the command continues where it stopped.
+
+    Args:
+        data: the data set, as mmret train takes it.
+        root: folder of the data set.
+        split: which part, by default the set's training split.
+        views: augmented views of each photo, beside the photo as it is.
+        augment: how these are made.
+        dtype: float16 takes half the size and keeps three digits.
+        out: folder to write, by default a place in the cache folder.
+        max_unreadable: share of images that may be unreadable before that is an error.
+        device: auto takes the GPU if there is one.
+        captions: of your own photos.
+        backbones: what turns photos and captions into features.
+    """
+    from mmret_lib.data import usual_splits
+    from mmret_lib.encoders.features import keep_features
+    from mmret_lib.training.devices import pick_device
+    from mmret_lib.training.recipes import build_model
+
+    options = captions.options(data, root)
+    split = split or usual_splits(data, root, **options)[0]
+    pairs = _load(data, root, split, **options)
+    model = build_model("simclr", pairs, **backbones.settings()).to(pick_device(device))
+    kept = keep_features(
+        model,
+        pairs,
+        folder=out,
+        views=views,
+        augment=augment,
+        dtype=dtype,
+        max_unreadable=max_unreadable,
+    )
+    for side in (kept.image, kept.text):
+        if side is not None:
+            size = sum(path.stat().st_size for path in side.folder.iterdir()) / 1e6
+            print(f"{side.manifest['about']}: {side.folder}, {size:,.1f} MB")
+    named = {"data": data, "root": root, "split": split, **options}
+    again = "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in named.items()
+        if value is not None
+    )
+    kind = f" --views {views} --augment {augment}" if views else ""
+    place = f" --features {shlex.quote(str(out))}" if out else ""
+    print(f"Train on them: mmret train{again}{backbones.flags()} --train projections{kind}{place}")
 
 
 @app.command

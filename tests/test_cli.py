@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -384,9 +385,35 @@ def test_train_takes_the_pocket_backbone_and_an_image_size(home, photos):
         assert flag in out
 
 
+@pytest.mark.slow
+def test_features_and_projections_trained_on_them(home, photos, tmp_path):
+    """The command that `mmret features` prints trains on what it computed, and computes no more."""
+    flags = ["--data", "flickr8k", "--root", photos, "--image-weights", "mini"]
+    flags += ["--text-weights", "mini"]
+    made = mmret(home, "features", *flags, "--views", 1, "--dtype", "float16")
+    command = made.strip().splitlines()[-1]
+    assert re.search("images by mini, 1 augmented views, float16: .*MB", made)
+    assert command.startswith("Train on them: mmret train --data flickr8k --root ")
+    assert "--split train --image-weights mini --text-weights mini" in command
+    kept = {path: path.stat().st_mtime_ns for path in (home / "cache" / "features").rglob("*.npy")}
+    named = shlex.split(command.partition("mmret ")[2])
+    run = ["--out", tmp_path / "run", "--epochs", 2, "--batch-size", 8, "--val-split", "none"]
+    trained = mmret(home, *named, *run)
+    assert "neither backbone trains: their features are kept, of the photos in 1 aug" in trained
+    now = {path: path.stat().st_mtime_ns for path in (home / "cache" / "features").rglob("*.npy")}
+    assert now == kept
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["config"]["train"] == "projections" and record["config"]["views"] == 1
+    out = tmp_path / "kept"
+    made = mmret(home, "features", *flags, "--out", out)
+    assert made.strip().endswith(f"--train projections --features {out}")
+    refused = mmret(home, "train", *flags, *run, "--features", out, ok=False)
+    assert "is for features of frozen backbones" in refused
+
+
 def test_the_help_names_every_command_without_waiting_for_torch(home):
     out = in_a_process(home, "--help")
-    for command in ("demo", "data", "train", "evaluate", "search", "cache", "pretrain"):
+    for command in ("demo", "data", "features", "train", "evaluate", "search", "cache", "pretrain"):
         assert command in out
     heavy = "import sys, mmret_lib.cli; print({'torch', 'pandas', 'matplotlib'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", heavy], cwd=ROOT, capture_output=True, text=True)

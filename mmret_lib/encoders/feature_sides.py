@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 
 from mmret_lib.data.augment import AUGMENTATIONS
 from mmret_lib.data.feature_files import (
+    DTYPES,
     SPAN,
     Computed,
     Side,
@@ -31,6 +32,7 @@ from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.encoders.weights import digest_of
 from mmret_lib.files.errors import DataError, short
 from mmret_lib.files.places import cache_folder
+from mmret_lib.files.records import read_note
 
 AHEAD = 2  # batches that are read while one is in the backbone
 T = TypeVar("T")
@@ -66,7 +68,7 @@ def image_side(
     home: Path | None,
     batch_size: int,
     *,
-    dtype: str,
+    dtype: str | None,
     progress: bool,
     views: int = 0,
     augment: str = "none",
@@ -86,10 +88,12 @@ def image_side(
         "side": "image",
         "backbone": image_backbone(branch),
         "data": data,
-        "dtype": dtype,
+        "dtype": dtype or DTYPES[0],
         "views": views,
         "augment": augment,
     }
+    folder, origin = _place(home, pairs, origin, DTYPES if dtype is None else (dtype,))
+    dtype = str(origin["dtype"])
 
     def compute(todo: list[int]) -> Iterator[tuple[int, Computed]]:
         with ThreadPoolExecutor() as pool, eval_mode(model):
@@ -118,7 +122,6 @@ def image_side(
                     yield k, (rows, faults)
 
     about = f"{len(names):,} images by {branch.backbone_name}, {views} augmented views, {dtype}"
-    folder = _folder(home, pairs, origin)
     options: dict[str, Any] = {"about": about, "progress": progress}
     return make_side(folder, origin, names, branch.features, compute, **options)
 
@@ -129,7 +132,7 @@ def text_side(
     home: Path | None,
     batch_size: int,
     *,
-    dtype: str,
+    dtype: str | None,
     progress: bool,
 ) -> Side:
     """Compute the features of all captions, each once, or open them; as `keep_features` says."""
@@ -140,10 +143,12 @@ def text_side(
         "side": "text",
         "backbone": text_backbone(branch),
         "data": key_of("captions", *captions),
-        "dtype": dtype,
+        "dtype": dtype or DTYPES[0],
         "views": 0,
         "augment": "none",
     }
+    folder, origin = _place(home, pairs, origin, DTYPES if dtype is None else (dtype,))
+    dtype = str(origin["dtype"])
 
     def load(group: list[int]) -> list[list[str]]:
         return [captions[k * SPAN : (k + 1) * SPAN] for k in group]
@@ -162,17 +167,24 @@ def text_side(
                     yield k, (rows, {})
 
     about = f"{len(captions):,} captions by {branch.backbone_name}, {dtype}"
-    folder = _folder(home, pairs, origin)
     options: dict[str, Any] = {"about": about, "progress": progress}
     return make_side(folder, origin, names_of(captions), branch.features, compute, **options)
 
 
-def _folder(home: Path | None, pairs: Pairs, origin: dict[str, Any]) -> Path:
-    side: str = origin["side"]
-    if home is not None:
-        return home / side
-    key = key_of_origin(origin)
-    return cache_folder() / "features" / f"{title_of(pairs)}-{side}-{key[:8]}"
+def _place(
+    home: Path | None, pairs: Pairs, origin: dict[str, Any], dtypes: Sequence[str]
+) -> tuple[Path, dict[str, Any]]:
+    """Choose the folder, and the type: the first of `dtypes` in which the features are there."""
+    places = []
+    for dtype in dtypes:
+        wanted = {**origin, "dtype": dtype}
+        side: str = origin["side"]
+        name = f"{title_of(pairs)}-{side}-{key_of_origin(wanted)[:8]}"
+        folder = cache_folder() / "features" / name if home is None else home / side
+        if read_note(folder / "manifest.json").get("origin") == wanted:
+            return folder, wanted
+        places.append((folder, wanted))
+    return places[0]
 
 
 def _groups(todo: list[int], batch_size: int) -> list[list[int]]:

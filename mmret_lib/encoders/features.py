@@ -40,7 +40,7 @@ def keep_features(
     folder: str | os.PathLike[str] | None = None,
     views: int = 0,
     augment: str = "shift",
-    dtype: str = "float32",
+    dtype: str | None = None,
     sides: Sequence[str] = ("image", "text"),
     batch_size: int | None = None,
     max_unreadable: float = 0.01,
@@ -58,7 +58,8 @@ def keep_features(
         folder: where to keep them; by default a place of its own in the cache folder.
         views: augmented views of each photo, beside the one as it is, which evaluation uses.
         augment: "shift" or "crop", of these views.
-        dtype: "float32", or "float16" for half the size and three digits.
+        dtype: "float32", or "float16" for half the size and three digits; by default float32,
+            unless they are there in float16 already.
         sides: "image", "text", or both. A side that is left out stays as it is: pixels (then
             `pairs` are packed), or captions to be tokenised.
         batch_size: photos, or captions, that go through a backbone at a time.
@@ -149,12 +150,12 @@ def refuse_trained(model: DualEncoder, features: Features) -> None:
             )
 
 
-def _check_options(views: int, augment: str, dtype: str, sides: Sequence[str]) -> None:
+def _check_options(views: int, augment: str, dtype: str | None, sides: Sequence[str]) -> None:
     if views < 0:
         raise DataError(f"views is {views}; it must be 0 or more")
     if augment not in AUGMENTATIONS:
         raise DataError(f"augment is {augment!r}; choose {' or '.join(AUGMENTATIONS)}")
-    if dtype not in DTYPES:
+    if dtype not in (None, *DTYPES):
         raise DataError(f"dtype is {dtype!r}; choose {' or '.join(DTYPES)}")
     if isinstance(sides, str) or not sides or not set(sides) <= set(UNITS):
         raise DataError(f"sides is {sides!r}; give a list of image and text")

@@ -27,7 +27,7 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for, keep_features
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import refuse_pickle
-from mmret_lib.files.errors import MissingFile
+from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, read_note, write_json
 from mmret_lib.files.whole import put_back, refuse_strangers, whole_folder
@@ -158,6 +158,11 @@ def train_run(
     shown = progress and processes.first
     model.train_only(config.train, config.train_image, config.train_text)
     heads = config.kept_features and not model.trains_backbones
+    if features is not None and not heads:
+        raise DataError(
+            f"{features} is for features of frozen backbones: train only the projections (--train "
+            "projections), or leave it out (--features)"
+        )
     if heads and shown and not isinstance(pairs, Features):
         print(f"neither backbone trains: their features are kept, {_augmented(config)}")
 
