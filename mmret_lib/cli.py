@@ -292,8 +292,12 @@ def train(
         return
     seconds = run.history.training_seconds
     among = f" in {processes.count} processes" if processes.count > 1 else ""
+    done, planned = len(run.history.rows), run.record.config["epochs"]
+    epochs = f"{done} of {planned} epochs" if done < planned else f"{planned} epochs"
+    if run.history.model_epoch < done:
+        epochs += f"; the model is that of epoch {run.history.model_epoch}"
     print(
-        f"{seconds:.0f} s of training ({run.record.config['epochs']} epochs){among}, "
+        f"{seconds:.0f} s of training ({epochs}){among}, "
         f"{run.history.waiting_seconds / seconds:.1%} of it waiting for data"
     )
     for name, report in run.reports.items():

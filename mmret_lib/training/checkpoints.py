@@ -2,10 +2,13 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmret_lib.files.errors import DataError
+from torch import Tensor
+
+from mmret_lib.encoders.load import load_model
+from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.training.identity import Identity, differences
 from mmret_lib.training.snapshots import Snapshots
 from mmret_lib.training.state import Progress, TrainingState
@@ -24,6 +27,7 @@ class Checkpoints:
         self.folder, self.state, self.identity = folder, state, identity
         self.snapshots = Snapshots(folder / "snapshots") if folder else None
         self.started = False
+        self._best: dict[str, Tensor] | None = None  # the best weights, if no folder holds them
 
     def begin(self, resume: bool) -> Progress:
         """Restore the newest snapshot when resuming; otherwise, or without one, start at step 0.
@@ -61,6 +65,12 @@ class Checkpoints:
             return Progress()
         tensors, values = snapshot
         refuse_another_training(self.snapshots.folder, values["training"], self.identity)
+        if values.get("frozen", self.state.frozen) != self.state.frozen:
+            raise DataError(
+                f"{self.snapshots.folder} is of a training with other frozen weights, of the same "
+                "size. To go on with it, build the model from the weights it had; to train anew, "
+                "choose another folder (--out) or delete this one"
+            )
         self.started = True
         return self.state.restore(tensors, values)
 
@@ -73,11 +83,46 @@ class Checkpoints:
             with self._warn_if_not_saved("a snapshot"):
                 self.snapshots.save(steps, tensors, {"training": self.identity, **values})
 
-    def save_best(self) -> None:
-        """Save the present model as the best one, replacing the best one so far."""
-        if self.folder and self.state.processes.first:
+    def save_best(self, progress: Progress, *, restored: bool) -> None:
+        """Save the present model as the best one, replacing the best one so far.
+
+        Args:
+            progress: notes which epoch's model the folder holds.
+            restored: whether `restore_best` will be called: without a folder, or where the disk
+                fails, the weights are then kept in memory.
+        """
+        if not self.state.processes.first:
+            return
+        if self.folder:
             with self._warn_if_not_saved("the best model"):
                 self.state.model.save(self.folder / "best")
+                progress.saved_epoch = progress.best_epoch
+        in_folder = self.folder and progress.saved_epoch == progress.best_epoch
+        self._best = None
+        if restored and not in_folder:
+            self._best = {
+                n: t.detach().to("cpu", copy=True) for n, t in self.state.weights().items()
+            }
+
+    def restore_best(self, progress: Progress) -> None:
+        """Give the model the weights of the best epoch; all processes must call this together."""
+        if progress.best_epoch in (0, progress.epoch):
+            return
+        weights = self._best
+        if self.state.processes.first and weights is None:
+            with suppress(DataError, MissingFile):
+                if self.folder and progress.saved_epoch == progress.best_epoch:
+                    weights = load_model(self.folder / "best").state_dict()
+        weights = self.state.processes.broadcast(weights)
+        if weights is None:
+            warnings.warn(
+                f"the model of the best epoch, {progress.best_epoch}, is not in {self.folder}; the "
+                f"model is that of the last one, {progress.epoch}",
+                stacklevel=2,
+            )
+            return
+        self.state.put_weights(weights)
+        progress.history.model_epoch = progress.best_epoch
 
     @contextmanager
     def _warn_if_not_saved(self, what: str) -> Iterator[None]:

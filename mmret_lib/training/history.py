@@ -15,11 +15,14 @@ class History:
         rows: one per epoch: epoch (from 1), loss (mean), lr, seconds, and the validation figures.
         training_seconds: all epochs together, validation not counted.
         waiting_seconds: of these, spent waiting for data.
+        model_epoch: the epoch, from 1, that the model is of at the end: the last one, or with
+            `TrainConfig.patience` the best on the validation pairs.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     training_seconds: float = 0.0
     waiting_seconds: float = 0.0
+    model_epoch: int = 0
 
     def column(self, name: str) -> list[float]:
         """Return one figure, such as "loss" or "t2i_r1", of each epoch that has it."""

@@ -3,8 +3,10 @@
     RUN/run.json        what was trained on what, with which settings, and the figures it reached
     RUN/training.json   tells this training from others, so that no other one resumes it: `identity`
     RUN/history.csv     one row per epoch
-    RUN/model/          the model itself (see `DualEncoder.save`), after the last epoch
-    RUN/best/           the model of the epoch with the best validation figures
+    RUN/model/          the model itself (see `encoders.saved`), after the last epoch, or with
+                        `TrainConfig.patience` that of the epoch with the best validation figures;
+                        "model_epoch" among the figures of run.json says which
+    RUN/best/           the model of the epoch with the best validation figures, in any case
     RUN/snapshots/      only during the training: the snapshots to resume it from
 
 The folder gets its final content in one step, when all of it is written. No file in it is read as a
@@ -30,7 +32,7 @@ from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, read_note, write_json
-from mmret_lib.files.whole import put_back, refuse_strangers, whole_folder
+from mmret_lib.files.whole import link_or_copy, put_back, refuse_strangers, whole_folder
 from mmret_lib.metrics.report import Report
 from mmret_lib.training.checkpoints import refuse_another_training
 from mmret_lib.training.config import TrainConfig
@@ -65,7 +67,8 @@ class Run:
         config: `TrainConfig` as a dict, with the epochs, device and precision that were used.
         history: the rows of `History`.
         loss_settings: "repr" -> the loss with its settings.
-        figures: training seconds, and by the name of a split its recalls.
+        figures: training seconds, the epoch that the model is of, and by the name of a split its
+            recalls.
         made_by: versions and machine.
     """
 
@@ -147,12 +150,13 @@ def train_run(
 
     Raises:
         DataError: the folder holds other things than a run, or (with `resume`) another training;
-            whatever `Trainer` raises.
+            the model cannot be saved; whatever `Trainer` raises.
     """
     folder = user_path(folder) if folder is not None else None
     if folder is not None:
         put_back(folder)
         refuse_strangers(folder, HOLDS)
+        model.check_can_be_saved()  # better now than after the training
     config = config or TrainConfig()
     processes = Processes.join(config.device)
     shown = progress and processes.first
@@ -208,6 +212,7 @@ def train_run(
         loss_settings={"repr": repr(loss)},
         figures={
             "training_seconds": round(history.training_seconds, 1),
+            "model_epoch": history.model_epoch,
             **{name: report.as_dict() for name, report in reports.items()},
             **(figures or {}),
         },
@@ -229,7 +234,11 @@ def _finished_run(folder: Path, identity: Identity) -> TrainedRun:
     model, record = load_run(folder)
     if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
         refuse_another_training(folder, theirs, identity)
-    history = History(record.history, record.figures.get("training_seconds", 0.0))
+    history = History(
+        record.history,
+        record.figures.get("training_seconds", 0.0),
+        model_epoch=record.figures.get("model_epoch", len(record.history)),
+    )
     return TrainedRun(model, record, history, {}, finished_before=True)
 
 
@@ -249,11 +258,14 @@ def save_run(
     """
     folder = user_path(folder)
     with whole_folder(folder, HOLDS) as draft:
-        model.save(draft / "model")
         for name in KEPT:
             put_back(folder / name)
+        model.save(draft / "model", share=folder / "best")
+        for name in KEPT:
             if (folder / name).is_dir():
-                shutil.copytree(folder / name, draft / name)
+                # TensorBoard's files are written into, a model's never are.
+                copy = link_or_copy if name == "best" else shutil.copy2
+                shutil.copytree(folder / name, draft / name, copy_function=copy)
         # Without a column, a history of no epochs (a CLIP as published) could not be read again.
         columns = None if record.history else ["epoch"]
         history = pd.DataFrame(record.history, columns=columns)

@@ -1,12 +1,15 @@
 """The state of a training: its progress, and everything that the next step depends on."""
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.saved import split_frozen
+from mmret_lib.encoders.weights import digest_of
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.history import History
 
@@ -23,6 +26,8 @@ class Progress:
         history: of the epochs that are done.
         best_epoch: the one with the best validation figures, from 1; 0 if none was measured.
         best_rsum: sum of the recalls of that epoch.
+        saved_epoch: the one whose model the folder holds as the best; not `best_epoch` if that one
+            could not be saved.
     """
 
     epoch: int = 0
@@ -32,11 +37,16 @@ class Progress:
     history: History = field(default_factory=History)
     best_epoch: int = 0
     best_rsum: float = -1.0
+    saved_epoch: int = 0
 
 
 @dataclass
 class TrainingState:
     """Everything that a step changes, which `capture` saves and `restore` puts back.
+
+    Backbones that are frozen are left out: a training that is resumed begins with them. Those with
+    random weights are not, because from one seed these differ in their last bits between
+    processors.
 
     Attributes:
         generator: the random numbers of the augmentation; dropout draws from torch's own.
@@ -50,13 +60,33 @@ class TrainingState:
     generator: torch.Generator
     processes: Processes
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights and statistics of the model without the ones left out."""
+        return split_frozen(self.model.state_dict(), self._left_out)[0]
+
+    def put_weights(self, weights: dict[str, Tensor]) -> None:
+        """Put back what `weights` returned, or the weights of the whole model."""
+        _, frozen = split_frozen(self.model.state_dict(), self._left_out)
+        self.model.load_state_dict({**frozen, **weights})
+
+    @cached_property
+    def frozen(self) -> str | None:
+        """The digest of the weights left out, or None if none are."""
+        _, frozen = split_frozen(self.model.state_dict(), self._left_out)
+        return digest_of(frozen) if frozen else None
+
+    @cached_property
+    def _left_out(self) -> list[str]:
+        random = self.model.random_backbones()
+        return [name for name in self.model.frozen_backbones() if name not in random]
+
     def capture(self, progress: Progress) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Collect the tensors by name, and the rest as JSON can hold it.
 
         All processes must call this together: each adds the state of its random numbers.
         """
         optimizer = self.optimizer.state_dict()
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in self.weights().items()}
         tensors |= {f"loss.{name}": value for name, value in self.loss.state_dict().items()}
         for number, entries in optimizer["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in entries.items()}
@@ -71,6 +101,8 @@ class TrainingState:
             "seconds": progress.seconds,
             "history": asdict(progress.history),
             "best": [progress.best_epoch, progress.best_rsum],
+            "saved_epoch": progress.saved_epoch,
+            "frozen": self.frozen,
             "groups": optimizer["param_groups"],
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -83,7 +115,7 @@ class TrainingState:
             names = [name for name in tensors if name.startswith(prefix)]
             return {name.removeprefix(prefix): tensors[name] for name in names}
 
-        self.model.load_state_dict(part("model."))
+        self.put_weights(part("model."))
         self.loss.load_state_dict(part("loss."))
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
@@ -103,6 +135,7 @@ class TrainingState:
             torch.set_rng_state(random_states["cpu"])
         if device.type == "cuda" and "cuda" in random_states:
             torch.cuda.set_rng_state(random_states["cuda"], device)
+        best_epoch, best_rsum = values["best"]
         losses = list(tensors["losses"].to(device)) if "losses" in tensors else []
         return Progress(
             values["epoch"],
@@ -110,7 +143,10 @@ class TrainingState:
             losses,
             values["seconds"],
             History(**values["history"]),
-            *values["best"],
+            best_epoch,
+            best_rsum,
+            # Older snapshots do not say whether the best model could be saved: nearly always.
+            values.get("saved_epoch", best_epoch),
         )
 
     def _random_states(self) -> dict[str, Tensor]:

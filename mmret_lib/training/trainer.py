@@ -152,6 +152,9 @@ class Trainer:
     def fit(self, *, resume: bool = False) -> History:
         """Train for all epochs, or until the validation figures no longer get better.
 
+        With `patience`, the model is that of the best epoch at the end, else that of the last one;
+        `History.model_epoch` says which. What a loss has learnt is always the last epoch's.
+
         Args:
             resume: continue from the newest snapshot in the folder, or start if there is none. On
                 a CPU the weights at the end equal those of an uninterrupted training bit for bit;
@@ -181,6 +184,9 @@ class Trainer:
                 self._save(now)
                 if self.on_epoch and self.processes.first:
                     self.on_epoch(now.history)
+        now.history.model_epoch = now.epoch
+        if self.config.patience:
+            self.checkpoints.restore_best(now)
         self.model.eval()
         return now.history
 
@@ -293,7 +299,7 @@ class Trainer:
             rsum = sum(value for name, value in row.items() if name[3:5] == "_r")
             if rsum > now.best_rsum:
                 now.best_rsum, now.best_epoch = rsum, now.epoch
-                self.checkpoints.save_best()
+                self.checkpoints.save_best(now, restored=self.config.patience != 0)
         now.history.rows.append(row)
         if self.config.tensorboard and self.folder and self.processes.first:
             write_tensorboard(self.folder / "tensorboard", row)

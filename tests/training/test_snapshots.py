@@ -1,5 +1,6 @@
 """Snapshots survive damage, full disks and folders that are in the way."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import warnings
 import pytest
 import torch
 from interrupted import (
+    CONFIG,
     Lost,
     assert_same,
     before_each_step,
@@ -16,9 +18,12 @@ from interrupted import (
     trainer,
     weights,
 )
+from safetensors.torch import load_file
 
 from mmret_lib.files.errors import DataError
+from mmret_lib.training import Trainer, build_loss, build_model
 from mmret_lib.training.snapshots import Snapshots
+from mmret_lib.training.state import TrainingState
 
 pytestmark = pytest.mark.slow  # nearly every test trains or writes much
 
@@ -81,6 +86,79 @@ def test_when_none_can_be_read_it_says_so(tmp_path):
         damage_tensors(folder)
     with pytest.raises(DataError, match=r"step-00000002 cannot be used.*step-00000001 .*delete"):
         snapshots.newest()
+
+
+HEADS = dataclasses.replace(CONFIG, train="projections")
+
+
+def pretrained(world, folder=None, config=HEADS):
+    """A training of the projections on the mini backbones that the course ships."""
+    model = build_model("simclr", world.pairs)
+    loss = build_loss("simclr", learnable=True)
+    return Trainer(model, loss, world, config, folder=folder, progress=False)
+
+
+def test_frozen_backbones_are_in_no_snapshot(world, tmp_path):
+    undisturbed = pretrained(world)
+    undisturbed.fit()
+    fit_and_lose(pretrained(world, tmp_path), 6)
+    newest = max((tmp_path / "snapshots").iterdir()) / "tensors.safetensors"
+    names = [name.removeprefix("model.") for name in load_file(newest)]
+    assert "image.projection.weight" in names and not any("backbone" in name for name in names)
+    assert newest.stat().st_size < 700_000
+    again = pretrained(world, tmp_path)
+    again.fit(resume=True)
+    assert_same(weights(undisturbed), weights(again))
+
+
+def test_random_frozen_backbones_are_in_each_snapshot(world, tmp_path):
+    """From one seed they differ in their last bits between processors."""
+    with pytest.warns(UserWarning, match="backbone has random weights"):
+        frozen = trainer(world, tmp_path, config=HEADS)
+    fit_and_lose(frozen, 2)
+    newest = max((tmp_path / "snapshots").iterdir()) / "tensors.safetensors"
+    assert frozen.model.state_dict().keys() == {
+        name.removeprefix("model.") for name in load_file(newest) if name.startswith("model.")
+    }
+
+
+def test_other_frozen_weights_are_not_resumed(world, tmp_path):
+    """Not even where count, mean and size of the weights are the same."""
+    fit_and_lose(pretrained(world, tmp_path), 3)
+    other = build_model("simclr", world.pairs)
+    with torch.no_grad():
+        weight = other.image.backbone.stages[0].conv1.weight
+        weight.copy_(weight.flip(0))
+    one = Trainer(
+        other,
+        build_loss("simclr", learnable=True),
+        world,
+        HEADS,
+        folder=tmp_path,
+        progress=False,
+    )
+    with pytest.raises(DataError, match="other frozen weights, of the same size"):
+        one.fit(resume=True)
+
+
+def test_a_snapshot_of_an_older_version_holds_frozen_weights_too(world, tmp_path, monkeypatch):
+    undisturbed = pretrained(world)
+    undisturbed.fit()
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingState, "weights", lambda state: state.model.state_dict())
+        capture = TrainingState.capture
+
+        def captured(state, progress):
+            tensors, values = capture(state, progress)
+            return tensors, {n: v for n, v in values.items() if n not in ("frozen", "saved_epoch")}
+
+        patch.setattr(TrainingState, "capture", captured)
+        fit_and_lose(pretrained(world, tmp_path), 5)
+    newest = max((tmp_path / "snapshots").iterdir()) / "tensors.safetensors"
+    assert "model.image.backbone.conv1.weight" in load_file(newest)
+    again = pretrained(world, tmp_path)
+    again.fit(resume=True)
+    assert_same(weights(undisturbed), weights(again))
 
 
 def full_disk(folder):
