@@ -40,6 +40,7 @@ def test_lost_in_every_second_step_it_ends_the_same(world, tmp_path, loss):
     assert_same(weights(undisturbed), weights(finished))
 
 
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
 @pytest.mark.parametrize(
     "changes",
     [
