@@ -1,7 +1,8 @@
-"""The best recall that any system can reach on the built-in world.
+"""How high a recall can be: exactly, for the built-in world; for photos, as far as captions tell.
 
-Captions say only part of what a scene shows, so even a reader who knew how the world was made
-would confuse some scenes. Such a reader ranks by the generator's own probabilities:
+In the built-in world, captions say only part of what a scene shows, so even a reader who knew how
+the world was made would confuse some scenes. Such a reader ranks by the generator's own
+probabilities:
 
 - text -> image: images by P(caption | scene), which with every image equally likely beforehand is
   also the order of P(scene | caption);
@@ -10,12 +11,18 @@ would confuse some scenes. Such a reader ranks by the generator's own probabilit
   here: a caption that fits everything is likely for each image and tells of none.
 
 No ranking that scores each image-caption pair by itself has a higher expected R@1.
+
+Nobody knows P(caption | photo), but other people described the same photo: `captions_ceiling` puts
+their captions in the photo's place.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.world.scenes import caption_log_likelihood
+from mmret_lib.metrics.inputs import Array, check_embeddings, check_owner
 from mmret_lib.metrics.report import Report, report_from_scores
 
 
@@ -33,3 +40,44 @@ def best_possible(pairs: Pairs) -> Report:
     fits_any = np.isfinite(evidence)
     i2t = np.where(fits_any, t2i - np.where(fits_any, evidence, 0.0), -np.inf)
     return report_from_scores(i2t, t2i, owner=pairs.owner)
+
+
+def captions_ceiling(caption_emb: Array, owner: Array | Sequence[int]) -> Report:
+    """Report the recalls of a system that has read what other people wrote of each photo.
+
+    Each photo is represented by its captions without the one that asks or is ranked: by the mean of
+    their unit vectors. Of every other photo one caption is left out as well, the one at the same
+    place among its captions, so that no photo is described by more captions than another.
+
+    Where this system errs, the words of one person fit another photo at least as well as what four
+    others wrote of the right one: mostly because several photos show the same, at times because
+    people name different things in one photo, or the text encoder misjudges them. So it is a
+    reference and no bound: a model that sees the photos can pass it.
+
+    Args:
+        caption_emb: (M, D), all captions as a good text encoder embeds them, of any length.
+        owner: (M,) integers, the image of each caption; captions of one image stand together.
+
+    Raises:
+        ValueError: embeddings or owners that cannot be ranked, or an image with only one caption.
+    """
+    emb = check_embeddings(caption_emb, caption_emb)[0].cpu().double().numpy()
+    emb = emb / np.maximum(np.linalg.norm(emb, axis=1, keepdims=True), 1e-12)
+    images = int(np.max(owner)) + 1
+    owner = check_owner(owner, images, len(emb))
+    counts = np.bincount(owner)
+    if counts.min() < 2:
+        raise ValueError(
+            f"image {counts.argmin()} has one caption: without it nothing would describe the image"
+        )
+    places = np.arange(len(emb)) - np.searchsorted(owner, owner)  # 0, 1, … within each image
+    total = np.zeros((images, emb.shape[1]))
+    np.add.at(total, owner, emb)
+    scores = np.empty((images, len(emb)))
+    for place in range(counts.max()):
+        asking = places == place
+        others = total.copy()  # (N, D): the captions of each image but the one at this place
+        others[owner[asking]] -= emb[asking]
+        others /= np.maximum(np.linalg.norm(others, axis=1, keepdims=True), 1e-12)
+        scores[:, asking] = others @ emb[asking].T
+    return report_from_scores(scores, owner=owner)
