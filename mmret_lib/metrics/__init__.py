@@ -4,8 +4,8 @@
 recall@K, mean and median rank from the ranks. `failures` lists every query with its rank and the
 best wrong answer: open it to ask why a rank is 3. `intervals` estimates how sure a figure is and
 compares two runs, `judged` counts further right answers, `ceiling` computes the best possible
-recall, or the one that people's captions allow, `chance` that of a random order, and `inputs` checks
-what is to be ranked.
+recall, or the one that people's captions allow, `chance` that of a random order, and `inputs`
+checks what is to be ranked.
 """
 
 from mmret_lib.metrics.report import Report, evaluate, report_from_scores
