@@ -3,6 +3,7 @@
     python benchmarks/kills.py                                 60 kills of data, about 5 minutes
     python benchmarks/kills.py --kills 100 --tasks train       100 kills of training, an hour
     python benchmarks/kills.py --kills 30 --tasks index-build index-grow index-save
+    python benchmarks/kills.py --kills 20 --tasks photos-build photos-grow photos-shrink
 
 Five tasks, each first run undisturbed: fetching a file, unpacking an archive, packing a store with
 two worker processes, loading batches; and training, with a snapshot after every step, so that it is
@@ -27,13 +28,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from index_kills import CHILDREN, kill_index
+from index_kills import CHILDREN, PHOTO_TASKS, kill_index, kill_photos
 from index_kills import TASKS as INDEX_TASKS
 from PIL import Image
 
 HERE = Path(__file__).parent
 DATA_TASKS = ("fetch", "unpack", "pack", "load")
-TASKS = (*DATA_TASKS, "train", *INDEX_TASKS)
+TASKS = (*DATA_TASKS, "train", *INDEX_TASKS, *PHOTO_TASKS)
 EPOCHS = 3
 
 
@@ -268,6 +269,8 @@ def main() -> None:
                 outcomes = kill_training(home, args.kills, random_)
             elif task in INDEX_TASKS:
                 outcomes = kill_index(task, home, args.kills, random_, start, finish)
+            elif task in PHOTO_TASKS:
+                outcomes = kill_photos(task, home, args.kills, random_, start, finish)
             else:
                 outcomes = kill_files(task, home, extra, args.kills, random_)
             sound, same = (sum(column) for column in zip(*outcomes, strict=True))

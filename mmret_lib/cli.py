@@ -631,6 +631,7 @@ def _index_photos(run: Path | None, photos: Path, folder: Path) -> None:
 @app.command(name="app")
 def explore(
     runs: Positional[tuple[Path, ...]] = (),
+    photos: Path | None = None,
     data: DataName | None = None,
     root: Path | None = None,
     split: str | None = None,
@@ -645,6 +646,8 @@ def explore(
         runs: run folders to choose from, by default all finished ones under runs/ that were
             trained on the same data as the first; where there is none, two small models are
             trained in about a minute.
+        photos: a folder of photos of your own, subfolders too, to be searched instead, by the
+            pocket model that comes with mmret, or by runs. Its index is kept in the cache folder.
         data: data set to search, by default the one the first run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
@@ -654,6 +657,16 @@ def explore(
         browser: open the page in the browser.
         captions: of your own photos, by default the first run's.
     """
+    if photos is not None:
+        if data or root or split or captions != NOT_GIVEN:
+            raise DataError(
+                "--photos names all there is to search; leave out --data, --root, --split and "
+                "--captions"
+            )
+        from mmret_lib.show.photos import serve_photos
+
+        serve_photos(photos, runs, host=host, port=port, browser=browser)
+        return
     from mmret_lib.show.app import choose_runs, serve
 
     chosen, trained = choose_runs(runs, data)

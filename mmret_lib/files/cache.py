@@ -4,6 +4,7 @@
     CACHE/features/…      what frozen backbones make of photos and captions (`keep_features`)
     CACHE/scenes/…        drawn splits of the built-in world
     CACHE/embeddings/…    embeddings of `mmret search` and `mmret app`
+    CACHE/photos/…        indexes of your own photos, of `mmret app --photos`
     CACHE/quick/…         the two small runs of `mmret app`
     CACHE/weights/…       pretrained weights that somebody put there by hand: listed, never deleted
 
@@ -84,7 +85,8 @@ class Entry:
 
     Attributes:
         path: where it lies.
-        kind: "packed store", "features", "drawn world", "embeddings", "small run" or "weights".
+        kind: "packed store", "features", "drawn world", "embeddings", "photo index", "small run"
+            or "weights".
         size: bytes of all files in it.
         last_used: seconds since 1970.
         made_from: what it was made from, as a text.
@@ -268,6 +270,14 @@ def _embeddings(folder: Path) -> str:
     return f"{record.get('name', '?')}, by model {str(model)[:12]}"
 
 
+def _photos(folder: Path) -> str:
+    manifest = read_note(folder / "manifest.json")
+    try:
+        return f"{manifest['sides']['image']['rows']:,} photos in {manifest['photos']['folder']}"
+    except (KeyError, TypeError, ValueError):
+        return "not begun"
+
+
 def _run(folder: Path) -> str:
     record = read_note(folder / "run.json")
     return f"{record.get('loss', '?')}, trained on {(record.get('data') or {}).get('name', '?')}"
@@ -286,6 +296,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "features": ("features", _features),
     "scenes": ("drawn world", _world),
     "embeddings": ("embeddings", _embeddings),
+    "photos": ("photo index", _photos),
     "quick": ("small run", _run),
     "weights": ("weights", lambda _: "put there by hand; delete it yourself"),
 }

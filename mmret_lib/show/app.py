@@ -82,8 +82,12 @@ class Indexes(Mapping[str, SearchIndex]):
 
 
 def page() -> VBox:
-    """Build the page for the settings that `serve` left in the environment."""
+    """Build the page for the settings that `serve` or `serve_photos` left in the environment."""
     settings = json.loads(os.environ[SETTING])
+    if "photos" in settings:
+        from mmret_lib.show.photos import photos_page
+
+        return photos_page(settings["photos"])
     name = settings["data"]
     options = {"progress": False} if name == "scenes" else settings.get("options", {})
     pairs = load_pairs(name, root=settings["root"] or None, split=settings["split"], **options)
@@ -235,7 +239,7 @@ def serve(
         DataError: Voila or ipywidgets 8 is not installed, or no port can be listened at.
         MissingFile, DataError: runs or data that cannot be read.
     """
-    server = import_voila()
+    import_voila()
     # Load and pack before the page opens: an error is then one line, and no visitor has to wait.
     named: dict[str, str] = {}
     options = dict(options or {})
@@ -245,8 +249,23 @@ def serve(
         name = record.loss if record.loss not in named else str(run)
         named[name] = str(run.resolve())
         pack(pairs, model.image.image_size)
-    port = _free_port(host, port)
     print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
+    first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
+    print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
+    folder = str(root.resolve()) if root else ""
+    shows = {"data": data, "root": folder, "split": split, "options": options, "runs": named}
+    launch(shows, host=host, port=port, browser=browser)
+
+
+def launch(shows: dict[str, Any], *, host: str, port: int, browser: bool) -> None:
+    """Start Voila, which shows `page` to every visitor, until it is stopped.
+
+    Args:
+        shows: the settings for `page`.
+        host, port, browser: as for `serve`.
+    """
+    server = import_voila()
+    port = _free_port(host, port)
     local = _is_local(host)
     if not local:
         print(
@@ -277,11 +296,7 @@ def serve(
     ]
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     place = f"[{shown}]" if ":" in shown else shown
-    folder = str(root.resolve()) if root else ""
-    shows = {"data": data, "root": folder, "split": split, "options": options}
-    os.environ[SETTING] = json.dumps({**shows, "runs": named})
-    first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
-    print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
+    os.environ[SETTING] = json.dumps(shows)
     print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
     server.launch_instance(argv=arguments, tornado_settings=settings)
 

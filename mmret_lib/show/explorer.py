@@ -33,7 +33,8 @@ WRAP = "row wrap"
 class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
     """Search a collection by a sentence or by a picture, with one loss or two side by side.
 
-    Answers are marked right or wrong where that is known: for a sentence that is a caption of the
+    A picture finds captions, or where the collection has none, the pictures similar to it. Answers
+    are marked right or wrong where that is known: for a sentence that is a caption of the
     collection (see `RightAnswers`), and for a picture of the collection.
 
     Args:
@@ -62,6 +63,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         self.hits: list[Hit] = []
         names = list(self.indexes)
         pairs = self.indexes[names[0]].pairs
+        captioned = bool(pairs.captions)
 
         label = {"description_width": "5.5rem"}
         narrow, auto = widgets.Layout(width="17rem"), widgets.Layout(width="auto")
@@ -82,7 +84,8 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             layout=widgets.Layout(width="12rem"),
         )
         self.find = _button("Find pictures", "Search with the sentence (Enter does it too)", True)
-        self.describe = _button("Find captions", "Search with the picture of this number", True)
+        found = "Find captions" if captioned else "Find similar"
+        self.describe = _button(found, "Search with the picture of this number", True)
         self.any_caption = _button("Any caption", "Search with a random caption")
         self.any_picture = _button("Any picture", "Search with a random picture")
         self.upload = widgets.FileUpload(
@@ -111,7 +114,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         self.go_on_with = widgets.Label()
         self.onward = widgets.HBox(layout=widgets.Layout(flex_flow=WRAP, align_items="center"))
         rows = [
-            [self.sentence, self.find, self.any_caption],
+            [self.sentence, self.find, *([self.any_caption] if captioned else [])],
             [self.picture, self.describe, self.any_picture, self.upload],
             [self.loss, self.beside, self.answers] if len(names) > 1 else [self.answers],
         ]
@@ -127,7 +130,8 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         if query:
             self.ask(query)
         else:
-            count = f"{len(pairs):,} pictures, {len(pairs.captions):,} captions"
+            count = f"{len(pairs):,} pictures"
+            count += f", {len(pairs.captions):,} captions" if captioned else ""
             self._say(f"{count}. Type a sentence and press Enter, or take any picture.")
 
     def ask(self, query: str | int | Image.Image) -> None:
@@ -157,8 +161,8 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
                 noun, about = "pictures", f"for {html.text_html(self.query)}"
                 columns = self._find_pictures(names, self.query)
             else:
-                noun, about = "captions", ""
-                columns = self._find_captions(names, self.query)
+                noun, about = ("captions" if judges[0].pairs.captions else "pictures"), ""
+                columns = self._ask_with_picture(names, self.query)
         except DataError as error:
             self.results.value, self.onward.children = html.alert(str(error)), ()
             return
@@ -182,7 +186,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             columns.append(self._column(name, hits, self._judge(name).of_text(text)))
         return columns
 
-    def _find_captions(self, names: list[str], query: int | Image.Image) -> list[str]:
+    def _ask_with_picture(self, names: list[str], query: int | Image.Image) -> list[str]:
         image: Picture
         if isinstance(query, int):
             pairs = self.indexes[names[0]].pairs
@@ -193,7 +197,9 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             image, file, heading, own, credit = query, Path(), "Your picture", [], ""
         columns = [html.query_picture(image, heading, own, credit)]
         for name in names:
-            hits = self.indexes[name].by_image(image, k=SEARCHED)
+            index = self.indexes[name]
+            find = index.by_image if index.pairs.captions else index.similar_images
+            hits = find(image, k=SEARCHED)
             columns.append(self._column(name, hits, self._judge(name).of_picture(file)))
         return columns
 
@@ -205,7 +211,7 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
         if "own" in verdicts:
             place = hits[verdicts.index("own")].rank
             note = f"The data set’s own answer stands in place {place}."
-        elif "fits" in verdicts:
+        elif "fits" in verdicts or not self._judge(name).pairs.captions:
             note = ""
         elif set(verdicts) == {None}:
             note = "The right answers are unknown: the query is not in this collection."
@@ -258,22 +264,38 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             self.ask(hit.image_index if hit.caption is None else hit.caption)
 
     def _uploaded(self, change: Any) -> None:
-        files = change["new"]  # ipywidgets 7: a dict by file name; 8: a tuple
-        first = next(iter(files.values() if isinstance(files, dict) else files), None)
-        if first is None:
+        try:
+            picture = read_upload(change["new"])
+        except DataError as error:
+            self.results.value, self.onward.children = html.alert(str(error)), ()
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "your picture"  # never a name of the reader's choosing
-            path.write_bytes(first["content"])
-            try:
-                picture = read_image(path)
-            except DataError as error:
-                self.results.value = html.alert(str(error).replace(str(path), "Your picture"))
-                return
-        self.ask(picture)
+        if picture is not None:
+            self.ask(picture)
 
     def __repr__(self) -> str:
         return f"<SearchExplorer of {', '.join(filter(None, self.indexes)) or 'one index'}>"
+
+
+def read_upload(value: Any) -> Image.Image | None:
+    """Read the picture that a FileUpload widget holds; None where it holds none.
+
+    Args:
+        value: the widget's; ipywidgets 7 has a dict by file name, 8 a tuple of files.
+
+    Raises:
+        DataError: it is no picture that can be read.
+    """
+    files = value.values() if isinstance(value, dict) else value
+    first = next(iter(files), None)
+    if first is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "your picture"  # never a name of the reader's choosing
+        path.write_bytes(first["content"])
+        try:
+            return read_image(path)
+        except DataError as error:
+            raise DataError(str(error).replace(str(path), "Your picture")) from None
 
 
 def _button(text: str, tooltip: str, primary: bool = False) -> widgets.Button:

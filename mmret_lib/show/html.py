@@ -211,7 +211,10 @@ def answers(hits: Sequence[Hit], judge: Callable[[Hit], Verdict]) -> str:
         score = _score(hit, verdict)
         if hit.caption is None:
             first, rest = _alt(hit), hit.captions[1:]
-            image = _card_image(hit.image, first) + credit_html(hit.credit)
+            try:
+                image = _card_image(hit.image, first) + credit_html(hit.credit)
+            except DataError:  # one photo that has gone must not cost all answers
+                image = '<p class="gone">The picture cannot be read any more.</p>'
             item = f'{image}{score}<p class="said">{text_html(first)}</p>'
             if rest:
                 lines = "".join(f"<li>{text_html(caption)}</li>" for caption in rest)

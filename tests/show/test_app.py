@@ -9,10 +9,12 @@ from pathlib import Path
 
 import ipywidgets
 import pytest
+from own_photos import put
 from PIL import Image
 
 from mmret_lib.cli import main
 from mmret_lib.data import load_pairs
+from mmret_lib.files.cache import list_cache
 from mmret_lib.files.errors import DataError
 from mmret_lib.search import cache
 from mmret_lib.show import app
@@ -236,3 +238,25 @@ def test_a_photo_that_cannot_be_read_is_left_out_of_the_page(runs, tmp_path, mon
     explorer, weights = app.page().children[1::2]
     assert "99 pictures" in explorer.results.value
     assert weights.captions[0] == pairs.captions_of(1)[0]
+
+
+def test_photos_of_ones_own_are_indexed_and_shown(runs, launched, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MMRET_CACHE", str(tmp_path / "cache"))
+    album = put(tmp_path / "my album" / "a.png").parent
+    put(album / "2024" / "b.png", (9, 200, 9))
+    main(["app", str(runs[0]), "--photos", str(album), "--no-browser"])
+    assert "2 added, 0 changed, 0 removed" in capsys.readouterr().out
+    heading, explorer = app.page().children
+    assert "find the photo" in heading.value and "2 pictures." in explorer.results.value
+    put(album / "c.png", (9, 9, 200))
+    main(["app", str(runs[0]), "--photos", str(album), "--no-browser"])
+    assert "1 added, 0 changed, 0 removed" in capsys.readouterr().out
+    [entry] = list_cache()
+    assert entry.kind == "photo index" and entry.made_from == f"3 photos in {album}"
+    assert entry.path.name.startswith("my-album-")
+    with pytest.raises(SystemExit):
+        main(["app", "--photos", str(album), "--data", "coco"])
+    assert "leave out --data" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["app", "--photos", str(tmp_path / "none")])
+    assert "none does not exist" in capsys.readouterr().err and len(launched) == 2

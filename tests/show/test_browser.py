@@ -22,6 +22,7 @@ from browsing import (
     run_all,
 )
 from hostile import CONTROL, HOSTILE
+from own_photos import put
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
@@ -67,6 +68,26 @@ def browser():
 def server(folder, runs):
     with app_page(folder, runs) as server:
         yield server
+
+
+def test_photos_of_ones_own_in_the_browser(folder, runs, browser):
+    """`mmret app --photos`: a sentence and a dropped photo find photos; nothing is asked abroad."""
+    for n in range(8):
+        put(folder / "album" / f"photo {n}.jpg", (30 * n, 90, 255 - 30 * n))
+    with app_page(folder, [runs[0], "--photos", folder / "album"]) as server:
+        watched = Watched(browser)
+        page = watched.page
+        page.goto(server.url)
+        page.wait_for_selector(STATUS)
+        ask(page, "a red bus")
+        assert page.locator(".mmret .hits > li").count() == 8
+        photo = (folder / "album" / "photo 3.jpg").read_bytes()
+        page.evaluate(DROP, ["own.jpg", list(photo)])
+        page.wait_for_selector(".mmret .asked img")
+        assert "photo 3.jpg" in page.inner_text(FIRST) and "1.000" in page.inner_text(FIRST)
+        keep(page, "photos", full_page=True)
+        watched.context.close()
+    assert watched.wrong == []
 
 
 @pytest.fixture(scope="module")
@@ -256,6 +277,25 @@ def test_a_picture_of_ones_own_is_answered_with_captions(page, folder):
     with page.expect_file_chooser() as choosing:
         page.get_by_role("button", name="Your own").click()
     choosing.value.set_files(folder / "own.png")
+    page.wait_for_selector(".mmret .asked img[alt='The picture that asks']")
+    assert page.locator(".mmret .lines > li").count() == 5
+
+
+DROP = """([name, bytes]) => {
+    const dropped = new DataTransfer();
+    dropped.items.add(new File([new Uint8Array(bytes)], name));
+    for (const kind of ["dragover", "drop"])
+        document.querySelector(".mmret").dispatchEvent(new DragEvent(
+            kind, {bubbles: true, cancelable: true, dataTransfer: dropped}));
+}"""
+
+
+def test_a_picture_dropped_on_the_page_asks(page, folder):
+    Image.new("RGB", (80, 60), (20, 60, 240)).save(folder / "dropped.png")
+    page.evaluate(DROP, ["film.mov", list(b"no picture")])
+    page.wait_for_selector(".mmret .alert")
+    assert "Your picture is not an image" in page.inner_text(".mmret .alert")
+    page.evaluate(DROP, ["own.png", list((folder / "dropped.png").read_bytes())])
     page.wait_for_selector(".mmret .asked img[alt='The picture that asks']")
     assert page.locator(".mmret .lines > li").count() == 5
 

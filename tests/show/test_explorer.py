@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 import ipywidgets
 import pytest
 from hostile import CONTROL, HOSTILE, Markup
+from own_photos import put
 from PIL import Image
 
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.search import SearchIndex
+from mmret_lib.search.photos import index_photos
 from mmret_lib.search.right_answers import RightAnswers
 from mmret_lib.show import app
 from mmret_lib.show.explorer import NOTHING, SearchExplorer
@@ -328,3 +330,39 @@ def test_every_picture_and_every_field_says_what_it_is(both):
         if isinstance(one, ipywidgets.Button):
             assert one.tooltip
     assert [one["role"] for one in page.of("p", "status")] == ["status"]
+
+
+# ---------------------------------------------------------------- photos without captions
+
+
+@pytest.fixture
+def photos(tmp_path, index) -> SearchExplorer:
+    for n in range(6):
+        put(tmp_path / f"<b>{n}.png", (40 * n, 9, 200))
+    update = index_photos(index.model, tmp_path, tmp_path / "album.idx", progress=False)
+    return SearchExplorer(update.index, k=3)
+
+
+def test_photos_without_captions_are_found_by_text_and_by_picture(photos):
+    assert "6 pictures." in drawn(photos).said
+    assert "Any caption" not in [button.description for button in photos.children[1].children]
+    photos.ask("a red bus")
+    page = drawn(photos)
+    assert len(page.of("img")) == 3 and "of 6 pictures for" in page.said
+    assert page.of("img")[0]["alt"] == photos.hits[0].image.name
+    assert "right answers are unknown" not in page.said
+    photos.ask(4)
+    assert photos.hits[0].image_index == 4 and "of 6 pictures" in drawn(photos).said
+    photos.go_on[1].click()
+    assert photos.query == photos.hits[0].image_index != 4
+    for form in upload_forms(png()).values():
+        photos._uploaded({"new": form})
+        assert "Your picture" in drawn(photos).said and len(photos.hits) == 3
+
+
+def test_a_photo_that_has_gone_costs_no_other_answer(photos):
+    photos.answers.value = 6
+    photos.indexes[""].pairs.images[2].unlink()
+    photos.ask("a red bus")
+    page = drawn(photos)
+    assert len(page.of("img")) == 5 and "The picture cannot be read any more" in page.said

@@ -7,7 +7,7 @@ from types import ModuleType
 import ipywidgets
 import pytest
 
-from mmret_lib.show import app, explorer, push
+from mmret_lib.show import app, explorer, photos, push
 
 # Public traits that ipywidgets 7.7.1 (Colab's) and 8 share, of the widgets used here.
 DESCRIBED = {"description", "layout", "style"}
@@ -77,7 +77,7 @@ def calls(module: ModuleType) -> list[tuple[str, set[str]]]:
     return found
 
 
-@pytest.mark.parametrize("module", [explorer, push, app], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("module", [explorer, push, app, photos], ids=lambda one: one.__name__)
 def test_only_what_ipywidgets_7_and_8_share_is_used(module):
     found = calls(module)
     assert found
