@@ -186,6 +186,8 @@ WHERE_THINGS_ARE = (
     "print(mmret_lib.__file__); print(shipped('sprites/zebra.png'))"
 )
 
+POCKET = "from mmret_lib.encoders import ImageEncoder; ImageEncoder('pocket', 'pocket')"
+
 
 @pytest.mark.slow
 def test_the_wheel_holds_the_library_and_its_data_only(
@@ -205,6 +207,7 @@ def test_the_wheel_works_elsewhere(wheel: Path, tmp_path: Path) -> None:
     module, sprite = elsewhere.run("-c", WHERE_THINGS_ARE)
     assert Path(module).is_relative_to(tmp_path / "env")
     assert Path(sprite).is_relative_to(Path(module).parent / "shipped_data")
+    elsewhere.run("-c", POCKET)
     usage = "\n".join(elsewhere.run("--help", program=elsewhere.scripts / "mmret"))
     for command in ("demo", "train", "evaluate", "search"):
         assert command in usage
@@ -223,6 +226,7 @@ def test_a_bare_clone_works_by_its_path_alone(tracked_files: list[Path], tmp_pat
     module, sprite = elsewhere.run("-c", WHERE_THINGS_ARE, PYTHONPATH=str(clone))
     assert Path(module).is_relative_to(clone)
     assert Path(sprite).is_relative_to(clone / "data")
+    elsewhere.run("-c", POCKET, PYTHONPATH=str(clone))
     readme_line = "from mmret_lib.data import load_pairs"
     assert readme_line in (ROOT / "README.md").read_text(encoding="utf-8")
     elsewhere.run("-c", readme_line, PYTHONPATH=str(clone))

@@ -195,6 +195,19 @@ def test_a_saved_backbone_is_read_again_with_its_preprocessing(published, tmp_pa
         )
 
 
+def test_a_saved_model_is_opened_with_its_preprocessing(published, tmp_path, no_network):
+    model = mini(image_backbone=f"timm/{SMALL}", image_weights=str(published[0])).eval()
+    model.save(tmp_path / "model")
+    read = DualEncoder.load(tmp_path / "model")
+    assert (read.image.image_size, read.image.crop) == (142, 0.9)
+    assert torch.equal(read.encode_images(photos(2, 142)), model.encode_images(photos(2, 142)))
+    vit = mini(image_backbone=f"timm/{VIT}", image_weights=None, image_size=101).eval()
+    vit.save(tmp_path / "vit")
+    images = photos(2, 101)
+    read = DualEncoder.load(tmp_path / "vit")
+    assert torch.equal(read.encode_images(images), vit.encode_images(images))
+
+
 # ---------------------------------------------------------------------------------------------
 # The pocket backbone
 
