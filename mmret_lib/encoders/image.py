@@ -110,6 +110,8 @@ class ImageEncoder(nn.Module):
         self.pretrained_weights = None if weights is None else str(weights)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self._refuse_weights_of_others(weights)
+        if image_size is not None and image_size < 8:
+            raise DataError(f"image_size is {image_size}: give at least 8 pixels (--image-size).")
         self.backbone: nn.Module
         self.features: int
         if backbone == "pocket" or backbone.startswith("timm/"):

@@ -134,8 +134,9 @@ def _create(
                 f"{path} does not hold the weights of timm's {name} ({problem} …). "
                 "Give the name of the model that the file belongs to: --image-backbone timm/NAME."
             ) from error
+        filled = f", with the weights in {path}" if path else ""
         raise DataError(
-            f"timm's {name} cannot be built for images of {size} ({problem} …). "
+            f"timm's {name} cannot be built for images of {size}{filled} ({problem} …). "
             "Leave out --image-size, or choose another."
         ) from error
     backbone.pretrained_cfg.pop("state_dict", None)  # a second copy of the weights

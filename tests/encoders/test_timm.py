@@ -107,6 +107,8 @@ def test_another_image_size_for_a_model_of_one_size():
         assert encoder(photos(1, 128)).shape == (1, 128)
     with pytest.raises(DataError, match=r"patches of 16 pixels.*100 enter.*such as 96\b"):
         ImageEncoder(f"timm/{VIT}", None, image_size=100, crop=1.0)
+    with pytest.raises(DataError, match=r"image_size is -5: .*--image-size"):
+        ImageEncoder("pocket", None, image_size=-5)
 
 
 # ---------------------------------------------------------------------------------------------
