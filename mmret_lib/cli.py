@@ -62,11 +62,16 @@ class BackboneFlags:
     """pixels along the side of the square to which photos are decoded, by default what suits the
     backbone"""
     text_backbone: str = "mini"
-    """mini, or any BERT-family model by hub name or folder, such as distilbert-base-uncased"""
+    """mini, pocket (a small one that knows photos' captions, and comes with mmret), or any
+    BERT-family or sentence-transformers model by hub name or folder, such as
+    distilbert-base-uncased"""
     text_weights: str = "auto"
-    """auto (what helps most), none, mini or pretrained"""
-    pooling: Literal["first", "mean"] = "first"
-    """how a caption becomes one vector: its first token, or the mean of all"""
+    """auto (what helps most), none, mini, pocket or pretrained"""
+    pooling: Literal["auto", "first", "mean", "max"] = "auto"
+    """how a caption becomes one vector: its first token, the mean or the maximum of all; auto is
+    what the model's own 1_Pooling/config.json says, else first"""
+    max_length: int = 64
+    """tokens kept of a caption, the two special ones counted"""
 
     def settings(self) -> dict[str, Any]:
         """What `build_model` takes."""
@@ -206,6 +211,7 @@ def train(
     temperature: float | None = None,
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
+    dim: int = 128,
     max_unreadable: float = 0.01,
     resume: bool = False,
     features: Path | None = None,
@@ -230,6 +236,7 @@ def train(
         temperature: temperature of simclr.
         margin: margin of the triplet losses.
         lambda_: weight of barlow_twins' off-diagonal term.
+        dim: length of an embedding, in the space that photos and captions share.
         max_unreadable: share of images that may be unreadable before training refuses to start.
         resume: continue the training in the run folder, or start if there is none.
         features: folder that mmret features --out wrote, where only projections are trained.
@@ -264,6 +271,7 @@ def train(
         loss,
         pairs,
         **backbones.settings(),
+        dim=dim,
         seed=config.seed,
     )
     model.train_only(config.train, config.train_image, config.train_text)
@@ -684,23 +692,49 @@ def explore(
 
 
 @app.command
-def pretrain(part: Positional[Literal["image", "text"]], out: Path, device: str = "auto") -> None:
-    """Make the mini pretrained backbones that data/mini ships.
+def pretrain(
+    part: Positional[Literal["image", "text", "pocket-text"]],
+    out: Path,
+    texts: Path | None = None,
+    teacher: Path | None = None,
+    epochs: int = 2,
+    temperature: float = 0.05,
+    device: str = "auto",
+) -> None:
+    """Make the small pretrained backbones that data/mini and data/pocket ship.
 
     Args:
-        part: image (by naming sprites) or text (by distillation).
+        part: image (the mini one, by naming sprites), text (the mini one, by distillation), or
+            pocket-text (by distillation from a published sentence encoder).
         out: folder for the weights and the recipe.
+        texts: for pocket-text, captions to learn from, one a line.
+        teacher: for pocket-text, folder of the sentence encoder, such as all-MiniLM-L6-v2.
+        epochs: for pocket-text, passes over the texts in each of the two forms that are compared.
+        temperature: for pocket-text, of the form that compares similarities by their softmax.
         device: auto takes the GPU if there is one.
     """
+    from mmret_lib.encoders.distil import distil_sentences
     from mmret_lib.encoders.pretrain import distil_text, pretrain_image
     from mmret_lib.files.records import write_json
     from mmret_lib.training.devices import pick_device
     from mmret_lib.training.recipes import made_by
 
-    make = pretrain_image if part == "image" else distil_text
-    figures = make(out, device=str(pick_device(device)))
-    recipe = {"command": f"mmret pretrain {part} --out {out}", "figures": figures}
-    write_json(out / "recipe.json", {**recipe, "made_by": made_by()})
+    command = f"mmret pretrain {part} --out {out}"
+    on = str(pick_device(device))
+    figures: dict[str, Any]
+    if part == "pocket-text":
+        if texts is None or teacher is None:
+            raise DataError("pocket-text needs captions and a teacher: --texts FILE --teacher DIR")
+        command += f" --texts {texts} --teacher {teacher}"
+        command += f" --epochs {epochs} --temperature {temperature}"
+        figures = distil_sentences(
+            out, texts, teacher, epochs=epochs, temperature=temperature, device=on
+        )
+    elif part == "image":
+        figures = pretrain_image(out, device=on)
+    else:
+        figures = distil_text(out, device=on)
+    write_json(out / "recipe.json", {"command": command, "figures": figures, "made_by": made_by()})
     print(json.dumps(figures, indent=2))
 
 

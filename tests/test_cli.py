@@ -128,6 +128,8 @@ def test_demo_makes_the_table_the_figures_and_the_runs(home):
 OTHER_TRAININGS = [
     ("--temperature", "0.05", "temperature: was 0.07, is now 0.05"),
     ("--pooling", "mean", "text.pooling: was first, is now mean"),
+    ("--max-length", "20", "text.max_length: was 64, is now 20"),
+    ("--dim", "32", "dim: was 128, is now 32"),
     ("--image-weights", "mini", "image.pretrained_weights: was None, is now mini"),
     ("--text-backbone", "BERT", "text.backbone_name: was mini, is now "),
     ("--split", "dev", "data: was flickr8k train, is now flickr8k dev"),
@@ -381,7 +383,9 @@ def test_train_takes_the_pocket_backbone_and_an_image_size(home, photos):
     assert settings["image"]["image_size"] == 64
     assert "8 images" in mmret(home, "evaluate", "pocket")
     out = mmret(home, "train", "--help")
-    for flag in ("--image-backbone", "--image-weights", "--image-size", "timm/NAME"):
+    for flag in ("--image-backbone", "--image-weights", "--image-size", "timm/NAME", "--pooling"):
+        assert flag in out
+    for flag in ("--max-length", "--dim", "{auto,first,mean,max}"):
         assert flag in out
 
 

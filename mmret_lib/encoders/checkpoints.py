@@ -135,8 +135,16 @@ def _read_model(
         dtype=torch.float32,
         use_safetensors=True,
         output_loading_info=True,
+        ignore_mismatched_sizes=True,  # reported below, where the message can name them
         **_LOCAL,
     )
+    if wrong := sorted(m for m in report["mismatched_keys"] if not m[0].startswith("pooler.")):
+        name, found, wanted = wrong[0]
+        raise DataError(
+            f"{folder}: model.safetensors holds the weights of another model than config.json "
+            f"describes ({name} is {tuple(found)}, should be {tuple(wanted)}). Fetch both again "
+            "from one place."
+        )
     if missing := sorted(n for n in report["missing_keys"] if not n.startswith("pooler.")):
         more = f" and {len(missing) - 3} more" if missing[3:] else ""
         raise DataError(

@@ -77,7 +77,7 @@ class DualEncoder(nn.Module):
         text_backbone: str | os.PathLike[str] = "mini",
         text_weights: str | None = "mini",
         dim: int = 128,
-        pooling: str = "first",
+        pooling: str = "auto",
         standardise: bool = False,
         captions: Iterable[str] | None = None,
         image_size: int | None = None,

@@ -120,7 +120,7 @@ def pretrain_image(
 
     started = time.perf_counter()
     parameters = [*encoder.backbone.parameters(), *namer.parameters()]
-    _train(parameters, batches(), loss_of, steps, lr, "naming sprites")
+    train_steps(parameters, batches(), loss_of, steps, lr, "naming sprites")
     seconds = round(time.perf_counter() - started)
     encoder.save_backbone(out)
     return {**_naming_figures(encoder, namer, device), "seconds": seconds}
@@ -227,7 +227,7 @@ def distil_text(
         batches = _masked_batches(encoder, texts, batch_size, epochs, device)
         steps = epochs * (len(texts) // batch_size)
         model.train()
-        _train(list(model.parameters()), batches, loss_of, steps, lr, name)
+        train_steps(list(model.parameters()), batches, loss_of, steps, lr, name)
         model.eval()
     encoder.backbone.load_state_dict(student.distilbert.state_dict())
     # Shipped without dropout: the course's short runs do not overfit, and on a CPU drawing the
@@ -283,7 +283,7 @@ def _filled_in(model: nn.Module, encoder: TextEncoder, texts: list[str], device:
     return round(100 * right / hidden, 2)
 
 
-def _train(
+def train_steps(
     parameters: list[nn.Parameter],
     batches: Iterable[tuple[Any, ...]],
     loss_of: Callable[..., Tensor],

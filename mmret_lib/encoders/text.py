@@ -8,28 +8,32 @@ from torch import Tensor, nn
 from transformers import AutoModel, DistilBertConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from mmret_lib.encoders.checkpoints import model_folder, read_bert
+from mmret_lib.encoders.pooling import CHOOSE, FILE, POOLINGS, pool, read_pooling, write_pooling
 from mmret_lib.encoders.weights import write_safetensors
 from mmret_lib.encoders.wordpiece import train_wordpiece, valid_unicode
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import shipped, user_path
 from mmret_lib.files.whole import whole_folder
 
-POOLINGS = ("first", "mean")
+SHIPPED = ("mini", "pocket")  # backbones whose weights come with the course
 
 
 class TextEncoder(nn.Module):
     """A BERT and a linear projection: token ids (B, L) -> embeddings (B, dim).
 
     Args:
-        backbone: "mini" (DistilBERT of 2 layers, 128 features), or any BERT-family model by its
-            name on the hub ("distilbert-base-uncased", "distilbert-base-multilingual-cased") or by
-            its folder, in the layout that transformers writes.
-        weights: "mini" (what the course ships, for the mini backbone), "pretrained" (the named
-            model's own), or None for random ones: the named model's vocabulary and sizes are
-            still needed, the mini one learns its vocabulary from `captions`.
+        backbone: "mini" (DistilBERT of 2 layers, 128 features), "pocket" (of 3 layers, 160
+            features, distilled from all-MiniLM-L6-v2 for photos' captions), or any BERT-family or
+            sentence-transformers model by its name on the hub ("distilbert-base-uncased",
+            "sentence-transformers/all-MiniLM-L6-v2") or by its folder.
+        weights: "mini" or "pocket" (what the course ships, for the backbone of that name),
+            "pretrained" (the named model's own), or None for random ones: the named model's
+            vocabulary and sizes are still needed, the mini one learns its vocabulary from
+            `captions`.
         dim: length of an embedding.
-        pooling: "first" takes the first token's state (DistilBERT has no pooler), "mean" the mean
-            over the tokens that are not padding.
+        pooling: "first" takes the first token's state (DistilBERT has no pooler); "mean" the mean
+            and "max" the largest, number by number, over the tokens that are not padding. "auto"
+            does what the folder's own 1_Pooling/config.json says, and "first" without one.
         max_length: tokens kept of a text, the two special ones counted.
         captions: texts to learn the vocabulary from; only read for "mini" without weights.
 
@@ -43,14 +47,14 @@ class TextEncoder(nn.Module):
         backbone: str | os.PathLike[str] = "mini",
         weights: str | None = "mini",
         dim: int = 128,
-        pooling: str = "first",
+        pooling: str = "auto",
         max_length: int = 64,
         captions: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise DataError(f"No pooling {pooling!r}: choose {' or '.join(POOLINGS)}.")
-        own = "mini" if backbone == "mini" else "pretrained"
+        if pooling not in ("auto", *POOLINGS):
+            raise DataError(f"No pooling {pooling!r}: {CHOOSE}, or auto.")
+        own = backbone if backbone in SHIPPED else "pretrained"
         if weights not in (own, None):
             raise DataError(
                 f"There are no {weights!r} weights for the text backbone {str(backbone)!r}: "
@@ -58,18 +62,20 @@ class TextEncoder(nn.Module):
             )
         self.backbone_name = str(backbone)
         self.pretrained_weights = weights
-        self.pooling = pooling
+        self.pooling = pooling if pooling != "auto" else "first"
         self.max_length = max_length
         self.backbone: PreTrainedModel
         self.tokenizer: PreTrainedTokenizerBase
-        if backbone != "mini":
-            folder = model_folder(str(backbone), with_weights=weights is not None)
-            self.backbone, self.tokenizer = read_bert(folder, weights is not None)
-        elif weights == "mini":
-            folder = shipped("mini/text", "Or train without: --text-weights none.")
-            self.backbone, self.tokenizer = read_bert(folder, with_weights=True)
-        else:
+        if backbone == "mini" and weights is None:
             self.backbone, self.tokenizer = _random_mini(captions, max_length)
+        else:
+            if backbone in SHIPPED:
+                folder = shipped(f"{backbone}/text", "Or train without: --text-weights none.")
+            else:
+                folder = model_folder(str(backbone), weights is not None, optional=(FILE,))
+            self.backbone, self.tokenizer = read_bert(folder, weights is not None)
+            if pooling == "auto":
+                self.pooling = read_pooling(folder)
         # A backbone that uses only the distances between tokens has no such limit.
         longest = getattr(self.backbone.config, "max_position_embeddings", max_length)
         embeddings = getattr(self.backbone, "embeddings", None)
@@ -115,10 +121,7 @@ class TextEncoder(nn.Module):
         """Run the backbone alone: ids and mask, both (B, L) -> (B, features)."""
         output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
         states: Tensor = output.last_hidden_state  # (B, L, features)
-        if self.pooling == "first":
-            return states[:, 0]
-        mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (B, L, 1), 0 on padding
-        return (states * mask).sum(dim=1) / mask.sum(dim=1)
+        return pool(states, attention_mask, self.pooling)
 
     def forward(
         self,
@@ -152,6 +155,7 @@ class TextEncoder(nn.Module):
             write_safetensors(draft / "model.safetensors", self.backbone)
             self.backbone.config.save_pretrained(draft)
             self.tokenizer.save_pretrained(draft)
+            write_pooling(draft, self.pooling, self.features)
 
 
 def _random_mini(

@@ -51,7 +51,7 @@ def hub_files(repo: str, needed: tuple[str, ...], optional: tuple[str, ...], rem
     for name in (*needed, *optional):
         try:
             if path := _fetch(repo, name, check_first=name == needed[0]):
-                folder = path.parent
+                folder = path.parents[name.count("/")]
             elif name in needed:
                 raise MissingFile(f"The model hub's {repo} has no file {name}. {remedy}")
         except MissingFile:
@@ -106,8 +106,22 @@ def refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in PICKLE_SUFFIXES or zipped or bare:
         raise DataError(
             f"{path} is a pickle (a PyTorch checkpoint). Opening one can run any code its author "
-            "put inside, so mmret never does. Give the same weights as a .safetensors file."
+            "put inside, so mmret never does. Give the same weights as a .safetensors file; these "
+            "lines of Python make one, and torch stops there at anything but weights:\n"
+            + how_to_convert(path)
         )
+
+
+def how_to_convert(path: Path) -> str:
+    """Lines of Python that make a safetensors file of a pickled checkpoint, to be pasted."""
+    # "state_dict" and "model" are where training scripts put the weights beside other things. Each
+    # is cloned, because safetensors refuses two names of one tensor, such as tied weights.
+    return f"""\
+import torch; from safetensors.torch import save_file
+state = torch.load({str(path)!r}, map_location="cpu", weights_only=True)
+state = state.get("state_dict", state.get("model", state))
+tensors = {{n: t.clone().contiguous() for n, t in state.items() if torch.is_tensor(t)}}
+save_file(tensors, {str(path.with_suffix(".safetensors"))!r}, metadata={{"format": "pt"}})"""
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:

@@ -84,7 +84,7 @@ def build_model(
         image_backbone: what `ImageEncoder` takes: "mini", "resnet18", "resnet34", "resnet50",
             "pocket" or "timm/NAME".
         image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
-        text_backbone: "mini", or a BERT-family model by hub name or folder.
+        text_backbone: "mini", "pocket", or a BERT-family model by hub name or folder.
         text_weights: "auto", None for random ones, or what `TextEncoder` takes.
         settings: further arguments of `DualEncoder.from_names`, such as ``dim=64``.
     """
@@ -97,7 +97,8 @@ def build_model(
         else:
             image_weights = "pocket" if image_backbone == "pocket" else "imagenet"
     if text_weights == "auto":
-        text_weights = "pretrained" if text_backbone != "mini" else "mini" if drawn else None
+        own = {"mini": "mini" if drawn else None, "pocket": "pocket"}
+        text_weights = own.get(text_backbone, "pretrained")
     torch.manual_seed(seed)
     return DualEncoder.from_names(
         image_backbone=image_backbone,

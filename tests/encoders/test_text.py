@@ -180,7 +180,7 @@ def test_an_old_vocabulary_file_is_enough(tiny_copy):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"pooling": "max"},
+        {"pooling": "median"},
         {"max_length": 1000},
         {"max_length": 2},
         {"weights": "mini"},
@@ -215,7 +215,8 @@ def test_damaged_text_folders(tiny_copy, tmp_path):
     weights.write_bytes(good_weights)
     sizes = json.loads(good_config)
     config.write_text(json.dumps({**sizes, "dim": 32}))
-    refused("cannot be used as a text backbone")
+    refused("holds the weights of another model than config.json describes (embeddings.")
+    refused("is (16,), should be (32,)")
     config.write_text(json.dumps({**sizes, "vocab_size": 8}))
     weights.unlink()
     with pytest.raises(

@@ -184,6 +184,33 @@ def test_a_pickle_is_refused_and_never_opened(tmp_path, suffix, protocol):
     assert not sprung.exists()
 
 
+@pytest.mark.parametrize("wrapped", [None, "state_dict", "model"])
+def test_the_lines_that_a_refused_pickle_shows_convert_it(tmp_path, wrapped):
+    encoder = ImageEncoder(weights=None)
+    state = {**encoder.backbone.state_dict(), "epoch": 3}
+    state["conv1.weight"] = state["conv1.weight"].to(memory_format=torch.channels_last)
+    path = tmp_path / "it's mine.pt"
+    torch.save(state if wrapped is None else {wrapped: state, "optimizer": {}}, path)
+    with pytest.raises(DataError) as caught:
+        ImageEncoder(weights=path)
+    _, _, lines = str(caught.value).partition("\n")
+    assert lines.count("\n") <= 4
+    exec(lines, {})
+    read = ImageEncoder(weights=tmp_path / "it's mine.safetensors")
+    for name, value in encoder.backbone.state_dict().items():
+        assert torch.equal(read.backbone.state_dict()[name], value)
+
+
+def test_the_lines_that_a_refused_pickle_shows_open_no_trap(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, path)
+    with pytest.raises(DataError) as caught:
+        ImageEncoder(weights=path)
+    with pytest.raises(pickle.UnpicklingError):
+        exec(str(caught.value).partition("\n")[2], {})
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_a_safetensors_file_that_begins_like_a_pickle_is_read(tmp_path):
     """It opens with its header's length in eight bytes, and 0x0280 is how pickles begin."""
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}})
