@@ -201,6 +201,20 @@ class Pairs:
             raise DataError(f"it is not the JSON of pairs ({error})") from None
 
 
+def need_captions(owner: npt.NDArray[np.int64], task: str) -> None:
+    """Raise DataError where a collection has no captions at all.
+
+    Args:
+        owner: of `Pairs`, a store or kept features.
+        task: what cannot be done without, for the message.
+    """
+    if not len(owner):
+        raise DataError(
+            f"these images have no captions, and {task} needs some; they can be searched "
+            "(SearchIndex.build, mmret index --photos)"
+        )
+
+
 @dataclass
 class Photo:
     """One image as the data set lists it; its file may be missing.

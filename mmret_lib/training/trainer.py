@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from mmret_lib.data.augment import AUGMENTATIONS
 from mmret_lib.data.features import Features
 from mmret_lib.data.loader import Batch, Loader
-from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.pairs import Pairs, need_captions
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for, refuse_trained
@@ -62,7 +62,8 @@ class Trainer:
         identity: tells this training from others; see `training_identity`.
 
     Raises:
-        DataError: a device that is not there, fewer images than a batch, unreadable images.
+        DataError: a device that is not there, fewer images than a batch, unreadable images, images
+            without captions.
     """
 
     def __init__(
@@ -86,6 +87,9 @@ class Trainer:
         )
         self.progress = progress and self.processes.first
         self.on_epoch = on_epoch
+        need_captions(pairs.owner, "training")
+        if validation is not None:
+            need_captions(validation.owner, "validation")
         data = data_for(model, pairs, progress=self.progress)
         self.validation = (
             data_for(model, validation, progress=self.progress) if validation is not None else None

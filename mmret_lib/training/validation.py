@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from mmret_lib.data.features import Features
+from mmret_lib.data.pairs import need_captions
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.metrics.report import Report, evaluate
@@ -31,6 +32,7 @@ def validate(
         recall@K, mean and median rank in both directions.
     """
     processes = processes or Processes(0, 1, model.device)
+    need_captions(data.owner, "measuring recall")
     count = len(data.owner)
     image_emb = torch.zeros(len(data), model.dim, device=model.device)  # (N, dim)
     text_emb = torch.zeros(count, model.dim, device=model.device)  # (M, dim)

@@ -4,10 +4,12 @@ import dataclasses
 import math
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from mmret_lib.data import Pairs
 from mmret_lib.files.errors import DataError
 from mmret_lib.losses import SimCLR
 from mmret_lib.training import (
@@ -223,3 +225,15 @@ def test_projections_alone_get_their_own_budget(splits):
             small_model(splits), SimCLR(), splits[0], config, validation=validation, progress=False
         )
         assert (trainer.config.epochs, trainer.config.patience) == budget
+
+
+def test_images_without_captions_are_refused(splits):
+    train = splits[0]
+    model = small_model(splits)
+    bare = Pairs(train.pairs.images, [], np.zeros(0, np.int64), train.pairs.image_ids)
+    with pytest.raises(DataError, match="no captions, and training needs some"):
+        Trainer(model, SimCLR(), bare, SHORT)
+    with pytest.raises(DataError, match="no captions, and validation needs some"):
+        Trainer(model, SimCLR(), train, SHORT, validation=bare)
+    with pytest.raises(DataError, match="no captions, and measuring recall needs some"):
+        validate(model, dataclasses.replace(train, owner=bare.owner))
