@@ -31,14 +31,14 @@ from mmret_lib.training.snapshots import Snapshots
 ARGUMENTS = {
     "demo": ["--out=~/a"],
     "prepare": ["coco", "--root=~/a"],
-    "train": ["--root=~/a", "--out=~/a"],
+    "train": ["--root=~/a", "--out=~/a", "--features=~/a"],
     "evaluate": [
         *("~/a", "--root=~/a", "--judgements=~/a", "--against=~/a", "--table=~/a", "--json=~/a")
     ],
-    "search": ["~/a", "a zebra", "--root=~/a", "--index=~/a", "--out=~/a"],
-    "make_index": ["~/a", "~/a", "--root=~/a"],
-    "explore": ["~/a", "~/a", "--root=~/a"],
-    "pretrain": ["image", "--out=~/a"],
+    "search": ["~/a", "a zebra", "--root=~/a", "--index=~/a", "--out=~/a", "--json=~/a"],
+    "make_index": ["~/a", "~/a", "--root=~/a", "--photos=~/a"],
+    "explore": ["~/a", "~/a", "--root=~/a", "--photos=~/a"],
+    "pretrain": ["image", "--out=~/a", "--texts=~/a", "--teacher=~/a"],
     "experiments": ["--out=~/a"],
 }
 
