@@ -8,6 +8,7 @@ Writes, below --out:
     captions.json        their captions in COCO's format, each photo with its licence and address
     ATTRIBUTION.md       licence, address and changes of each photo, as a table
     train/captions.json  captions of the further photos, with COCO's ids where they are known
+    train/features/      what the pocket image backbone makes of these photos, in half precision
 
 The further photos are those of `coco/` and `coco_thumbs/` that are not in the album. The thumbnails
 have no ids, or ids that were guessed from a caption, so photos are also compared by their pixels.
@@ -26,7 +27,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from mmret_lib.data import Pairs
 from mmret_lib.data.images import read_image
+from mmret_lib.encoders import DualEncoder
+from mmret_lib.encoders.features import keep_features
 
 SIDE, BYTES = 256, 25_000
 GRID = 32  # pixels along a side when two photos are compared
@@ -237,7 +241,7 @@ def without_copies(
 
 
 def make_train(photos: list[Record], out: Path) -> None:
-    """Write train/captions.json: which photo is in which split, and its captions."""
+    """Write captions.json: which photo is in which split, and its captions."""
     described = sorted(photo["id"] for photo in photos if len(photo["captions"]) >= 5)
     held_out = set(random.Random(0).sample(described, HELD_OUT))
     photos = sorted(photos, key=lambda photo: photo["id"])
@@ -250,10 +254,25 @@ def make_train(photos: list[Record], out: Path) -> None:
         for caption in photo["captions"]:
             record = {"id": len(annotations) + 1, "image_id": photo["id"], "caption": caption}
             annotations.append(record)
-    write_captions(out / "train" / "captions.json", images, annotations)
+    write_captions(out / "captions.json", images, annotations)
     print(
         f"train: {len(images):,} photos, {len(held_out)} of them val; {len(annotations):,} captions"
     )
+
+
+def make_features(photos: list[Record], out: Path) -> None:
+    """Write the features of the further photos, as `keep_features` does."""
+    pairs = Pairs(
+        images=[photo["path"] for photo in photos],
+        captions=[],
+        owner=np.empty(0, np.int64),
+        image_ids=[photo["id"] for photo in photos],
+        name="album",
+        split="train+val",
+    )
+    model = DualEncoder.from_names("pocket", "pocket")
+    keep_features(model, pairs, folder=out, dtype="float16", sides=["image"])
+    (out / "image" / ".lock").unlink()
 
 
 def main() -> None:
@@ -268,7 +287,10 @@ def main() -> None:
     ids = {image["id"] for image in images}
     album = args.real / "album" / "photos"
     photos = without_copies(further_photos(args.real), album, ids, captions)
-    make_train(photos, args.out)
+    make_train(photos, args.out / "train")
+    make_features(photos, args.out / "train" / "features")
+    size = sum(path.stat().st_size for path in args.out.rglob("*.*"))
+    print(f"{args.out}: {size / 1e6:.1f} MB in all")
 
 
 if __name__ == "__main__":

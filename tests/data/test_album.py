@@ -5,11 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT, script
 from PIL import Image
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.album import credit_of
+from mmret_lib.data.images import read_pixels
+from mmret_lib.encoders import DualEncoder
+from mmret_lib.encoders.features import keep_features
 from mmret_lib.files.errors import DataError, MissingFile
 
 FOLDER = ROOT / "data" / "album"
@@ -101,6 +105,28 @@ def test_no_photo_of_the_album_is_among_the_further_ones_by_id_or_caption(test, 
     captions = {make_album.plain(caption) for caption in test.captions}
     for pairs in kept.values():
         assert not [text for text in pairs.captions if make_album.plain(text) in captions]
+
+
+@pytest.mark.slow
+def test_kept_features_are_those_of_the_pocket_backbone(kept, make_album, request):
+    before = {path: path.stat().st_mtime_ns for path in FOLDER.rglob("*")}
+    model = DualEncoder.from_names("pocket", "pocket")
+    features = {
+        split: keep_features(model, pairs, sides=["image"]) for split, pairs in kept.items()
+    }
+    assert {split: data[:].shape for split, data in features.items()} == {
+        "train": (1883, 1280),
+        "val": (150, 1280),
+    }
+    assert {path: path.stat().st_mtime_ns for path in FOLDER.rglob("*")} == before
+    real_data = request.getfixturevalue("real_data")  # the rest needs the photos
+    photos = {photo["id"]: photo["path"] for photo in make_album.further_photos(real_data)}
+    for split, data in features.items():
+        rows = [0, 77, 149]
+        pixels = np.stack([read_pixels(photos[kept[split].image_ids[row]], 256) for row in rows])
+        with torch.no_grad():
+            computed = model.image.eval().extract_features(torch.from_numpy(pixels))
+        assert np.allclose(data[rows], computed, rtol=2e-3, atol=2e-3)  # kept in half precision
 
 
 @pytest.mark.slow
