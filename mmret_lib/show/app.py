@@ -10,13 +10,13 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets
 import torch
-from ipywidgets import HTML, VBox
+from ipywidgets import HTML, Dropdown, VBox
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
@@ -88,6 +88,31 @@ def page() -> VBox:
         from mmret_lib.show.photos import photos_page
 
         return photos_page(settings["photos"])
+    if settings.get("album"):
+        from mmret_lib.show.photos import album_page
+
+        return _choice({"Real photographs": album_page, "By runs": lambda: _runs_page(settings)})
+    return _runs_page(settings)
+
+
+def _choice(pages: Mapping[str, Callable[[], VBox]]) -> VBox:
+    """A page with a field that chooses among several, each of which is built when it is chosen."""
+    built: dict[str, VBox] = {}
+    field = Dropdown(options=list(pages), description="Pictures")
+    shown = VBox()
+
+    def show(_: object = None) -> None:
+        if field.value not in built:
+            built[field.value] = pages[field.value]()
+        shown.children = (built[field.value],)
+
+    field.observe(show, "value")
+    show()
+    return VBox([field, shown])
+
+
+def _runs_page(settings: dict[str, Any]) -> VBox:
+    """The page of the runs: the explorer, and below it how a loss weighs its negatives."""
     name = settings["data"]
     options = {"progress": False} if name == "scenes" else settings.get("options", {})
     pairs = load_pairs(name, root=settings["root"] or None, split=settings["split"], **options)
@@ -222,6 +247,7 @@ def serve(
     root: Path | None,
     split: str,
     options: Mapping[str, str] | None = None,
+    album: bool = False,
     host: str = "127.0.0.1",
     port: int = 8866,
     browser: bool = True,
@@ -231,6 +257,7 @@ def serve(
     Args:
         runs: run folders of models to choose from.
         data, root, split, options: the collection, as `load_pairs` takes them.
+        album: offer the photos of the album too, searched by the pocket model, and first.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone.
         port: the next free one is taken where it is in use.
         browser: whether to open the page.
@@ -253,7 +280,18 @@ def serve(
     first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
     print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
     folder = str(root.resolve()) if root else ""
-    shows = {"data": data, "root": folder, "split": split, "options": options, "runs": named}
+    shows: dict[str, Any] = {
+        "data": data,
+        "root": folder,
+        "split": split,
+        "options": options,
+        "runs": named,
+    }
+    if album:
+        from mmret_lib.show.photos import album_index
+
+        print(f"the album: {len(album_index()):,} photos")
+        shows["album"] = True
     launch(shows, host=host, port=port, browser=browser)
 
 

@@ -1,6 +1,7 @@
-"""The page of `mmret app --photos`: search photos of one's own, on this machine alone.
+"""The pages of photographs: of one's own (`mmret app --photos`), and of the shipped album.
 
-The index is kept in the cache folder, and brought up to date before the page opens.
+The index of one's own photos is kept in the cache folder, and brought up to date before the page
+opens.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ipywidgets import HTML, VBox
 
+from mmret_lib.data import load_pairs
 from mmret_lib.data.photos import list_photos
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.cache import InUse
@@ -72,6 +74,27 @@ def photos_page(shown: dict[str, dict[str, str]]) -> VBox:
             ),
             SearchExplorer(indexes, k=10),
         ]
+    )
+
+
+def album_page() -> VBox:
+    """Build the page that searches the shipped album with the pocket model."""
+    return VBox(
+        [
+            HTML(
+                '<div class="mmret-head"><h1>Say it, and find the photo</h1><p>Photographs of COCO '
+                "under free licences, which the model was not trained on: type a sentence, or take "
+                "a photo (drop one on the page) and see which sentences it finds.</p></div>"
+            ),
+            SearchExplorer(album_index(), query="Red bus on the street"),
+        ]
+    )
+
+
+def album_index() -> SearchIndex:
+    """Embed the album with the pocket model, or read its embeddings from the cache."""
+    return SearchIndex.build(
+        _open("")[1], load_pairs("album", split="test"), cached=True, progress=False
     )
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.search import cache
 from mmret_lib.show import app
 from mmret_lib.show.app import QUICK, choose_runs, find_runs, quick_runs, serve
+from mmret_lib.training.run import load_run
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +262,20 @@ def test_photos_of_ones_own_are_indexed_and_shown(runs, launched, monkeypatch, t
     with pytest.raises(SystemExit):
         main(["app", "--photos", str(tmp_path / "none")])
     assert "none does not exist" in capsys.readouterr().err and len(launched) == 2
+
+
+def test_the_album_is_offered_beside_the_runs(runs, launched, monkeypatch, tmp_path, capsys):
+    """Real photographs first; the runs' page is built when it is chosen."""
+    pocket = types.ModuleType("mmret_lib.encoders.pocket")
+    pocket.pocket_model = lambda: load_run(runs[0])[0]
+    monkeypatch.setitem(sys.modules, "mmret_lib.encoders.pocket", pocket)
+    serve(runs, data="scenes", root=None, split="test", album=True, browser=False)
+    assert "the album: 156 photos" in capsys.readouterr().out
+    field, shown = app.page().children
+    heading, explorer = shown.children[0].children
+    assert "which the model was not trained on" in heading.value and len(explorer.hits) == 5
+    assert explorer.hits[0].captions and "flic.kr" in explorer.results.value
+    field.value = field.options[1]
+    assert len(shown.children[0].children) == 4
+    field.value = field.options[0]
+    assert shown.children[0].children[1] is explorer, "it is not built again"
