@@ -103,7 +103,7 @@ NOT_GIVEN = CaptionsFile()
 Backbones = OmitArgPrefixes[BackboneFlags]
 DEFAULT_BACKBONES = BackboneFlags()
 DEFAULT = TrainFlags()
-DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "folder"]
+DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "vsepp", "folder"]
 Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
 
 # `[RUN] QUERY`: where only one is given, it is the second. Two parameters and not a tuple, because

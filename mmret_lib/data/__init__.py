@@ -1,8 +1,8 @@
 """From captions and photos to batches (lesson 01). Start with `load_pairs`.
 
-`coco`, `flickr`, `album`, `folder` and `world` read a data set as `Pairs` (module `pairs`), with
-the checks of `reading` and `tables`; `sources` downloads data sets. A new data set is a reader and
-an entry in `DATASETS`.
+`coco`, `flickr`, `album`, `folder`, `vsepp` and `world` read a data set as `Pairs` (module
+`pairs`), with the checks of `reading` and `tables`; `sources` downloads data sets. A new data set
+is a reader and an entry in `DATASETS`.
 `store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
 `images` reads one, `store_files` updates the files. `features` holds what frozen backbones make of
 pictures and captions; `spans` writes it, and the pixels, so that an interrupted call can go on.
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.data import album, coco, flickr, folder
+from mmret_lib.data import album, coco, flickr, folder, vsepp
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 
@@ -38,6 +38,7 @@ DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
     "flickr8k": (flickr.read_flickr8k, flickr.LAYOUT_8K),
     "flickr30k": (flickr.read_flickr30k, flickr.LAYOUT_30K),
     "folder": (folder.read_folder, None),
+    "vsepp": (vsepp.read_vsepp, vsepp.LAYOUT),
 }
 
 # The default splits: to train on, to validate on, and to report.
@@ -47,6 +48,7 @@ SPLITS = {
     "coco": ("train2017", None, "val2017"),
     "flickr8k": ("train", "dev", "test"),
     "flickr30k": ("train", "val", "test"),
+    "vsepp": ("train", "dev", "test"),
     "folder": ("all", None, "all"),  # where its captions file has no split column
 }
 
@@ -58,13 +60,13 @@ def load_pairs(
 
     Args:
         name: "scenes" (the built-in world) and "album" (photographs that come with the course) need
-            nothing; "coco", "flickr8k", "flickr30k", or "folder": your own photos, with
-            captions=FILE.
+            nothing; "coco", "flickr8k", "flickr30k", "vsepp" (features as VSE++ published
+            them), or "folder": your own photos, with captions=FILE.
         root: the folder of the data set; for "scenes" where to keep it, if not in the cache; for
             "folder" where the photos' paths begin, if not beside the captions file.
         split: which part; by default "test", for COCO "val2017", for a folder "all".
         options: passed on to the reader (`load_scenes`, `read_album`, `read_coco`,
-            `read_flickr8k`, `read_flickr30k`, `read_folder`).
+            `read_flickr8k`, `read_flickr30k`, `read_vsepp`, `read_folder`).
 
     Returns:
         The images and their captions.

@@ -39,7 +39,12 @@ T = TypeVar("T")
 
 
 def image_backbone(branch: ImageEncoder) -> str:
-    """Hash what decides an image's features: the weights, and how pixels enter."""
+    """Hash what decides an image's features: the weights, and how pixels enter.
+
+    A branch without a backbone has the name of its features instead, such as "features:2048".
+    """
+    if branch.backbone_name.startswith("features:"):
+        return branch.backbone_name
     colours = [getattr(branch, name).flatten().tolist() for name in ("mean", "std")]
     settings = [branch.image_size, getattr(branch, "crop", 1.0), colours]
     return _digest(settings, branch.backbone)

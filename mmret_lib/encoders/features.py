@@ -81,7 +81,10 @@ def keep_features(
         image = pairs = pack(pairs, model.image.image_size, progress=progress)
         rows = np.arange(len(pairs))
     elif isinstance(pairs, Pairs) and pairs.features is not None:
-        image = Side.open(pairs.features / "image", {"backbone": image_backbone(model.image)})
+        expected: dict[str, Any] = {"backbone": image_backbone(model.image)}
+        if views:  # none can be made without the photos
+            expected |= {"views": views, "augment": augment}
+        image = Side.open(pairs.features / "image", expected)
         rows = rows_of(image, pairs.image_ids)
     else:
         if views:
@@ -89,7 +92,8 @@ def keep_features(
         batch = batch_size or (256 if model.device.type == "cuda" else SPAN)
         image = image_side(model, pairs, home, batch, **options)
         rows = pairs.rows if isinstance(pairs, Store) else np.arange(len(pairs))
-        if unreadable := image.manifest["values"]["unreadable"]:
+        unreadable = image.manifest["values"]["unreadable"]
+        if unreadable and isinstance(pairs, Pairs):  # of a store `pack` has said so
             line = unreadable_line({"images": image.manifest["values"]})
             check_share(len(unreadable), len(image.names), max_unreadable, line)
             warnings.warn(line, stacklevel=2)
@@ -112,11 +116,16 @@ def data_for(
 ) -> Store | Features:
     """Make of pairs what a model trains on and is measured on: pixels, or kept features.
 
+    Where pairs bring features of their images, captions become features as well if the model's text
+    backbone is frozen; else they are tokenised.
+
     Raises:
         DataError: as `pack`; features of other weights than the model's.
     """
     if isinstance(pairs, Features) or (isinstance(pairs, Pairs) and pairs.features is not None):
-        return keep_features(model, pairs, progress=progress)
+        tokenised = any(p.requires_grad for p in model.text.backbone.parameters())
+        sides = ["image"] if tokenised else ["image", "text"]
+        return keep_features(model, pairs, sides=sides, progress=progress)
     size = model.image.image_size
     return pack(pairs, size, max_unreadable=max_unreadable, progress=progress)
 

@@ -1,6 +1,7 @@
 """The image branch: a backbone, and one linear projection into the space shared with the text."""
 
 import os
+import re
 from collections.abc import Sequence
 
 import torch
@@ -62,13 +63,29 @@ class MiniResNet(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
+class NoBackbone(nn.Module):
+    """Stands where a backbone would be in a branch that only takes kept features."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Refuse pixels.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            "this model's image branch has no backbone: it takes kept features, as it was trained "
+            "on, and cannot see pictures"
+        )
+
+
 class ImageEncoder(nn.Module):
     """A backbone and a linear projection: images (B, 3, H, W) -> embeddings (B, dim).
 
     Args:
         backbone: "mini" (256 features); "resnet18", "resnet34" (512) or "resnet50" (2048);
-            "pocket" (timm's tf_efficientnet_lite0, 1280); or "timm/NAME", any image model of timm,
-            with a tag if wanted, such as "timm/vit_small_patch16_224.augreg_in21k".
+            "pocket" (timm's tf_efficientnet_lite0, 1280); "timm/NAME", any image model of timm,
+            with a tag if wanted, such as "timm/vit_small_patch16_224.augreg_in21k"; or
+            "features:2048", none at all, for kept features of that length by somebody else.
         weights: "mini" and "pocket" (what the course ships for these backbones), "imagenet"
             (torchvision's own weights, for the ResNets), "pretrained" (for timm's models), a
             safetensors file or a folder with one, or None.
@@ -119,6 +136,10 @@ class ImageEncoder(nn.Module):
             self.backbone, self.features, used = build_timm(
                 name, weights, image_size=image_size, crop=crop, mean=mean, std=std
             )
+        elif backbone.startswith("features:"):
+            self.backbone, self.features = NoBackbone(), int(backbone.partition(":")[2])
+            self.pretrained_weights = backbone  # none of its own that could be random
+            used = Preprocessing(image_size or 224, 1.0, IMAGENET_MEAN, IMAGENET_STD)
         else:
             self._build_resnet(weights)
             size = image_size or (64 if backbone == "mini" else 224)
@@ -138,10 +159,16 @@ class ImageEncoder(nn.Module):
             own = "imagenet"
         elif backbone.startswith("timm/"):
             own = "pretrained"
+        elif re.fullmatch("features:[1-9][0-9]{0,5}", backbone):
+            own = ""
         else:
             raise DataError(
                 f"No image backbone {backbone!r}: choose mini, {', '.join(RESNETS)}, pocket, or "
                 "timm/NAME for any image model of timm."
+            )
+        if own == "" and weights is not None:
+            raise DataError(
+                f"The image backbone {backbone!r} has no weights (--image-weights none)."
             )
         if weights in NAMED_WEIGHTS and weights != own:
             raise DataError(

@@ -243,7 +243,8 @@ def _store(folder: Path) -> str:
 
 
 def _features(folder: Path) -> str:
-    return str(read_note(folder / "manifest.json").get("about", "not computed to the end"))
+    record = read_note(folder / "manifest.json") or read_note(folder / "image" / "manifest.json")
+    return str(record.get("about", "not computed to the end"))
 
 
 def _world(folder: Path) -> str:

@@ -21,8 +21,8 @@ from ipywidgets import HTML, Dropdown, VBox
 from mmret_lib.data import load_pairs
 from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pairs import Pairs
-from mmret_lib.data.store import pack
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
+from mmret_lib.encoders.features import data_for
 from mmret_lib.files.cache import use_until_exit
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import cache_folder, user_path
@@ -275,7 +275,7 @@ def serve(
         model, record = load_run(run)
         name = record.loss if record.loss not in named else str(run)
         named[name] = str(run.resolve())
-        pack(pairs, model.image.image_size)
+        data_for(model, pairs)
     print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
     first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
     print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from mmret_lib import __version__
+from mmret_lib.data.feature_files import Side
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError
@@ -82,13 +83,16 @@ def build_model(
     Args:
         loss: its name; Barlow Twins needs branches that end in a standardisation.
         image_backbone: what `ImageEncoder` takes: "mini", "resnet18", "resnet34", "resnet50",
-            "pocket" or "timm/NAME".
+            "pocket" or "timm/NAME". Pairs of VSE++'s layout get a branch without a backbone.
         image_weights: "auto", None for random ones, or what `ImageEncoder` takes.
         text_backbone: "mini", "pocket", or a BERT-family model by hub name or folder.
         text_weights: "auto", None for random ones, or what `TextEncoder` takes.
         settings: further arguments of `DualEncoder.from_names`, such as ``dim=64``.
     """
     drawn = pairs.name == "scenes"
+    if image_backbone == "mini" and pairs.name == "vsepp" and pairs.features is not None:
+        origin = Side.open(pairs.features / "image").manifest["origin"]
+        image_backbone, image_weights = str(origin["backbone"]), None
     if image_weights == "auto":
         if image_backbone == "mini":
             image_weights = "mini" if drawn else None

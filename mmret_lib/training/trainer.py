@@ -90,6 +90,7 @@ class Trainer:
         need_captions(pairs.owner, "training")
         if validation is not None:
             need_captions(validation.owner, "validation")
+        model.train_only(config.train, config.train_image, config.train_text)
         data = data_for(model, pairs, progress=self.progress)
         self.validation = (
             data_for(model, validation, progress=self.progress) if validation is not None else None
@@ -98,7 +99,6 @@ class Trainer:
         if config.tensorboard:
             summary_writer()  # if it is missing, better now than after an epoch
         share = _batch_share(data, config, self.processes.count)
-        model.train_only(config.train, config.train_image, config.train_text)
         self.one_thread = False
         if isinstance(data, Features):
             refuse_trained(model, data)

@@ -128,8 +128,7 @@ def test_unreadable_photos_are_left_out_counted_and_named(model, pairs):
         assert len(features) == 69 and 3 not in features.pairs.image_ids
     with pytest.warns(UserWarning, match="could not be read"):
         store = pack(pairs, 64, max_unreadable=0.1, progress=False)
-    with pytest.warns(UserWarning, match="could not be read"):
-        again = keep_features(model, store, max_unreadable=0.1, progress=False)
+    again = keep_features(model, store, progress=False)
     assert again.image.folder == features.image.folder
     assert again.pairs.image_ids == features.pairs.image_ids
     np.testing.assert_array_equal(again[:], features[:])
@@ -159,12 +158,15 @@ def test_shipped_features_need_no_photos_and_are_not_written_to(model, pairs, tm
     before = {path: path.stat().st_mtime_ns for path in shipped.rglob("*")}
     gone = [tmp_path / "nowhere" / path.name for path in pairs.images]
     without = replace(pairs, images=gone, features=shipped).subset(range(60, 10, -1))
-    features = data_for(model, without, progress=False)
+    features = keep_features(model, without, progress=False)
     np.testing.assert_array_equal(features[:], made[np.arange(60, 10, -1)])
     assert Path(os.environ["MMRET_CACHE"]) in features.text.folder.parents
     assert before == {path: path.stat().st_mtime_ns for path in shipped.rglob("*")}
+    assert data_for(model, without, progress=False).text is None  # its backbone may train
     with pytest.raises(DataError, match="features of another backbone, or other weights of it"):
         keep_features(mini(), without, progress=False)
+    with pytest.raises(DataError, match=r"another number of views \(0, where 2 is wanted\)"):
+        keep_features(model, without, views=2, progress=False)
     strange = replace(without, image_ids=["x", *without.image_ids[1:]])
     with pytest.raises(DataError, match="no features of 1 of the 50 images, the first is 'x'"):
         keep_features(model, strange, progress=False)
