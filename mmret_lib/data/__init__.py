@@ -3,9 +3,11 @@
 `coco`, `flickr`, `album`, `folder`, `vsepp` and `world` read a data set as `Pairs` (module
 `pairs`), with the checks of `reading` and `tables`; `sources` downloads data sets. A new data set
 is a reader and an entry in `DATASETS`.
-`store` packs the pictures of `Pairs` and their `tokens` once: `packing` decodes all pictures,
+`photos` lists a folder of photos without captions, and `decoding` reads photos that are looked at
+once. `store` packs the pictures of `Pairs` and their `tokens`: `packing` decodes all pictures,
 `images` reads one, `store_files` updates the files. `features` holds what frozen backbones make of
-pictures and captions; `spans` writes it, and the pixels, so that an interrupted call can go on.
+pictures and captions, in `feature_files`; `spans` writes these files, and the pixels, so that an
+interrupted call can go on.
 `loader` makes batches of either, `augment` varies their pictures. `judgements` reads right answers
 that a data set counts as wrong.
 

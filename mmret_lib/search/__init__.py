@@ -2,9 +2,9 @@
 
 `index` is what a user calls; `embed` computes the embeddings and `cache` keeps them between
 commands; `collection` holds them, and `vectors` searches one side. `folder` keeps an index on disk,
-`draft` writes its next state. `faiss_index` and `milvus_index` search approximately where exact
-search is too slow. `query` tells a text from a picture's path; `hits` are the answers, and
-`right_answers` says which of them are right.
+`draft` writes its next state, and `photos` makes that of a folder of photos follow the folder.
+`faiss_index` and `milvus_index` search approximately where exact search is too slow. `query` tells
+a text from a picture's path; `hits` are the answers, and `right_answers` says which are right.
 """
 
 from importlib import import_module

@@ -4,6 +4,7 @@ A figure belongs to the module of its subject: `training` (a run), `retrieval` (
 search), `negatives` (how a loss weighs them) or `studies` (recorded experiments). All draw with the
 style of `sheet`.
 `tables` formats results; `html` writes a page of answers. `explorer` and `push` are the notebooks'
-widgets, and `app` serves them as a web page. `lesson` shows the library's source in a notebook.
+widgets, `app` serves them as a web page, and `photos` makes the page of one's own photos. `lesson`
+shows the library's source in a notebook.
 Import from these modules: the package itself loads neither matplotlib nor widgets.
 """

@@ -4,7 +4,8 @@
 `validation` what is measured on the way. `run` trains a model and saves it in a folder;
 `checkpoints` resumes an interrupted training from its `snapshots`, which hold its `state`, after
 comparing its `identity`. `recipes` builds a loss and its model by name, `devices` picks the
-hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces.
+hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces,
+and `second_views` embeds what the terms within a branch compare.
 """
 
 from importlib import import_module
