@@ -45,7 +45,7 @@ OPTIONAL = {
     "mmret_lib/data/images.py": {"pillow_heif"},
     "mmret_lib/search/faiss_index.py": {"faiss"},
     "mmret_lib/search/milvus_index.py": {"pymilvus", "milvus_lite"},
-    "mmret_lib/show/app.py": {"voila"},
+    "mmret_lib/show/server.py": {"voila"},
 }
 
 

@@ -4,7 +4,7 @@ A figure belongs to the module of its subject: `training` (a run), `retrieval` (
 search), `negatives` (how a loss weighs them) or `studies` (recorded experiments). All draw with the
 style of `sheet`.
 `tables` formats results; `html` writes a page of answers. `explorer` and `push` are the notebooks'
-widgets, `app` serves them as a web page, and `photos` makes the page of one's own photos. `lesson`
-shows the library's source in a notebook.
+widgets, `app` and `photos` make web pages of them, and `server` serves these. `lesson` shows the
+library's source in a notebook.
 Import from these modules: the package itself loads neither matplotlib nor widgets.
 """

@@ -20,8 +20,8 @@ from mmret_lib.files.places import cache_folder
 from mmret_lib.search.embed import fingerprint
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.search.photos import index_photos
-from mmret_lib.show.app import import_voila, launch
 from mmret_lib.show.explorer import SearchExplorer
+from mmret_lib.show.server import import_voila, launch
 from mmret_lib.training.run import load_run
 
 

@@ -18,7 +18,7 @@ from mmret_lib.data import load_pairs
 from mmret_lib.files.cache import list_cache
 from mmret_lib.files.errors import DataError
 from mmret_lib.search import cache
-from mmret_lib.show import app
+from mmret_lib.show import app, server
 from mmret_lib.show.app import QUICK, choose_runs, find_runs, quick_runs, serve
 from mmret_lib.training.run import load_run
 
@@ -167,7 +167,7 @@ def test_the_next_free_port_is_taken_and_told(runs, launched, capsys):
         port = taken.getsockname()[1]
         serve(runs, data="scenes", root=None, split="test", port=port, browser=False)
     [used] = [part for part in launched[0][0] if part.startswith("--Voila.port=")]
-    assert port < int(used.partition("=")[2]) < port + app.PORTS
+    assert port < int(used.partition("=")[2]) < port + server.PORTS
     assert f"http://127.0.0.1:{used.partition('=')[2]}/" in capsys.readouterr().out
 
 
