@@ -11,6 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from mmret_lib.encoders import TextEncoder, distil, distil_texts
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import shipped
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,34 @@ def test_principal_axes_keep_what_lies_along_them():
     axes = distil.principal_axes(plane, 2)
     torch.testing.assert_close(axes.T @ axes, torch.eye(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(plane @ axes @ axes.T, plane, rtol=1e-4, atol=1e-4)
+
+
+def test_the_pocket_text_backbone_is_small_and_knows_what_captions_mean():
+    encoder = TextEncoder("pocket", "pocket").eval()
+    assert (encoder.pooling, encoder.features) == ("mean", 160)
+    assert {p.dtype for p in encoder.parameters()} == {torch.float32}
+    assert sum(path.stat().st_size for path in shipped("pocket/text").rglob("*")) < 5e6
+    texts = [
+        "Baby elephant plays in the water",
+        "a young elephant splashing in a river",
+        "a red bus on the street",
+        "a double decker drives down the road",
+        "",
+        "dogs 🐶 " * 200,
+    ]
+    features = distil.embed_texts(encoder, texts, "texts")
+    assert features.isfinite().all()
+    similarities = (features @ features.T).fill_diagonal_(-1)
+    assert similarities[:4].argmax(1).tolist() == [1, 0, 3, 2]
+
+
+def test_the_pocket_text_backbone_with_random_weights_keeps_its_vocabulary():
+    random, shipped_one = TextEncoder("pocket", None), TextEncoder("pocket", "pocket")
+    assert random.vocabulary() == shipped_one.vocabulary()
+    name = "backbone.embeddings.word_embeddings.weight"
+    assert not torch.equal(random.state_dict()[name], shipped_one.state_dict()[name])
+    with pytest.raises(DataError, match="choose pocket or none"):
+        TextEncoder("pocket", "mini")
 
 
 @pytest.mark.slow
