@@ -693,7 +693,7 @@ def explore(
 
 @app.command
 def pretrain(
-    part: Positional[Literal["image", "text", "pocket-text"]],
+    part: Positional[Literal["image", "text", "pocket-text", "pocket-heads"]],
     out: Path,
     texts: Path | None = None,
     teacher: Path | None = None,
@@ -704,8 +704,9 @@ def pretrain(
     """Make the small pretrained backbones that data/mini and data/pocket ship.
 
     Args:
-        part: image (the mini one, by naming sprites), text (the mini one, by distillation), or
-            pocket-text (by distillation from a published sentence encoder).
+        part: image (the mini one, by naming sprites), text (the mini one, by distillation),
+            pocket-text (by distillation from a published sentence encoder), or pocket-heads (the
+            pocket model's projections, on the album's features).
         out: folder for the weights and the recipe.
         texts: for pocket-text, captions to learn from, one a line.
         teacher: for pocket-text, folder of the sentence encoder, such as all-MiniLM-L6-v2.
@@ -717,6 +718,7 @@ def pretrain(
     from mmret_lib.encoders.pretrain import distil_text, pretrain_image
     from mmret_lib.files.records import write_json
     from mmret_lib.training.devices import pick_device
+    from mmret_lib.training.pocket_heads import train_heads
     from mmret_lib.training.recipes import made_by
 
     command = f"mmret pretrain {part} --out {out}"
@@ -730,6 +732,8 @@ def pretrain(
         figures = distil_sentences(
             out, texts, teacher, epochs=epochs, temperature=temperature, device=on
         )
+    elif part == "pocket-heads":
+        figures = train_heads(out, device=on)
     elif part == "image":
         figures = pretrain_image(out, device=on)
     else:

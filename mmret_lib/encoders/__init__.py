@@ -8,6 +8,7 @@ make of photos and captions, once (`feature_sides`: of either).
 `checkpoints` opens models of the transformers library, and `pooling` makes one vector of a text's
 tokens. `pretrain` makes the mini backbones that the course ships, for which `wordpiece` learns a
 vocabulary; `distil` makes the pocket text backbone, from `distil_texts`.
+`pocket` is the model of both pocket backbones that searches photographs at once.
 """
 
 from mmret_lib.encoders.dual import DualEncoder

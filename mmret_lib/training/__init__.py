@@ -5,7 +5,8 @@
 `checkpoints` resumes an interrupted training from its `snapshots`, which hold its `state`, after
 comparing its `identity`. `recipes` builds a loss and its model by name, `devices` picks the
 hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces,
-and `second_views` embeds what the terms within a branch compare.
+and `second_views` embeds what the terms within a branch compare. `pocket_heads` trains the
+projections of the pocket model.
 """
 
 from importlib import import_module
