@@ -46,11 +46,11 @@ def alone(folder: Path, run: Path | None, count: int) -> dict[str, float]:
     """Photos a second of the decoding alone, and of the model alone, in this process."""
     import numpy as np
 
-    from mmret_lib.cli import _open_model
+    from mmret_lib.cli.opening import open_model
     from mmret_lib.data.decoding import decoded
     from mmret_lib.data.photos import list_photos
 
-    model = _open_model(run)[0]
+    model = open_model(run)[0]
     photos = list(list_photos(folder).photos)[:count]
     started = time.perf_counter()
     pixels = np.concatenate([batch.pixels for batch in decoded(photos, model.image.image_size)])

@@ -1,0 +1,62 @@
+"""The command `mmret`: demo, data, features, train, evaluate, search, index, app and some more.
+
+Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
+reads what a command names, and the other files have the commands, grouped by what a user does.
+Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
+them. torch and transformers are imported inside the commands, so that help and errors come at once.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from tyro.extras import SubcommandApp
+
+from mmret_lib.cli.data import prepare, show_cache
+from mmret_lib.cli.flags import types
+from mmret_lib.cli.making import demo, experiments, pretrain
+from mmret_lib.cli.searching import explore, make_index, search
+from mmret_lib.cli.training import evaluate, features, train
+from mmret_lib.files.errors import DataError, visible
+
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "demo": demo,
+    "data": prepare,
+    "train": train,
+    "features": features,
+    "evaluate": evaluate,
+    "search": search,
+    "index": make_index,
+    "app": explore,
+    "pretrain": pretrain,
+    "experiments": experiments,
+    "cache": show_cache,
+}
+
+app = SubcommandApp()
+for name, command in COMMANDS.items():
+    app.command(name=name)(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; an error that the user can fix is one line, without a traceback."""
+    warnings.showwarning = lambda message, *_: print(
+        f"warning: {visible(str(message))}", file=sys.stderr
+    )
+    try:
+        with types:
+            app.cli(
+                prog="mmret",
+                args=arguments,
+                description="Build and try an image-text retrieval system.",
+            )
+    except (DataError, FloatingPointError, OSError) as error:
+        if os.environ.get("MMRET_TRACEBACK"):
+            raise
+        print(f"mmret: {visible(str(error))}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nmmret: stopped; nothing half-written was kept", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,80 @@
+"""The command that prepares a data set, and the one for what mmret keeps: data, cache."""
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from mmret_lib.cli.flags import NOT_GIVEN, Captions, DataName
+from mmret_lib.cli.opening import load, load_if_there
+from mmret_lib.files.errors import DataError
+
+
+def prepare(
+    data: Positional[DataName],
+    root: Path | None = None,
+    parts: tuple[str, ...] = (),
+    size: tuple[int, ...] = (64,),
+    keep_archives: bool = False,
+    max_unreadable: float = 0.01,
+    captions: Captions = NOT_GIVEN,
+) -> None:
+    """Fetch a data set, check it, and pack its photos so that they load fast in training.
+
+    Run again, the command continues where it stopped. Flickr30k's photos have to be requested by
+    hand; it says where, and what to do with them. A data set that lies under root is only packed.
+
+    Args:
+        data: the data set; "scenes" (drawn) and "album" (shipped) need no root, "folder" is your
+            own photos.
+        root: folder to save it in, or where it lies already.
+        parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
+        size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets, 256
+            for the pocket one, or several of them; 0 packs nothing.
+        keep_archives: keep what was downloaded after unpacking it.
+        max_unreadable: share of images that may be unreadable before that is an error.
+        captions: of your own photos.
+    """
+    from mmret_lib.data import SPLITS, folder, sources
+    from mmret_lib.data.store import pack
+
+    splits = [split for split in SPLITS[data] if split]
+    if data == "coco":  # whichever parts are there; the last three are Karpathy's
+        splits = ["train2017", "val2017", "train+restval", "val", "test"]
+    options = captions.options(data, root)
+    if data == "folder":
+        splits = folder.splits_of(root, **options)
+    elif root is None and data not in ("scenes", "album"):
+        raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
+    loaded = {split: load_if_there(data, root, split, **options) for split in splits}
+    if root is not None and data not in ("scenes", "album", "folder"):
+        begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
+        if parts or begun or not any(loaded.values()):
+            sources.get(data, root, parts or None, keep_archives=keep_archives)
+            loaded = {split: load_if_there(data, root, split) for split in splits}
+    for split, pairs in loaded.items():
+        if pairs is None:
+            if data == "coco":
+                continue
+            pairs = load(data, root, split, **options)  # says what is missing
+        print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
+        for side in filter(None, size if pairs.features is None else ()):  # else it has no photos
+            store = pack(pairs, side, max_unreadable=max_unreadable)
+            print(f"  packed at {side} pixels: {store.folder}")
+
+
+def show_cache(clear: bool = False, older_than: str | None = None) -> None:
+    """List what mmret keeps in its cache folder, or delete it; MMRET_CACHE moves the folder.
+
+    Files that a running training or search uses stay, and so do weights that you put there
+    yourself. Everything else is made again when it is needed.
+
+    Args:
+        clear: delete it, and print how much space that freed.
+        older_than: only files not used for so long: hours, days or weeks, such as 12h, 30d, 6w.
+    """
+    from mmret_lib.files import cache
+
+    if clear:
+        print(cache.summary_of(*cache.clear_cache(older_than)))
+    else:
+        print(cache.table_of(cache.list_cache(older_than)))

@@ -1,0 +1,122 @@
+"""The flags that several commands share, and the types of their values."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from mmret_lib.files.errors import DataError
+from mmret_lib.files.places import user_path
+from mmret_lib.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class CaptionsFile:
+    """Where `--data folder` finds its captions; the options of `read_folder`."""
+
+    captions: Path | None = None
+    """captions of your own photos (--data folder): CSV, TSV or JSON lines with named columns"""
+    image_column: str | None = None
+    """the column of photo paths, where it has no usual name (image, filepath, file_name ...)"""
+    caption_column: str | None = None
+    """the column of captions, where it has no usual name (caption, title, text ...)"""
+    split_column: str | None = None
+    """the column that says which split a row is in, where it is not called split"""
+
+    def options(self, data: str, root: Path | None) -> dict[str, str]:
+        """What `load_pairs` needs besides root and split; the file's path is made absolute."""
+        given = {f.name: str(v) for f in fields(self) if (v := getattr(self, f.name)) is not None}
+        if given and data != "folder":
+            flag = next(iter(given)).replace("_", "-")
+            raise DataError(f"--{flag} is of your own photos: say --data folder, not {data}")
+        if self.captions:
+            place = self.captions
+            if root is not None and not place.exists():
+                place = root / place
+            given["captions"] = str(place.absolute())
+        return given
+
+
+@dataclass(frozen=True)
+class BackboneFlags:
+    """The two backbones; the options of `build_model`."""
+
+    image_backbone: str = "mini"
+    """mini, resnet18, resnet34, resnet50, pocket (a small network that knows photos, and comes with
+    mmret), or timm/NAME for any image model of timm, such as
+    timm/vit_small_patch16_224.augreg_in21k_ft_in1k"""
+    image_weights: str = "auto"
+    """auto (what helps most), none, mini, imagenet, pocket, pretrained (timm's), or a safetensors
+    file or a folder with one"""
+    image_size: int | None = None
+    """pixels along the side of the square to which photos are decoded, by default what suits the
+    backbone"""
+    text_backbone: str = "mini"
+    """mini, pocket (a small one that knows photos' captions, and comes with mmret), or any
+    BERT-family or sentence-transformers model by hub name or folder, such as
+    distilbert-base-uncased"""
+    text_weights: str = "auto"
+    """auto (what helps most), none, mini, pocket or pretrained"""
+    pooling: Literal["auto", "first", "mean", "max"] = "auto"
+    """how a caption becomes one vector: its first token, the mean or the maximum of all; auto is
+    what the model's own 1_Pooling/config.json says, else first"""
+    max_length: int = 64
+    """tokens kept of a caption, the two special ones counted"""
+
+    def settings(self) -> dict[str, Any]:
+        """What `build_model` takes."""
+        weights = {n: text_or_none(getattr(self, n)) for n in ("image_weights", "text_weights")}
+        return {f.name: getattr(self, f.name) for f in fields(self)} | weights
+
+    def flags(self) -> str:
+        """The flags of a command that builds the same backbones."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return "".join(
+            f" --{name.replace('_', '-')} {value}"
+            for name, value in given.items()
+            if value != getattr(DEFAULT_BACKBONES, name)
+        )
+
+
+@dataclass(frozen=True)
+class TrainFlags(TrainConfig):
+    """`TrainConfig` with one flag of another name, because `--captions` names a file."""
+
+    captions: Annotated[Literal["random", "first", "all"], tyro.conf.arg(name="epoch-captions")] = (
+        "random"
+    )
+
+
+Config = OmitArgPrefixes[TrainFlags]
+Captions = OmitArgPrefixes[CaptionsFile]
+NOT_GIVEN = CaptionsFile()
+Backbones = OmitArgPrefixes[BackboneFlags]
+DEFAULT_BACKBONES = BackboneFlags()
+DEFAULT = TrainFlags()
+DataName = Literal["scenes", "album", "coco", "flickr8k", "flickr30k", "vsepp", "folder"]
+Backend = Literal["exact", "flat", "hnsw", "ivf", "milvus"]
+
+types = tyro.constructors.ConstructorRegistry()
+
+
+@types.primitive_rule
+def _path(
+    wanted: tyro.constructors.PrimitiveTypeInfo,
+) -> tyro.constructors.PrimitiveConstructorSpec[Path] | None:
+    """Every path may begin with ~: a shell does not replace it in `--root=~/photos`."""
+    if wanted.type is not Path:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda given: user_path(given[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda path: [str(path)],
+    )
+
+
+def text_or_none(value: str) -> str | None:
+    """None where a flag says "none"."""
+    return None if value.lower() == "none" else value

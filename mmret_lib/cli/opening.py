@@ -1,0 +1,99 @@
+"""Open what a command names: a data set, a run's model, an index."""
+
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmret_lib.cli.flags import NOT_GIVEN, CaptionsFile
+from mmret_lib.files.errors import DataError, MissingFile, visible
+
+
+def load(data: str, root: Path | None, split: str | None, **options: Any) -> Any:
+    """Read a split, and say what was left out of it."""
+    from mmret_lib.data import load_pairs
+
+    pairs = load_pairs(data, root=root, split=split, **options)
+    for line in pairs.skipped[:10]:
+        print(f"left out: {visible(line)}", file=sys.stderr)
+    if len(pairs.skipped) > 10:
+        print(f"left out: {len(pairs.skipped) - 10} more", file=sys.stderr)
+    return pairs
+
+
+def load_if_there(data: str, root: Path | None, split: str, **options: Any) -> Any:
+    """Read a split as `load` does, or return None if it is not under root."""
+    try:
+        return load(data, root, split, **options)
+    except MissingFile:
+        return None
+
+
+def open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:
+    """The model of a run, or without one the pocket model; what it was trained on; its name."""
+    if run is None:
+        from mmret_lib.encoders.pocket import pocket_model  # type: ignore[import-untyped,unused-ignore]
+
+        return pocket_model(), {"name": "", "root": ""}, "pocket model"
+    from mmret_lib.training.run import load_run
+
+    model, record = load_run(run)
+    return model, record.data, Path(run).name
+
+
+def open_run(
+    run: Path | None,
+    data: str | None,
+    root: Path | None,
+    split: str | None,
+    captions: CaptionsFile,
+    caption_ids: bool = False,
+) -> tuple[Any, Any, str]:
+    """The model, the pairs to use it on (by default its own test split), and a title."""
+    model, trained, title = open_model(run)
+    name, root, split, options = where(trained, data, root, split, captions)
+    if caption_ids and name != "coco":
+        raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
+    pairs = load(name, root, split, **options, **({"keep_info": True} if caption_ids else {}))
+    return model, pairs, f"{title} on {name} {split}"
+
+
+def open_index(run: Path | None, folder: Path, backend: str | None, other: bool) -> tuple[Any, str]:
+    """Open an index, and say whose it is; `other`: the command names other data as well."""
+    from mmret_lib.search.index import SearchIndex
+
+    again = f"mmret index {run or '--photos FOLDER'} {folder}"
+    if other:
+        raise DataError(
+            f"{folder} holds its own collection; leave out --data, --root, --split, --captions "
+            f"and --milvus, or build it anew: {again}"
+        )
+    model, _, name = open_model(run)
+    opened = SearchIndex.open(folder, model, token=os.environ.get("MILVUS_TOKEN"))
+    if backend not in (None, opened.backend):
+        raise DataError(
+            f"{folder} is searched by {opened.backend}; build it anew for another: "
+            f"{again} --backend {backend}"
+        )
+    return opened, f"{name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
+
+
+def where(
+    trained: dict[str, Any],
+    data: str | None,
+    root: Path | None,
+    split: str | None,
+    captions: CaptionsFile = NOT_GIVEN,
+) -> tuple[str, Path | None, str, dict[str, str]]:
+    """What to use a run on: name, root, split, and the other options of `load_pairs`."""
+    from mmret_lib.data import usual_splits
+
+    name = data or trained["name"]
+    options = captions.options(name, root)
+    if name == trained["name"] and "captions" not in options:
+        if root is None and trained["root"]:
+            root = Path(trained["root"])
+        kept = {f.name: trained[f.name] for f in fields(captions) if f.name in trained}
+        options = {**kept, **options}
+    return name, root, split or usual_splits(name, root, **options)[2], options

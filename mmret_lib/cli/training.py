@@ -1,0 +1,252 @@
+"""The commands that train a model and measure it: train, features, evaluate."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from mmret_lib.cli.flags import (
+    DEFAULT,
+    DEFAULT_BACKBONES,
+    NOT_GIVEN,
+    Backbones,
+    Captions,
+    Config,
+    DataName,
+    text_or_none,
+)
+from mmret_lib.cli.opening import load, open_run, where
+from mmret_lib.files.errors import DataError
+
+
+def train(
+    data: DataName = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    val_split: str | None = None,
+    loss: str = "simclr",
+    out: Path | None = None,
+    temperature: float | None = None,
+    margin: float | None = None,
+    lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
+    dim: int = 128,
+    max_unreadable: float = 0.01,
+    resume: bool = False,
+    features: Path | None = None,
+    captions: Captions = NOT_GIVEN,
+    backbones: Backbones = DEFAULT_BACKBONES,
+    config: Config = DEFAULT,
+) -> None:
+    """Train one model on any data set and report its recall.
+
+    After an interruption, the same command with --resume continues at that step. On several GPUs:
+    accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
+
+    Args:
+        data: the data set; "scenes" (the built-in world) and "album" (photographs that come with
+            mmret) need no root, "folder" is your own photos.
+        root: folder of the data set.
+        split: what to train on, by default the set's training split.
+        val_split: what to measure recall on after each epoch; "none" measures nothing.
+        loss: sum_triplet, max_triplet, simclr or barlow_twins; any other name in
+            `mmret_lib.losses.LOSSES`.
+        out: run folder to write, by default runs/DATA-LOSS.
+        temperature: temperature of simclr.
+        margin: margin of the triplet losses.
+        lambda_: weight of barlow_twins' off-diagonal term.
+        dim: length of an embedding, in the space that photos and captions share.
+        max_unreadable: share of images that may be unreadable before training refuses to start.
+        resume: continue the training in the run folder, or start if there is none.
+        features: folder that mmret features --out wrote, where only projections are trained.
+        captions: of your own photos.
+        backbones: what turns photos and captions into features.
+        config: how to train.
+    """
+    from mmret_lib.data import usual_splits
+    from mmret_lib.files.whole import refuse_strangers
+    from mmret_lib.training.distributed import Processes
+    from mmret_lib.training.recipes import build_loss, build_model
+    from mmret_lib.training.run import HOLDS, train_run
+    from mmret_lib.training.schedule import fill_in_budget
+
+    # What can be wrong in the command should show before minutes of preparation.
+    processes = Processes.join(config.device)
+    if not processes.first:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    out = out or Path("runs") / f"{data}-{loss}"
+    refuse_strangers(out, HOLDS)
+    loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    if str(captions.captions) in ("random", "first", "all") and data != "folder":
+        raise DataError(
+            f"the captions that an epoch shows are set by --epoch-captions {captions.captions}; "
+            "--captions names the captions file of --data folder"
+        )
+    options = captions.options(data, root)
+    train_split, usual_val, _ = usual_splits(data, root, **options)
+    split, val_split = split or train_split, text_or_none(val_split or usual_val or "none")
+    pairs = load(data, root, split, **options)
+    model = build_model(
+        loss,
+        pairs,
+        **backbones.settings(),
+        dim=dim,
+        seed=config.seed,
+    )
+    model.train_only(config.train, config.train_image, config.train_text)
+    if config.epochs is None and not model.trains_backbones:
+        validated = val_split is not None
+        budget = fill_in_budget(config, len(pairs), backbones=False, validated=validated)
+        wait = f" at most (patience {budget.patience})" if budget.patience else ""
+        print(f"{budget.epochs} epochs{wait}, because only projections are trained")
+    validation = load(data, root, val_split, **options) if val_split else None
+    run = train_run(
+        out,
+        model,
+        loss_module,
+        pairs,
+        config,
+        validation=validation,
+        evaluate_on={val_split: validation} if val_split and validation is not None else {},
+        root=root,
+        data_options=options,
+        features=features,
+        max_unreadable=max_unreadable,
+        resume=resume,
+    )
+    if run.finished_before:
+        print(f"{out} is finished already; there is nothing to resume")
+        return
+    seconds = run.history.training_seconds
+    among = f" in {processes.count} processes" if processes.count > 1 else ""
+    done, planned = len(run.history.rows), run.record.config["epochs"]
+    epochs = f"{done} of {planned} epochs" if done < planned else f"{planned} epochs"
+    if run.history.model_epoch < done:
+        epochs += f"; the model is that of epoch {run.history.model_epoch}"
+    print(
+        f"{seconds:.0f} s of training ({epochs}){among}, "
+        f"{run.history.waiting_seconds / seconds:.1%} of it waiting for data"
+    )
+    for name, report in run.reports.items():
+        print(f"{data} {name}:\n{report}")
+    print(f"wrote {out}\nMeasure it: mmret evaluate {out}")
+
+
+def features(
+    data: DataName = "scenes",
+    root: Path | None = None,
+    split: str | None = None,
+    views: int = 0,
+    augment: Literal["shift", "crop"] = "shift",
+    dtype: Literal["float32", "float16"] = "float32",
+    out: Path | None = None,
+    max_unreadable: float = 0.01,
+    device: str = "auto",
+    captions: Captions = NOT_GIVEN,
+    backbones: Backbones = DEFAULT_BACKBONES,
+) -> None:
+    """Compute what the backbones make of photos and captions, for training only projections.
+
+    Such a training then takes seconds an epoch. Run again, the command continues where it stopped.
+
+    Args:
+        data: the data set, as mmret train takes it.
+        root: folder of the data set.
+        split: which part, by default the set's training split.
+        views: augmented views of each photo, beside the photo as it is.
+        augment: how these are made.
+        dtype: float16 takes half the size and keeps three digits.
+        out: folder to write, by default a place in the cache folder.
+        max_unreadable: share of images that may be unreadable before that is an error.
+        device: auto takes the GPU if there is one.
+        captions: of your own photos.
+        backbones: what turns photos and captions into features.
+    """
+    from mmret_lib.data import usual_splits
+    from mmret_lib.encoders.features import keep_features
+    from mmret_lib.training.devices import pick_device
+    from mmret_lib.training.recipes import build_model
+
+    options = captions.options(data, root)
+    split = split or usual_splits(data, root, **options)[0]
+    pairs = load(data, root, split, **options)
+    model = build_model("simclr", pairs, **backbones.settings()).to(pick_device(device))
+    kept = keep_features(
+        model,
+        pairs,
+        folder=out,
+        views=views,
+        augment=augment,
+        dtype=dtype,
+        max_unreadable=max_unreadable,
+    )
+    for side in (kept.image, kept.text):
+        if side is not None:
+            size = sum(path.stat().st_size for path in side.folder.iterdir()) / 1e6
+            print(f"{side.manifest['about']}: {side.folder}, {size:,.1f} MB")
+    named = {"data": data, "root": root, "split": split, **options}
+    again = "".join(
+        f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        for name, value in named.items()
+        if value is not None
+    )
+    kind = f" --views {views} --augment {augment}" if views else ""
+    place = f" --features {shlex.quote(str(out))}" if out else ""
+    print(f"Train on them: mmret train{again}{backbones.flags()} --train projections{kind}{place}")
+
+
+def evaluate(
+    run: Positional[Path],
+    data: DataName | None = None,
+    root: Path | None = None,
+    split: str | None = None,
+    protocol: Literal["full", "1k"] = "full",
+    judgements: Path | None = None,
+    against: Path | None = None,
+    table: Path | None = None,
+    json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
+    captions: Captions = NOT_GIVEN,
+) -> None:
+    """Rank a split with a trained model: recall@K, mean and median rank, both directions.
+
+    Every figure comes with its 95 % interval. On the built-in world, the best possible figures are
+    printed too, and those that count every picture that fits a caption as a right answer.
+
+    Args:
+        run: run folder that `mmret train` wrote.
+        data: data set, by default the one the run was trained on.
+        root: its folder, by default the run's.
+        split: what to rank, by default the data set's test split.
+        protocol: 1k: the mean of five folds of 1,000 images (COCO); full: all at once.
+        judgements: of COCO, more right answers: CxC's sits_test.csv or ECCV Caption's data folder.
+        against: another run folder, to be compared with image by image.
+        table: write a CSV file with every query, its rank and the best wrong answer.
+        json_file: also write the figures here.
+        captions: of your own photos, by default the run's.
+    """
+    from mmret_lib.studies.evaluate_run import evaluate_run
+    from mmret_lib.training.run import read_run
+
+    keep_ids = judgements is not None
+    model, pairs, _ = open_run(run, data, root, split, captions, caption_ids=keep_ids)
+    trained = read_run(run).data
+    learnt = where(trained, None, None, trained["split"]) if trained["split"] else None
+    if where(trained, data, root, split, captions) == learnt:
+        print(
+            f"warning: {run} was trained on these very photos; its recall on them says little "
+            "about others (choose others with --split or --captions)",
+            file=sys.stderr,
+        )
+    evaluate_run(
+        model,
+        pairs,
+        name=run.name,
+        protocol=protocol,
+        judgements=judgements,
+        against=against,
+        table=table,
+        json_file=json_file,
+    )
