@@ -14,11 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.feature_files import SPAN, Computed, make_side, names_of
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import existing_folder
-from mmret_lib.data.store_files import key_of
-from mmret_lib.files.cache import use_until_exit
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import cache_folder
 
@@ -41,6 +38,12 @@ def read_vsepp(root: str | Path, split: str = "test", *, progress: bool = True) 
         DataError: an array of another shape or type, a number that is not finite, an empty line, or
             numbers of rows and lines that do not fit together.
     """
+    # Here and not above: the processes that decode photos import this package, and should start in
+    # a moment.
+    from mmret_lib.data.feature_files import SPAN, Computed, make_side, names_of
+    from mmret_lib.data.store_files import key_of
+    from mmret_lib.files.cache import use_until_exit
+
     folder = existing_folder(root, LAYOUT)
     array_file, text_file = folder / f"{split}_ims.npy", folder / f"{split}_caps.txt"
     captions = _read_captions(text_file)

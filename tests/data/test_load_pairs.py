@@ -1,5 +1,8 @@
 """`load_pairs` finds the reader of a data set by its name."""
 
+import subprocess
+import sys
+
 import pytest
 from photo_folders import RESULTS, coco_content, put_coco, put_flickr8k, put_flickr30k
 
@@ -48,3 +51,13 @@ def test_images_are_found_from_another_working_folder(tmp_path, monkeypatch):
     pairs = [load_pairs("coco", root=root) for root in (".", "../coco", "~/coco")]
     monkeypatch.chdir(tmp_path)
     assert all(path.is_file() for found in pairs for path in found.images)
+
+
+def test_importing_the_package_does_not_import_what_its_worker_processes_run():
+    """Python warns of a module that is imported before it is run with -m, in every worker."""
+    code = "import sys, mmret_lib.data; print(sorted(sys.modules))"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert "'mmret_lib.data.packing'" not in modules
+    assert "'torch'" not in modules
