@@ -8,7 +8,7 @@ VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 .NOTPARALLEL:
 
 help:
-	@echo 'make demo    train the four losses on the built-in world: table and figures in runs/demo'
+	@echo 'make demo    find real photographs by a sentence, then train the four losses on drawings: runs/demo'
 	@echo 'make lab     open the course in JupyterLab'
 	@echo 'make app     search with the trained models in the browser, on this machine only'
 	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
