@@ -97,7 +97,7 @@ def _decode(
 
 @contextmanager
 def _worker_processes(count: int) -> Iterator[SimpleQueue[Worker]]:
-    """Start processes that run `_serve`; they end with the block, or with this process.
+    """Start processes that run `serve`; they end with the block, or with this process.
 
     Python's process pools would read the caller's script again in each worker, which scripts
     without a main guard do not survive, and forking is not safe beside torch's threads.
@@ -106,7 +106,8 @@ def _worker_processes(count: int) -> Iterator[SimpleQueue[Worker]]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([home, *filter(None, sys.path)])}
     workers = [
         subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            # Not "-m": where the package itself imports this module, Python warns of that.
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -159,7 +160,7 @@ def write_span(part: str, start: int, first: int, paths: Sequence[str], size: in
     return write_rows(part, start + first * pixels[0].nbytes, pixels), faults
 
 
-def _serve() -> None:
+def serve() -> None:
     """Run a worker process: decode a span for each line of its input, until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     for line in sys.stdin:
@@ -171,7 +172,3 @@ def _serve() -> None:
             print(json.dumps(answer), flush=True)
         except BrokenPipeError:  # the parent was killed, and nobody reads the answer
             os._exit(1)
-
-
-if __name__ == "__main__":
-    _serve()
