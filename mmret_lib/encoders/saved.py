@@ -22,6 +22,7 @@ from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.encoders.weights import (
     digest_of,
+    module_digest,
     read_safetensors,
     refuse_pickle,
     write_tensors,
@@ -84,7 +85,7 @@ def write_model(model: "DualEncoder", folder: Path, share: Path | None = None) -
     """
     image, text = model.image, model.text
     state, frozen = split_frozen(model.state_dict(), model.frozen_backbones())
-    digest = digest_of(frozen) if frozen else None
+    digest = module_digest(model, frozen) if frozen else None
     with whole_folder(folder, FILES) as draft:
         write_tensors(draft / "model.safetensors", state)
         if digest and not any(

@@ -23,8 +23,8 @@ from small_models import (
 from torch import nn
 
 import mmret_lib.files.places
-from mmret_lib.encoders import DualEncoder, ImageEncoder, TextEncoder
-from mmret_lib.encoders.weights import read_safetensors
+from mmret_lib.encoders import DualEncoder, ImageEncoder, TextEncoder, weights
+from mmret_lib.encoders.weights import digest_of, module_digest, read_safetensors
 from mmret_lib.files.errors import DataError, MissingFile
 
 
@@ -250,3 +250,38 @@ def test_shipped_mini_backbones_are_read_from_their_place(tmp_path, monkeypatch)
         assert torch.equal(
             read.text.extract_features(**tokens), made.text.extract_features(**tokens)
         )
+
+
+def test_a_digest_is_computed_again_only_when_a_weight_was_written_to(monkeypatch):
+    computed = []
+
+    def counting(state, start=b""):
+        computed.append(len(state))
+        return digest_of(state, start)
+
+    monkeypatch.setattr(weights, "digest_of", counting)
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    seen = set()
+
+    def check(times):
+        for start in (b"", b"other"):
+            for _ in range(2):
+                digest = module_digest(module, module.state_dict(), start)
+                assert digest == digest_of(module.state_dict(), start)
+        assert len(computed) == times and digest not in seen
+        seen.add(digest)
+
+    check(2)
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    module(torch.randn(4, 3)).square().sum().backward()  # writes the BatchNorm's statistics, too
+    optimizer.step()
+    check(4)
+    module.load_state_dict({name: value + 1 for name, value in module.state_dict().items()})
+    check(6)
+    module[0].weight = nn.Parameter(torch.zeros(2, 3))
+    check(8)
+    module.half()
+    check(10)
+    with torch.inference_mode():
+        module[0].bias = nn.Parameter(torch.ones(2), requires_grad=False)
+    check(14)  # writes to such a tensor are not counted
