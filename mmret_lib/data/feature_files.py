@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from mmret_lib.data.spans import Unfinished, fill, spans_of
-from mmret_lib.data.store_files import key_of, map_array, save_array
+from mmret_lib.data.store_files import check_folder, key_of, map_array, save_array
 from mmret_lib.files import records
 from mmret_lib.files.cache import InUse
-from mmret_lib.files.disk import alone, disk_errors, ensure_room
+from mmret_lib.files.disk import alone, disk_errors
 from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.records import damage_of, write_manifest
 
@@ -132,8 +132,8 @@ class Side:
     @classmethod
     def _map(cls, folder: Path, manifest: dict[str, Any], in_use: InUse | None = None) -> "Side":
         origin, rows = manifest["origin"], manifest["values"]["rows"]
-        values = map_array(folder, manifest["values"], np.dtype(origin["dtype"]), 3)
-        names = map_array(folder, manifest["names"], np.uint64, 1)
+        values = map_array(folder, manifest["values"], np.dtype(origin["dtype"]), 3, broken)
+        names = map_array(folder, manifest["names"], np.uint64, 1, broken)
         if values.shape[:2] != (rows, origin["views"] + 1) or len(names) != rows:
             raise broken(folder, f"it holds features {values.shape} of {len(names):,} names")
         return cls(folder, values, names, manifest, in_use)
@@ -188,7 +188,14 @@ def make_side(
     if (manifest := _intact(folder, origin)) is not None:
         return Side._map(folder, manifest, in_use)
     shape = (len(names), origin["views"] + 1, length)
-    _check_folder(folder, key, shape, np.dtype(origin["dtype"]))
+    check_folder(
+        folder,
+        FILE_NAMES,
+        "kept features",
+        f"values-{key}*",
+        int(np.prod(shape, dtype=np.int64)) * np.dtype(origin["dtype"]).itemsize,
+        f"Features {shape} of {origin['dtype']}",
+    )
     with alone(folder / ".lock"):
         if (manifest := _intact(folder, origin)) is not None:  # another process made it
             return Side._map(folder, manifest, in_use)
@@ -243,22 +250,6 @@ def _known(folder: Path) -> dict[int, Any]:
         return dict(spans_of(manifest["values"], SPAN))
     except (FileNotFoundError, DataError):
         return {}
-
-
-def _check_folder(folder: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise DataError if the folder holds other files or the disk has too little room."""
-    strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
-    if strangers:
-        raise DataError(
-            f"{folder} holds {strangers[0]}, which is no part of kept features; give a folder of "
-            "its own"
-        )
-    written = sum(
-        getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
-        for path in folder.glob(f"values-{key}*")
-    )
-    needed = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize - written
-    ensure_room(folder, needed, f"Features {shape} of {dtype}")
 
 
 def broken(folder: Path, why: str) -> DataError:

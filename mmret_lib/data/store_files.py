@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,14 @@ def bring_up_to_date(
     }
     manifest, outdated = _state(folder, keys)
     if outdated:
-        _check_folder(folder, keys["images"], len(pairs), size)
+        check_folder(
+            folder,
+            FILE_NAMES,
+            "a packed store",
+            f"images-{keys['images']}*",
+            len(pairs) * 3 * size * size,
+            f"Packing {len(pairs):,} images at {size} x {size} pixels",
+        )
         with alone(folder / ".lock"):
             manifest, outdated = _state(folder, keys)  # another process may have made it
             for damage in filter(None, outdated.values()):
@@ -123,21 +131,33 @@ def _state(folder: Path, keys: dict[str, str]) -> tuple[dict[str, Any], dict[str
     return manifest, outdated
 
 
-def _check_folder(folder: Path, key: str, count: int, size: int) -> None:
-    """Raise DataError if the folder holds other files or the disk has too little room."""
-    strangers = [name for name in sorted(os.listdir(folder)) if not FILE_NAMES.fullmatch(name)]
+def check_folder(
+    folder: Path, names: re.Pattern[str], kind: str, unfinished: str, needed: int, task: str
+) -> None:
+    """Check that a folder holds nothing else, and that the disk has room for its array.
+
+    Args:
+        folder: of a packed store, or of kept features.
+        names: of the files that it may hold.
+        kind: what they are part of, for the message.
+        unfinished: the pattern of the files that an earlier, interrupted call has written to: that
+            is not written again.
+        needed: bytes of the array.
+        task: what they are needed for, for the message.
+
+    Raises:
+        DataError: it holds other files, or there is too little room.
+    """
+    strangers = [name for name in sorted(os.listdir(folder)) if not names.fullmatch(name)]
     if strangers:
         raise DataError(
-            f"{folder} holds {strangers[0]}, which is not part of a packed store; give a folder of "
-            "its own"
+            f"{folder} holds {strangers[0]}, which is not part of {kind}; give a folder of its own"
         )
-    # What an earlier, unfinished call has written counts: it is not written again.
     written = sum(
         getattr(status := path.stat(), "st_blocks", status.st_size // 512) * 512
-        for path in folder.glob(f"images-{key}*")
+        for path in folder.glob(unfinished)
     )
-    task = f"Packing {count:,} images at {size} x {size} pixels"
-    ensure_room(folder, count * 3 * size * size - written, task)
+    ensure_room(folder, needed - written, task)
 
 
 def _make(
@@ -183,11 +203,25 @@ def save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
     return entry_of(path)
 
 
-def map_array(folder: Path, entry: dict[str, Any], dtype: Any, dimensions: int) -> Any:
+def broken(folder: Path, why: str) -> DataError:
+    """Make the error that says why a folder is no store, and what to do."""
+    return DataError(
+        f"{folder} is not a packed store that can be used: {why}. Pack it again; if that says the "
+        "same, delete the folder first."
+    )
+
+
+def map_array(
+    folder: Path,
+    entry: dict[str, Any],
+    dtype: Any,
+    dimensions: int,
+    broken: Callable[[Path, str], DataError] = broken,
+) -> Any:
     """Map an array file of a store into memory.
 
     Raises:
-        DataError: it does not hold such an array.
+        DataError: it does not hold such an array; made by `broken`.
     """
     path = folder / entry["name"]
     try:
@@ -207,11 +241,3 @@ def unreadable_line(manifest: dict[str, Any]) -> str:
     named = first_few(reasons[row] for row in sorted(reasons, key=int))
     count = manifest["images"]["rows"]
     return f"{len(reasons):,} of {count:,} images could not be read: {named}"
-
-
-def broken(folder: Path, why: str) -> DataError:
-    """Make the error that says why a folder is no store, and what to do."""
-    return DataError(
-        f"{folder} is not a packed store that can be used: {why}. Pack it again; if that says the "
-        "same, delete the folder first."
-    )

@@ -1,18 +1,17 @@
 """Compute one side of kept features: of photos, or of captions (see `features`)."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from mmret_lib.data.augment import AUGMENTATIONS
+from mmret_lib.data.decoding import decoded
 from mmret_lib.data.feature_files import (
     DTYPES,
     SPAN,
@@ -22,20 +21,16 @@ from mmret_lib.data.feature_files import (
     make_side,
     names_of,
 )
-from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.data.store_files import images_key, key_of, title_of
 from mmret_lib.encoders.dual import DualEncoder, eval_mode
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.text import TextEncoder
-from mmret_lib.encoders.weights import digest_of
+from mmret_lib.encoders.weights import module_digest
 from mmret_lib.files.errors import DataError, short
 from mmret_lib.files.places import cache_folder
 from mmret_lib.files.records import read_note
-
-AHEAD = 2  # batches that are read while one is in the backbone
-T = TypeVar("T")
 
 
 def image_backbone(branch: ImageEncoder) -> str:
@@ -46,7 +41,7 @@ def image_backbone(branch: ImageEncoder) -> str:
     if branch.backbone_name.startswith("features:"):
         return branch.backbone_name
     colours = [getattr(branch, name).flatten().tolist() for name in ("mean", "std")]
-    settings = [branch.image_size, getattr(branch, "crop", 1.0), colours]
+    settings = [branch.image_size, branch.crop, colours]
     return _digest(settings, branch.backbone)
 
 
@@ -64,7 +59,7 @@ def _digest(settings: list[Any], backbone: torch.nn.Module) -> str:
         for name, value in backbone.state_dict().items()
         if not name.endswith("num_batches_tracked")  # counts training steps, embeds nothing
     }
-    return digest_of(state, json.dumps(settings).encode())[:32]
+    return module_digest(backbone, state, json.dumps(settings).encode())[:32]
 
 
 def image_side(
@@ -101,28 +96,24 @@ def image_side(
     dtype = str(origin["dtype"])
 
     def compute(todo: list[int]) -> Iterator[tuple[int, Computed]]:
-        with ThreadPoolExecutor() as pool, eval_mode(model):
-
-            def load(group: list[int]) -> list[tuple[npt.NDArray[np.uint8], dict[str, str]]]:
-                return [_pixels(source, k, size, pool) for k in group]
-
-            for group, loaded in _ahead(load, _groups(todo, batch_size)):
-                versions = [[torch.from_numpy(pixels).to(model.device) for pixels, _ in loaded]]
+        with eval_mode(model):
+            for group, pixels, unreadable in _pixels(source, size, _groups(todo, batch_size)):
+                images = torch.from_numpy(pixels).to(model.device)  # uint8 (B, 3, S, S)
+                versions = [images]
                 for view in range(1, views + 1):
-                    versions.append(
-                        [
-                            # By number, so that an interrupted call draws the same ones.
-                            AUGMENTATIONS[augment](images, _generator(k, view))
-                            for k, images in zip(group, versions[0], strict=True)
-                        ]
-                    )
+                    # By number, so that an interrupted call draws the same ones.
+                    spans = zip(group, images.split(SPAN), strict=True)
+                    parts = [AUGMENTATIONS[augment](p, _generator(k, view)) for k, p in spans]
+                    versions.append(torch.cat(parts))
                 with torch.autocast(model.device.type, enabled=False):
-                    features = [branch.extract_features(torch.cat(images)) for images in versions]
+                    features = [branch.extract_features(images) for images in versions]
                 values = torch.stack(features, dim=1).float().cpu()  # (B, views, F)
-                parts = values.split([len(pixels) for pixels, _ in loaded])
-                for k, part, (_, faults) in zip(group, parts, loaded, strict=True):
+                for place, (k, part) in enumerate(zip(group, values.split(SPAN), strict=True)):
                     rows = part.numpy().astype(dtype)
-                    rows[[int(row) - k * SPAN for row in faults]] = 0
+                    faults = {}
+                    for row in range(len(rows)):
+                        if why := unreadable.get(place * SPAN + row):
+                            rows[row], faults[str(k * SPAN + row)] = 0, why
                     _check_finite(rows, partial(_photo, source, k), dtype)
                     yield k, (rows, faults)
 
@@ -155,17 +146,15 @@ def text_side(
     folder, origin = _place(home, pairs, origin, DTYPES if dtype is None else (dtype,))
     dtype = str(origin["dtype"])
 
-    def load(group: list[int]) -> list[list[str]]:
-        return [captions[k * SPAN : (k + 1) * SPAN] for k in group]
-
     def compute(todo: list[int]) -> Iterator[tuple[int, Computed]]:
         with eval_mode(model):
-            for group, spans in _ahead(load, _groups(todo, batch_size)):
+            for group in _groups(todo, batch_size):
+                spans = [captions[k * SPAN : (k + 1) * SPAN] for k in group]
                 tokens = branch.tokenize([caption for span in spans for caption in span])
                 tokens = {name: ids.to(model.device) for name, ids in tokens.items()}
                 with torch.autocast(model.device.type, enabled=False):
                     values = branch.extract_features(**tokens).float().cpu()  # (B, F)
-                parts = values.unsqueeze(1).split([len(span) for span in spans])
+                parts = values.unsqueeze(1).split(SPAN)
                 for k, part, span in zip(group, parts, spans, strict=True):
                     rows = part.numpy().astype(dtype)
                     _check_finite(rows, partial(_caption, span), dtype)
@@ -198,39 +187,28 @@ def _groups(todo: list[int], batch_size: int) -> list[list[int]]:
     return [todo[first : first + together] for first in range(0, len(todo), together)]
 
 
-def _ahead(load: Callable[[list[int]], T], groups: list[list[int]]) -> Iterator[tuple[Any, T]]:
-    """Yield each group with what `load` makes of it, in a thread that works ahead."""
-    waiting: deque[Any] = deque()
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        for group in groups:
-            waiting.append((group, thread.submit(load, group)))
-            if len(waiting) > AHEAD:
-                ready, future = waiting.popleft()
-                yield ready, future.result()
-        for ready, future in waiting:
-            yield ready, future.result()
-
-
 def _pixels(
-    source: Pairs | Store, k: int, size: int, pool: ThreadPoolExecutor
-) -> tuple[npt.NDArray[np.uint8], dict[str, str]]:
-    """The pixels of span `k`, (n, 3, S, S), black where a photo cannot be read, and why."""
-    first, end = k * SPAN, (k + 1) * SPAN
-    if isinstance(source, Store):
-        pixels = np.array(source.pixels[first:end])
-        unreadable = source.manifest["images"]["unreadable"]
-        return pixels, {row: why for row, why in unreadable.items() if first <= int(row) < end}
-    paths = source.images[first:end]
-    pixels, faults = np.zeros((len(paths), 3, size, size), np.uint8), {}
+    source: Pairs | Store, size: int, groups: list[list[int]]
+) -> Iterator[tuple[list[int], npt.NDArray[np.uint8], dict[int, str]]]:
+    """Yield each group of spans, in order, with its pixels, as `Decoded` has them.
 
-    def decode(place: int) -> None:
-        try:
-            pixels[place] = read_pixels(paths[place], size)
-        except DataError as error:
-            faults[str(first + place)] = str(error)
-
-    list(pool.map(decode, range(len(paths))))
-    return pixels, dict(sorted(faults.items()))
+    Only the last span of all may be shorter than `SPAN`.
+    """
+    count = len(source.pixels) if isinstance(source, Store) else len(source)
+    rows_of = [
+        [row for k in group for row in range(k * SPAN, min((k + 1) * SPAN, count))]
+        for group in groups
+    ]
+    if isinstance(source, Pairs):
+        paths = [source.images[row] for rows in rows_of for row in rows]
+        batches = decoded(paths, size, batch=max(map(len, rows_of), default=SPAN))
+        for group, batch in zip(groups, batches, strict=True):
+            yield group, batch.pixels, batch.unreadable
+        return
+    why = source.manifest["images"]["unreadable"]
+    for group, rows in zip(groups, rows_of, strict=True):
+        bad = {place: why[str(row)] for place, row in enumerate(rows) if str(row) in why}
+        yield group, source.pixels[rows], bad
 
 
 def _generator(span: int, view: int) -> torch.Generator:

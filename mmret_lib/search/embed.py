@@ -34,6 +34,8 @@ def fingerprint(model: DualEncoder) -> str:
     """
     text, image = model.text, model.image
     settings = [image.image_size, text.pooling, text.vocabulary(), model.standardise]
+    if image.crop != 1:  # else as before there were crops, so that older indexes open
+        settings.append(image.crop)
     state = {
         name: value
         for name, value in model.state_dict().items()

@@ -149,7 +149,7 @@ def test_features_of_something_else_are_not_overwritten(tmp_path, changes, words
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(DataError, match=r"holds thesis\.tex, which is no part of kept features"):
+    with pytest.raises(DataError, match=r"holds thesis\.tex, which is not part of kept features"):
         make(tmp_path)
 
 
@@ -169,14 +169,17 @@ def test_a_number_that_is_not_finite_is_refused_when_read(tmp_path):
         side.read(np.array([1, 7]))
 
 
-def test_a_wrong_length_is_refused(tmp_path):
+def test_a_wrong_length_or_type_is_refused(tmp_path):
     make(tmp_path)
     path = tmp_path / "manifest.json"
     content = json.loads(path.read_text())
     content.pop("sha256")
-    content["values"]["rows"] = ROWS - 1
-    write_manifest(path, content)
+    values = content["values"]
+    write_manifest(path, {**content, "values": {**values, "rows": ROWS - 1}})
     with pytest.raises(DataError, match=r"it holds features \(182, 2, 4\) of 182 names"):
+        Side.open(tmp_path)
+    write_manifest(path, {**content, "values": {**content["names"], "rows": ROWS}})
+    with pytest.raises(DataError, match=r"no features that can be used: names-\S+ holds uint64"):
         Side.open(tmp_path)
 
 

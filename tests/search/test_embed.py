@@ -3,8 +3,9 @@
 import threading
 
 import torch
+from small_models import mini
 
-from mmret_lib.search.embed import MAX_REMEMBERED, Queries
+from mmret_lib.search.embed import MAX_REMEMBERED, Queries, fingerprint
 
 
 class Model:
@@ -57,3 +58,10 @@ def test_queries_of_several_threads_do_not_mix():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_another_crop_is_another_model():
+    model = mini()
+    whole = fingerprint(model)
+    model.image.crop = 0.875
+    assert len({whole, fingerprint(model)}) == 2

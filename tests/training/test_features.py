@@ -162,6 +162,7 @@ def test_a_backbone_cannot_train_on_its_features(world):
         SecondViews(model, features)
 
 
+@pytest.mark.filterwarnings("ignore:the .* has random weights")
 def test_features_of_other_weights_are_refused_everywhere(world):
     features = keep_features(model_of(world), world, progress=False)
     other = build_model("simclr", world.pairs, image_weights=None, text_weights=None, seed=1)
