@@ -1,7 +1,8 @@
 """The command `mmret`: demo, data, features, train, evaluate, search, index, app and some more.
 
 Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
-reads what a command names, and the other files have the commands, grouped by what a user does.
+reads what a command names, and the other files have the commands, grouped by what a user does:
+`data`, `training`, `searching` and `making`, which makes what the course shows and ships.
 Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
 them. torch and transformers are imported inside the commands, so that help and errors come at once.
 """

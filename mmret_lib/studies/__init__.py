@@ -2,5 +2,6 @@
 
 `studies` says which trainings answer which question; `measure` runs them and keeps their figures in
 data/results (`mmret experiments`). `demo` trains the four losses and shows the results
-(`mmret demo`). `evaluate_run` measures a trained model on a split (`mmret evaluate`).
+(`mmret demo`): `demo_album` on features of photographs, `demo_world` on the drawn world.
+`evaluate_run` measures a trained model on a split (`mmret evaluate`).
 """
