@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ def results(tmp_path_factory):
             folder / str(count),
         ]
         launched.append(subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True))
-    train_together.main(folder / "1")  # one process: this one
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the .* has random weights")
+        train_together.main(folder / "1")  # one process: this one
     for process in launched:
         _, errors = process.communicate(timeout=600)
         assert process.returncode == 0, errors[-3000:]
