@@ -33,7 +33,7 @@ def load_if_there(data: str, root: Path | None, split: str, **options: Any) -> A
 def open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:
     """The model of a run, or without one the pocket model; what it was trained on; its name."""
     if run is None:
-        from mmret_lib.encoders.pocket import pocket_model  # type: ignore[import-untyped,unused-ignore]
+        from mmret_lib.encoders.pocket import pocket_model
 
         return pocket_model(), {"name": "", "root": ""}, "pocket model"
     from mmret_lib.training.run import load_run

@@ -215,7 +215,8 @@ def explore(
     Args:
         runs: run folders to choose from, by default all finished ones under runs/ that were
             trained on the same data as the first; where there is none, two small models are
-            trained in about a minute.
+            trained in about a minute. Without runs and --data, the page offers the album of real
+            photographs, too.
         photos: a folder of photos of your own, subfolders too, to be searched instead, by the
             pocket model that comes with mmret, or by runs. Its index is kept in the cache folder.
         data: data set to search, by default the one the first run was trained on.
@@ -247,6 +248,7 @@ def explore(
         root=root,
         split=split,
         options=options,
+        album=not runs and data is None,
         host=host,
         port=port,
         browser=browser,

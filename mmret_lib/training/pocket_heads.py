@@ -13,7 +13,7 @@ import torch
 
 from mmret_lib.data import load_pairs
 from mmret_lib.encoders.dual import DualEncoder
-from mmret_lib.encoders.features import data_for, keep_features
+from mmret_lib.encoders.features import keep_features
 from mmret_lib.encoders.pocket import PROJECTIONS, projections
 from mmret_lib.encoders.weights import write_tensors
 from mmret_lib.files.whole import whole_folder
@@ -51,8 +51,9 @@ def train_heads(
         `test`, the recalls of the model that is written.
     """
     base = model or DualEncoder.from_names("pocket", "pocket", "pocket", "pocket")
-    train, val = (data_for(base, load_pairs("album", split=split)) for split in ("train", "val"))
-    test = keep_features(base, load_pairs("album"))
+    train, val, test = (
+        keep_features(base, load_pairs("album", split=split)) for split in ("train", "val", "test")
+    )
     sums: dict[int, float] = {}
     first: dict[int, DualEncoder] = {}
     for count in epochs:
