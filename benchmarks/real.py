@@ -346,7 +346,8 @@ def report(work: Path) -> str:
         "",
         "## Five folds over all photos",
         "",
-        "Each photo is tested once, among the photos of its fold (about 227).",
+        "Each photo is tested once, among the photos of its fold (about 227). Intervals are over "
+        "photos; a loss's trainings, five in each fold, are averaged first.",
     ]
     for pair, plan in itertools.product(PAIRS, ("chosen", *(f"{n} epochs" for n in BUDGETS))):
         lines += fold_table(rows, pair, plan)
