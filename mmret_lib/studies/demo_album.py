@@ -1,4 +1,4 @@
-"""Train heads on features of real photographs with the four losses, and search the album.
+"""Train projections on features of real photographs with the four losses, and search the album.
 
 The pocket backbones stay frozen, and the features of the training photographs are shipped. So only
 the two projections are trained, which takes seconds. Every choice was made on the album's
@@ -62,9 +62,9 @@ def demo_album(out: Path) -> dict[str, Report]:
     pairs = {split: load_pairs("album", split=split) for split in ("train", "test")}
     train, test = pairs["train"], pairs["test"]
     print(
-        f"Real photographs: two heads are trained on the features of {len(train):,} photographs "
-        f"with {len(train.captions):,} captions,\nand {len(test):,} others are searched. "
-        "The backbones stay as they are."
+        f"Real photographs: two projections are trained on the features of {len(train):,} "
+        f"photographs\nwith {len(train.captions):,} captions, and {len(test):,} others are "
+        "searched. The backbones stay as they are."
     )
     model = build_model(FIRST, train, image_backbone="pocket", text_backbone="pocket")
     kept = {split: keep_features(model, part) for split, part in pairs.items()}
