@@ -425,6 +425,26 @@ def test_the_help_names_every_command_without_waiting_for_torch(home):
 
 
 @pytest.mark.parametrize(
+    ("command", "passages"),
+    [
+        (
+            "train",
+            ["comes with mmret), or any BERT-family", "by default 7, or on a small set as many"],
+        ),
+        ("search", ["begins like a path (/, ./, ~/), or has a slash"]),
+    ],
+)
+def test_the_help_keeps_no_line_break_of_the_source(monkeypatch, capsys, command, passages):
+    """Neither of a command's docstring, nor of a dataclass's fields."""
+    monkeypatch.setenv("COLUMNS", "4000")
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    wide = capsys.readouterr().out
+    for passage in passages:
+        assert passage in wide
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["evaluate", "nowhere"], "There is no run folder nowhere"),

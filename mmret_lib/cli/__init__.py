@@ -1,8 +1,8 @@
 """The command `mmret`: demo, data, features, train, evaluate, search, index, app and some more.
 
 Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
-reads what a command names, and the other files have the commands, grouped by what a user does:
-`data`, `training`, `searching` and `making`, which makes what the course shows and ships.
+reads what a command names, `help` mends the texts of --help, and `data`, `training`, `searching`
+and `making` (what the course shows and ships) have the commands, grouped by what a user does.
 Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
 them. torch and transformers are imported inside the commands, so that help and errors come at once.
 """
@@ -17,6 +17,7 @@ from tyro.extras import SubcommandApp
 
 from mmret_lib.cli.data import prepare, show_cache
 from mmret_lib.cli.flags import types
+from mmret_lib.cli.help import join_lines
 from mmret_lib.cli.making import demo, experiments, pretrain
 from mmret_lib.cli.searching import explore, make_index, search
 from mmret_lib.cli.training import evaluate, features, train
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 app = SubcommandApp()
 for name, command in COMMANDS.items():
+    join_lines(command)
     app.command(name=name)(command)
 
 

@@ -1,4 +1,4 @@
-"""The command that prepares a data set, and the one for what mmret keeps: data, cache."""
+"""The commands that keep data ready: data prepares a data set, cache lists what is kept."""
 
 from pathlib import Path
 
@@ -20,19 +20,20 @@ def prepare(
 ) -> None:
     """Fetch a data set, check it, and pack its photos so that they load fast in training.
 
-    Run again, the command continues where it stopped. Flickr30k's photos have to be requested by
-    hand; it says where, and what to do with them. A data set that lies under root is only packed.
+    Called again, the command continues where it stopped. Photos of Flickr30k have to be requested
+    by hand; the command says where, and what to do with them. A data set that lies under root
+    already is only checked and packed.
 
     Args:
-        data: the data set; "scenes" (drawn) and "album" (shipped) need no root, "folder" is your
-            own photos.
-        root: folder to save it in, or where it lies already.
+        data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
+            root, vsepp is features in VSE++'s layout, and folder is your own photos.
+        root: the folder to save it in, or in which it lies already.
         parts: the parts to fetch, such as val2017 annotations2017, or 2014 for Karpathy's split.
-        size: pixels along a packed photo's side: 64 for the mini backbone, 224 for the ResNets, 256
-            for the pocket one, or several of them; 0 packs nothing.
-        keep_archives: keep what was downloaded after unpacking it.
-        max_unreadable: share of images that may be unreadable before that is an error.
-        captions: of your own photos.
+        size: side of a packed photo in pixels: 64 for the mini backbone, 224 for the ResNets, 256
+            for the pocket one; several sizes may be given, and 0 packs nothing.
+        keep_archives: keep the downloaded archives after they are unpacked.
+        max_unreadable: share of images that may be unreadable; more are an error.
+        captions: where the captions of your own photos are.
     """
     from mmret_lib.data import SPLITS, folder, sources
     from mmret_lib.data.store import pack
@@ -46,7 +47,7 @@ def prepare(
     elif root is None and data not in ("scenes", "album"):
         raise DataError(f"say where to keep {data}, or where it lies: --root FOLDER")
     loaded = {split: load_if_there(data, root, split, **options) for split in splits}
-    if root is not None and data not in ("scenes", "album", "folder"):
+    if root is not None and data in sources.SETS:
         begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
         if parts or begun or not any(loaded.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
@@ -65,12 +66,13 @@ def prepare(
 def show_cache(clear: bool = False, older_than: str | None = None) -> None:
     """List what mmret keeps in its cache folder, or delete it; MMRET_CACHE moves the folder.
 
-    Files that a running training or search uses stay, and so do weights that you put there
+    Files that a running training or search uses are kept, and so are weights that you put there
     yourself. Everything else is made again when it is needed.
 
     Args:
-        clear: delete it, and print how much space that freed.
-        older_than: only files not used for so long: hours, days or weeks, such as 12h, 30d, 6w.
+        clear: delete it, and print how much space that has freed.
+        older_than: only files that were not used for this long: hours, days or weeks, such as 12h,
+            30d or 6w.
     """
     from mmret_lib.files import cache
 

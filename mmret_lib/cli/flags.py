@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes
 
+from mmret_lib.cli.help import join_lines_of_fields
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 from mmret_lib.training.config import TrainConfig
@@ -44,26 +45,29 @@ class BackboneFlags:
     """The two backbones; the options of `build_model`."""
 
     image_backbone: str = "mini"
-    """mini, resnet18, resnet34, resnet50, pocket (a small network that knows photos, and comes with
-    mmret), or timm/NAME for any image model of timm, such as
+    """mini (small, for the drawn scenes), pocket (small, pretrained on photos; comes with mmret),
+    resnet18, resnet34, resnet50, or timm/NAME for any image model of timm, such as
     timm/vit_small_patch16_224.augreg_in21k_ft_in1k"""
     image_weights: str = "auto"
-    """auto (what helps most), none, mini, imagenet, pocket, pretrained (timm's), or a safetensors
-    file or a folder with one"""
+    """what the image backbone starts from: auto (pretrained, but random for mini on photos), none
+    (random), mini, pocket, imagenet (ResNets), pretrained (timm's), or a safetensors file or a
+    folder with one"""
     image_size: int | None = None
-    """pixels along the side of the square to which photos are decoded, by default what suits the
+    """side, in pixels, of the square to which photos are decoded; by default what suits the
     backbone"""
     text_backbone: str = "mini"
-    """mini, pocket (a small one that knows photos' captions, and comes with mmret), or any
-    BERT-family or sentence-transformers model by hub name or folder, such as
-    distilbert-base-uncased"""
+    """mini (small, for captions of the drawn scenes), pocket (small, pretrained on captions of
+    photos; comes with mmret), or any BERT-family or sentence-transformers model by its hub name or
+    folder, such as distilbert-base-uncased"""
     text_weights: str = "auto"
-    """auto (what helps most), none, mini, pocket or pretrained"""
+    """what the text backbone starts from: auto (pretrained, but random for mini on photos), none
+    (random), mini, pocket, or pretrained (the model's own)"""
     pooling: Literal["auto", "first", "mean", "max"] = "auto"
-    """how a caption becomes one vector: its first token, the mean or the maximum of all; auto is
-    what the model's own 1_Pooling/config.json says, else first"""
+    """how the vectors of a caption's tokens become one: first takes that of the first token, mean
+    and max are over all tokens; auto does what the model's own 1_Pooling/config.json says, and
+    without that file takes the first"""
     max_length: int = 64
-    """tokens kept of a caption, the two special ones counted"""
+    """longest caption in tokens, with the two special ones at its ends; longer ones are cut off"""
 
     def settings(self) -> dict[str, Any]:
         """What `build_model` takes."""
@@ -88,6 +92,9 @@ class TrainFlags(TrainConfig):
         "random"
     )
 
+
+for kind in (CaptionsFile, BackboneFlags, TrainConfig):
+    join_lines_of_fields(kind)
 
 Config = OmitArgPrefixes[TrainFlags]
 Captions = OmitArgPrefixes[CaptionsFile]

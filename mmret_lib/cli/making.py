@@ -11,12 +11,18 @@ from mmret_lib.files.errors import DataError
 
 
 def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config = DEFAULT) -> None:
-    """Train the four losses on the built-in world; print the results table, draw the figures.
+    """Compare the four losses, first on real photographs, then on drawn scenes.
+
+    On photographs this takes seconds: the backbones stay as they are, and only two projections are
+    trained for each loss, on features that come with mmret. Then whole models are trained on the
+    drawn scenes of the built-in world, for minutes. Both parts print answers to queries and a
+    table of recalls, and draw figures.
 
     Args:
-        out: folder for the table (CSV, JSON), the figures (PNG) and the trained runs.
-        size: training scenes; by default the whole world of 8,000.
-        config: the training of every loss.
+        out: folder for the tables (CSV, JSON), the figures (PNG) and the trained runs; those of
+            the photographs go to its folder album.
+        size: drawn scenes to train on; by default all 8,000.
+        config: how to train on the drawn scenes, the same for every loss.
     """
     from mmret_lib.studies.demo import run_demo
 
@@ -28,12 +34,12 @@ def experiments(
     out: Path = Path("data/results"),
     jobs: int = 1,
 ) -> None:
-    """Measure the studies that the lessons plot; run again, it continues where it stopped.
+    """Measure the studies that the lessons plot; called again, it continues where it stopped.
 
     Args:
         studies: names such as losses or barlow, by default all.
         out: folder for the tables; its README.md explains them.
-        jobs: trainings at a time; as many as the machine has cores is fastest.
+        jobs: number of trainings at the same time; as many as the machine has cores is fastest.
     """
     from mmret_lib.studies.measure import measure_studies
 
@@ -49,17 +55,18 @@ def pretrain(
     temperature: float = 0.05,
     device: str = "auto",
 ) -> None:
-    """Make the small pretrained backbones that data/mini and data/pocket ship.
+    """Make the small pretrained weights that come with mmret, in data/mini and data/pocket.
 
     Args:
-        part: image (the mini one, by naming sprites), text (the mini one, by distillation),
-            pocket-text (by distillation from a published sentence encoder), or pocket-heads (the
-            pocket model's projections, on the album's features).
+        part: image (the mini image backbone, trained to name sprites), text (the mini text
+            backbone, distilled from a larger one), pocket-text (the pocket text backbone, distilled
+            from a published sentence encoder), or pocket-heads (the pocket model's projections,
+            trained on the album's features).
         out: folder for the weights and the recipe.
-        texts: for pocket-text, captions to learn from, one a line.
-        teacher: for pocket-text, folder of the sentence encoder, such as all-MiniLM-L6-v2.
+        texts: for pocket-text, a file of captions to learn from, one a line.
+        teacher: for pocket-text, the folder of the sentence encoder, such as all-MiniLM-L6-v2.
         epochs: for pocket-text, passes over the texts in each of the two forms that are compared.
-        temperature: for pocket-text, of the form that compares similarities by their softmax.
+        temperature: for pocket-text, that of the softmax over similarities, in the second form.
         device: auto takes the GPU if there is one.
     """
     from mmret_lib.encoders.distil import distil_sentences

@@ -33,26 +33,27 @@ def search(
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
     captions: Captions = NOT_GIVEN,
 ) -> None:
-    """Find the images for a text; or, where the query is a picture file, the captions for it.
+    """Find the images that fit a text, or the captions that fit a picture.
 
-    In an index of photos without captions, a picture finds those that are similar. Embeddings of a
-    data set are saved in the cache folder, so the next search with the same model is quick.
+    Where photos have no captions, a picture finds similar photos. Embeddings of a data set are kept
+    in the cache folder, so that the next search with the same model is quick.
 
     Args:
-        run: run folder that `mmret train` wrote. Without it the pocket model searches, which comes
-            with mmret, and --index or --data says what.
-        query: a text, or the path of a picture. What ends like a picture (.jpg, .tif, ...), begins
-            like a path (/, ./, ~/), or has a slash and no space is taken for a picture file.
-        k: answers to show.
-        data: data set to search, by default the one the run was trained on.
+        run: run folder that `mmret train` wrote. Without it, the pocket model that comes with mmret
+            searches, and --index or --data says where.
+        query: a text, or the path of a picture. A query that ends like a picture (.jpg, .tif, ...),
+            begins like a path (/, ./, ~/), or has a slash and no space is taken for a path.
+        k: number of answers to show.
+        data: data set to search, by default the one that the run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
-        backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
-        index: folder of an index, which is opened, or made if it is not there.
+        backend: exact (the default) or, for large collections, flat, hnsw, ivf (all of FAISS) or
+            milvus.
+        index: folder of an index; if it is not there, it is made of the data set.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
-        json_file: also write the answers here: ranks, scores, paths and captions.
-        captions: of your own photos, by default the run's.
+        json_file: also write the answers to this JSON file: ranks, scores, paths and captions.
+        captions: where the captions of your own photos are, by default those of the run.
     """
     from mmret_lib.search.query import picture_or_text
 
@@ -122,23 +123,24 @@ def make_index(
 ) -> None:
     """Embed a collection once and keep it in a folder, for `mmret search --index INDEX`.
 
-    With --photos, of any folder of your own, no captions needed: run again, the command adds what
-    is new in the folder and drops what has gone; killed, it goes on where it was. Of a data set,
-    an existing index can be searched until the new one is complete and replaces it, and stays as
-    it was if the command fails or is killed.
+    With --photos it indexes any folder of your own; no captions are needed. Called again, it adds
+    the new photos and takes out those that are gone; after an interruption it continues. An index
+    of a data set is replaced only when the new one is complete: until then it can be searched, and
+    it stays as it was if the command fails.
 
     Args:
-        run: run folder that `mmret train` wrote; without it, the pocket model, which comes with
-            mmret, embeds the collection.
-        folder: where to keep the index.
-        photos: a folder of photos, subfolders too.
-        data: data set to index, by default the one the run was trained on.
+        run: run folder that `mmret train` wrote. Without it, the pocket model that comes with mmret
+            embeds the collection.
+        folder: the folder to keep the index in.
+        photos: a folder of photos; its subfolders count.
+        data: data set to index, by default the one that the run was trained on.
         root: its folder, by default the run's.
         split: what to index, by default the data set's test split.
-        backend: exact (default); flat, hnsw, ivf (FAISS) or milvus, for large collections.
+        backend: exact (the default) or, for large collections, flat, hnsw, ivf (all of FAISS) or
+            milvus.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         add: add the data set to the existing index.
-        captions: of your own photos, by default the run's.
+        captions: where the captions of your own photos are, by default those of the run.
     """
     if run is None:
         raise DataError("say where to keep the index: mmret index --help")
@@ -210,23 +212,23 @@ def explore(
     browser: bool = True,
     captions: Captions = NOT_GIVEN,
 ) -> None:
-    """Open the explorer in the browser: type a sentence, take a picture, compare the losses.
+    """Open the explorer in the browser: search by a sentence or a picture, compare the losses.
 
     Args:
         runs: run folders to choose from, by default all finished ones under runs/ that were
             trained on the same data as the first; where there is none, two small models are
             trained in about a minute. Without runs and --data, the page offers the album of real
             photographs, too.
-        photos: a folder of photos of your own, subfolders too, to be searched instead, by the
-            pocket model that comes with mmret, or by runs. Its index is kept in the cache folder.
-        data: data set to search, by default the one the first run was trained on.
+        photos: search this folder of your own photos instead; its subfolders count. Without runs,
+            the pocket model that comes with mmret searches. The index is kept in the cache folder.
+        data: data set to search, by default the one that the first run was trained on.
         root: its folder, by default the run's.
         split: what to search, by default the data set's test split.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can
             reach it, without a password.
         port: port of the page; if it is in use, the next free one.
         browser: open the page in the browser.
-        captions: of your own photos, by default the first run's.
+        captions: where the captions of your own photos are, by default those of the first run.
     """
     if photos is not None:
         if data or root or split or captions != NOT_GIVEN:

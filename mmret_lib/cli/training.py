@@ -47,23 +47,24 @@ def train(
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
-        data: the data set; "scenes" (the built-in world) and "album" (photographs that come with
-            mmret) need no root, "folder" is your own photos.
-        root: folder of the data set.
+        data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
+            root, vsepp is features in VSE++'s layout, and folder is your own photos.
+        root: the folder of the data set.
         split: what to train on, by default the set's training split.
-        val_split: what to measure recall on after each epoch; "none" measures nothing.
+        val_split: what to measure recall on after each epoch, by default the set's validation
+            split; none measures nothing.
         loss: sum_triplet, max_triplet, simclr or barlow_twins; any other name in
             `mmret_lib.losses.LOSSES`.
         out: run folder to write, by default runs/DATA-LOSS.
         temperature: temperature of simclr.
         margin: margin of the triplet losses.
-        lambda_: weight of barlow_twins' off-diagonal term.
-        dim: length of an embedding, in the space that photos and captions share.
-        max_unreadable: share of images that may be unreadable before training refuses to start.
-        resume: continue the training in the run folder, or start if there is none.
-        features: folder that mmret features --out wrote, where only projections are trained.
-        captions: of your own photos.
-        backbones: what turns photos and captions into features.
+        lambda_: weight of the off-diagonal term of barlow_twins.
+        dim: dimensions of the space that photos and captions share, the length of an embedding.
+        max_unreadable: share of images that may be unreadable; more are an error.
+        resume: continue the interrupted training in the run folder; without one, start.
+        features: for --train projections, the folder that `mmret features --out` wrote.
+        captions: where the captions of your own photos are.
+        backbones: the networks that turn photos and captions into features.
         config: how to train.
     """
     from mmret_lib.data import usual_splits
@@ -148,22 +149,24 @@ def features(
     captions: Captions = NOT_GIVEN,
     backbones: Backbones = DEFAULT_BACKBONES,
 ) -> None:
-    """Compute what the backbones make of photos and captions, for training only projections.
+    """Compute the outputs of frozen backbones, once, and keep them to train projections on.
 
-    Such a training then takes seconds an epoch. Run again, the command continues where it stopped.
+    An epoch of `mmret train --train projections` then takes seconds or less; it makes the features
+    itself where they are missing. Called again, the command continues where it stopped.
 
     Args:
         data: the data set, as mmret train takes it.
-        root: folder of the data set.
+        root: the folder of the data set.
         split: which part, by default the set's training split.
-        views: augmented views of each photo, beside the photo as it is.
-        augment: how these are made.
-        dtype: float16 takes half the size and keeps three digits.
+        views: number of augmented views of each photo, besides the photo itself.
+        augment: how the views are made: shift moves and mirrors the photo, crop scales up a random
+            part and mirrors it.
+        dtype: float16 takes half the space and keeps three digits.
         out: folder to write, by default a place in the cache folder.
-        max_unreadable: share of images that may be unreadable before that is an error.
+        max_unreadable: share of images that may be unreadable; more are an error.
         device: auto takes the GPU if there is one.
-        captions: of your own photos.
-        backbones: what turns photos and captions into features.
+        captions: where the captions of your own photos are.
+        backbones: the networks that turn photos and captions into features.
     """
     from mmret_lib.data import usual_splits
     from mmret_lib.encoders.features import keep_features
@@ -212,20 +215,21 @@ def evaluate(
 ) -> None:
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
 
-    Every figure comes with its 95 % interval. On the built-in world, the best possible figures are
-    printed too, and those that count every picture that fits a caption as a right answer.
+    Every figure comes with its 95 % interval. On the drawn scenes it also prints the best recalls
+    that are possible, and the recalls where every picture that fits a caption counts as right.
 
     Args:
         run: run folder that `mmret train` wrote.
-        data: data set, by default the one the run was trained on.
+        data: data set, by default the one that the run was trained on.
         root: its folder, by default the run's.
         split: what to rank, by default the data set's test split.
-        protocol: 1k: the mean of five folds of 1,000 images (COCO); full: all at once.
-        judgements: of COCO, more right answers: CxC's sits_test.csv or ECCV Caption's data folder.
-        against: another run folder, to be compared with image by image.
+        protocol: full ranks all images at once; 1k is the mean of five folds of 1,000 (COCO).
+        judgements: more right answers for COCO, found by people: the file sits_test.csv of CxC, or
+            the data folder of ECCV Caption.
+        against: another run folder; the difference of both is printed, with its interval.
         table: write a CSV file with every query, its rank and the best wrong answer.
-        json_file: also write the figures here.
-        captions: of your own photos, by default the run's.
+        json_file: also write the figures to this JSON file.
+        captions: where the captions of your own photos are, by default those of the run.
     """
     from mmret_lib.studies.evaluate_run import evaluate_run
     from mmret_lib.training.run import read_run

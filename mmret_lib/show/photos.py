@@ -101,9 +101,7 @@ def album_index() -> SearchIndex:
 def _open(run: str) -> tuple[str, DualEncoder]:
     """The name of a loss and the model of a run; of "", the pocket model."""
     if not run:
-        from mmret_lib.encoders.pocket import (
-            pocket_model,
-        )
+        from mmret_lib.encoders.pocket import pocket_model
 
         return "", pocket_model()
     model, record = load_run(run)

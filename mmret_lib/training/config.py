@@ -23,7 +23,7 @@ class TrainConfig:
     backbone_lr: float = 1e-3
     """peak learning rate of the two backbones"""
     image_lr: float | None = None
-    """peak learning rate of the image branch's backbone, by default backbone_lr; so a pretrained
+    """peak learning rate of the image branch's backbone, by default backbone_lr: a pretrained
     backbone can train at 5e-5 beside a random one at 1e-3"""
     text_lr: float | None = None
     """peak learning rate of the text branch's backbone, by default backbone_lr"""
@@ -42,17 +42,18 @@ class TrainConfig:
     clip: float = 1.0
     """largest norm of the gradient; 0 turns clipping off"""
     train: Literal["all", "projections", "image", "text"] = "all"
-    """the part that is trained; the rest stays frozen, batch-norm statistics included"""
+    """what is trained: all, the two projections, or one whole branch; the rest stays frozen,
+    batch-norm statistics included"""
     train_image: Part | None = None
     """what is trained of the image branch: whole, its projection or nothing; by default as "train"
-    says. With projection here and whole for the text, this is locked-image tuning"""
+    says. With "projection" here and "whole" for the text, this is locked-image tuning"""
     train_text: Part | None = None
     """what is trained of the text branch; by default as "train" says"""
     captions: Literal["random", "first", "all"] = "random"
     """which of an image's captions an epoch shows: one at random, always the first, or all"""
     augment: Literal["shift", "crop", "none"] = "shift"
-    """shift: move and mirror the images; crop: scale up a random part and mirror; none. On kept
-    features it says how their views are made; without views it is none"""
+    """shift: move and mirror the images; crop: scale up a random part and mirror; none. With kept
+    features it says how their views are made; without views there is none"""
     kept_features: bool = True
     """where neither backbone trains, run both over the data only once, before the training, and
     keep their features in the cache folder"""
@@ -67,7 +68,7 @@ class TrainConfig:
     device: str = "auto"
     """auto: the GPU if there is one"""
     seed: int = 0
-    """of the random order, captions, augmentation and dropout"""
+    """seed of the random order, captions, augmentation and dropout"""
     chunk_size: int = 0
     """gradient caching: pairs that go through the model at a time, so that a batch of any size
     takes no more memory; 0 sends the whole batch through at once"""
