@@ -110,7 +110,7 @@ def test_batches_and_order_do_not_matter_in_search():
         (("image", None, "projection"), {"image.backbone", "image.projection", "text.projection"}),
         (("projections", None, "nothing"), {"image.projection"}),
     ],
-    ids=str,
+    ids=lambda value: " ".join(sorted(map(str, value))) if isinstance(value, set) else str(value),
 )
 def test_what_is_frozen_does_not_move(parts, trained, standardise):
     model = mini(standardise=standardise)
