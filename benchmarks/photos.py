@@ -142,6 +142,7 @@ def main() -> None:
     text = page(found, " ".join(["python", "benchmarks/photos.py", *sys.argv[1:]]), machine())
     print(text)
     if args.out:
+        Path(args.out).mkdir(parents=True, exist_ok=True)
         Path(args.out, "photos.md").write_text(text, encoding="utf-8")
         Path(args.out, "photos.json").write_text(json.dumps(found, indent=1) + "\n")
 
