@@ -11,7 +11,7 @@ from mmret_lib.files.errors import DataError, MissingFile, visible
 
 
 def load(data: str, root: Path | None, split: str | None, **options: Any) -> Any:
-    """Read a split, and say what was left out of it."""
+    """Read a split, and say what was left out of it, and what else to know about it."""
     from mmret_lib.data import load_pairs
 
     pairs = load_pairs(data, root=root, split=split, **options)
@@ -19,6 +19,8 @@ def load(data: str, root: Path | None, split: str | None, **options: Any) -> Any
         print(f"left out: {visible(line)}", file=sys.stderr)
     if len(pairs.skipped) > 10:
         print(f"left out: {len(pairs.skipped) - 10} more", file=sys.stderr)
+    for line in pairs.notes:
+        print(f"{data} {pairs.split}: {visible(line)}", file=sys.stderr)
     return pairs
 
 

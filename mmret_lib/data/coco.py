@@ -1,23 +1,23 @@
 """Read captions in the COCO format: the official folders, copies, and the built-in world.
 
     root/annotations/captions_val2017.json     root/val2017/000000000139.jpg
+    root/dataset_coco.json                     root/val2014/COCO_val2014_000000391895.jpg
 
-Every record is checked here before pycocotools, which checks nothing, indexes the file. Karpathy's
-split file, which most papers use to divide COCO, is also read here.
+Every record is checked here before pycocotools, which checks nothing, indexes the file. Module
+`karpathy` reads the second form.
 """
 
 import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pycocotools.coco import COCO
 
+from mmret_lib.data.karpathy import find_by_id, find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs, Photo, assemble
 from mmret_lib.data.reading import (
     REPAIR,
-    chosen_splits,
     clean_caption,
     existing_folder,
     first_few,
@@ -46,7 +46,9 @@ def read_coco(
     """Read one split of a COCO caption folder.
 
     Images come in the order of their ids, captions in the order of theirs. With `karpathy` the
-    images keep the order of that file: the five folds of the "1K" protocol depend on it.
+    images keep the order of that file: the five folds of the "1K" protocol depend on it. Its photos
+    are found in the folders of 2014 or of 2017, see `karpathy.find_by_id`; a line of `Pairs.notes`
+    says in which.
 
     Args:
         root: the folder that holds `annotations/` and the image folders.
@@ -55,7 +57,8 @@ def read_coco(
             are given it is only a label.
         annotations: the caption file, relative to root, if it is not the official one.
         images: the image folder, relative to root, if it is not the official one.
-        karpathy: Karpathy's split file, relative to root, if it is not `dataset_coco.json`.
+        karpathy: Karpathy's split file, relative to root, if it is not a `dataset_coco.json` in
+            root or near it, see `karpathy.find_split_file`.
         name: the name that the Pairs carry, for other data sets kept in this format.
         max_missing: share of images whose file may be missing before that is an error.
         keep_info: keep the raw image and annotation records in the Pairs.
@@ -66,14 +69,17 @@ def read_coco(
     """
     root = existing_folder(root, LAYOUT)
     source = root / user_path(annotations or f"annotations/captions_{split}.json")
+    listings: dict[str, set[str]] = {}
+    notes: list[str] = []
     if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not source.is_file():
-        karpathy = karpathy or KARPATHY
+        karpathy = karpathy or find_split_file(root, KARPATHY) or KARPATHY
     if karpathy is not None:
         if annotations is not None:
             raise DataError("give either annotations or karpathy: both hold the captions")
         source = root / user_path(karpathy)
         photos = read_karpathy(source, split)
         folder = root / user_path(images or ".")
+        photos, listings, notes = find_by_id(photos, existing_folder(folder, LAYOUT))
     else:
         if not source.is_file():
             present = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
@@ -89,6 +95,8 @@ def read_coco(
         split=split,
         max_missing=max_missing,
         keep_info=keep_info,
+        listings=listings,
+        notes=notes,
     )
 
 
@@ -134,51 +142,3 @@ def read_captions(source: Path) -> Iterator[Photo]:
             image_info=image,
             caption_info=described,
         )
-
-
-def read_karpathy(source: Path, split: str) -> list[Photo]:
-    """Read one split of Karpathy's `dataset_coco.json` or `dataset_flickr30k.json`.
-
-    Args:
-        source: the file.
-        split: a split of that file, or several joined by "+", or "all".
-
-    Raises:
-        MissingFile: if there is no such file.
-        DataError: if a record is wrong; the message names it.
-    """
-    records = record_list(read_json(source), "images", source)
-    for place, record in enumerate(records):
-        if not isinstance(record.get("split"), str):
-            raise DataError(f"{source}: images[{place}] has no split; {REPAIR}")
-    chosen = chosen_splits(split, sorted({record["split"] for record in records}), str(source))
-    photos = [
-        _karpathy_photo(record, f"images[{place}]", source)
-        for place, record in enumerate(records)
-        if record["split"] in chosen
-    ]
-    unique_ids(((f"{source}: {p.record}", p.image_id) for p in photos), "cocoid or filename")
-    return photos
-
-
-def _karpathy_photo(record: dict[str, Any], name: str, source: Path) -> Photo:
-    sentences = record.get("sentences")
-    if not isinstance(sentences, list) or not all(isinstance(s, dict) for s in sentences):
-        raise DataError(
-            f"{source}: {name}: sentences is {short(sentences)}, not a list of objects; {REPAIR}"
-        )
-    file_name = record.get("filename")
-    image_id: Any = record.get("cocoid", file_name)
-    if "filepath" in record and isinstance(file_name, str):
-        file_name = f"{record['filepath']}/{file_name}"
-    return Photo(
-        record=name,
-        image_id=image_id,
-        file_name=file_name,
-        captions=[
-            clean_caption(sentence.get("raw"), f"{source}: {name}: sentences[{number}]")
-            for number, sentence in enumerate(sentences)
-        ],
-        image_info=record,
-        caption_info=sentences,
-    )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmret_lib.data.coco import read_karpathy
+from mmret_lib.data.karpathy import read_karpathy
 from mmret_lib.data.pairs import Pairs, Photo, assemble
 from mmret_lib.data.reading import chosen_splits, clean_caption, existing_folder, first_few
 from mmret_lib.data.tables import delimited_rows, read_text

@@ -8,7 +8,7 @@ their files are there and makes the `Pairs`.
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Pairs:
         skipped: one line for each record (or each kind of record) that was left out, and why.
         features: folder of kept features (`data.features`) for images whose photos are not here;
             an image's row in it is found by its image id. None where `images` can be read.
+        notes: one line for each thing that a reader should know, such as where the photos were
+            found, or which part of a split this is. No part of what `to_json` writes.
         image_info, caption_info: the raw records of the file that was read, N and M of them, or
             None where they were not kept.
 
@@ -52,6 +54,7 @@ class Pairs:
     image_info: list[dict[str, Any]] | None = None
     caption_info: list[dict[str, Any]] | None = None
     features: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Copies: a list that the caller goes on changing would undo the checks below.
@@ -59,6 +62,7 @@ class Pairs:
             value = getattr(self, field)
             object.__setattr__(self, field, None if value is None else list(value))
         object.__setattr__(self, "skipped", tuple(self.skipped))
+        object.__setattr__(self, "notes", tuple(self.notes))
         if self.features is not None:
             object.__setattr__(self, "features", Path(self.features))
         owner = np.asarray(self.owner)
@@ -167,6 +171,7 @@ class Pairs:
             image_info=pick(self.image_info, images),
             caption_info=pick(self.caption_info, captions),
             features=self.features,
+            notes=self.notes,
         )
 
     def to_json(self) -> str:
@@ -178,7 +183,8 @@ class Pairs:
         record = {field.name: getattr(self, field.name) for field in fields(self)}
         record["images"] = [str(path.absolute()) for path in self.images]
         record["owner"] = self.owner.tolist()
-        del record["features"]  # as before there was this entry: it is a key of packed stores
+        # As before there were these entries: what this returns is a key of packed stores.
+        del record["features"], record["notes"]
         if self.features is not None:
             record["features"] = str(self.features.absolute())
         try:
@@ -240,6 +246,8 @@ def assemble(
     max_missing: float = 0.01,
     skipped: Iterable[str] = (),
     keep_info: bool = False,
+    listings: Mapping[str, set[str]] | None = None,
+    notes: Iterable[str] = (),
 ) -> Pairs:
     """Find the files of `photos` under `folder` and make the Pairs.
 
@@ -248,6 +256,7 @@ def assemble(
     Args:
         source: the file that the photos were read from, for messages.
         max_missing: share of photos whose file may be missing before that is an error.
+        listings: the names in folders of `folder` that were listed already.
 
     Raises:
         DataError: if a file name leads out of `folder`, too many files are missing, or nothing is
@@ -255,7 +264,7 @@ def assemble(
     """
     if not 0 <= max_missing <= 1:
         raise DataError(f"max_missing is {max_missing}; it is a share, from 0 to 1")
-    listings: dict[str, set[str]] = {}  # one listing per folder: 118,000 stats take far longer
+    listed = dict(listings or {})  # one listing per folder: 118,000 stats take far longer
     kept: list[Photo] = []
     files: list[Path] = []
     left_out = list(skipped)
@@ -268,9 +277,9 @@ def assemble(
             continue
         captioned += 1
         parent, _, leaf = file_name.rpartition("/")
-        if parent not in listings:
-            listings[parent] = _names_in(folder / parent)
-        if leaf not in listings[parent]:
+        if parent not in listed:
+            listed[parent] = names_in(folder / parent)
+        if leaf not in listed[parent]:
             missing.append(f"{source}: {photo.record}: {folder / file_name} is missing")
             continue
         kept.append(photo)
@@ -295,6 +304,7 @@ def assemble(
         name=name,
         split=split,
         skipped=(*left_out, *missing),
+        notes=tuple(notes),
         image_info=[photo.image_info or {} for photo in kept] if keep_info else None,
         caption_info=[info for photo in kept for info in photo.caption_info or []]
         if keep_info
@@ -302,7 +312,8 @@ def assemble(
     )
 
 
-def _names_in(folder: Path) -> set[str]:
+def names_in(folder: Path) -> set[str]:
+    """The names in a folder; none where it is not there."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}

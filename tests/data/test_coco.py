@@ -1,7 +1,6 @@
 """The reader of COCO caption folders and of Karpathy's split file: good, odd and bad files."""
 
 import json
-from pathlib import Path
 
 import pytest
 from photo_folders import CLIMBING, coco_content, put_coco, put_photo
@@ -226,83 +225,3 @@ def test_missing_folders_and_files_say_what_was_expected(tmp_path):
     (tmp_path / "val2017").write_text("a file")
     with pytest.raises(MissingFile, match="val2017 is not a folder"):
         read_coco(tmp_path)
-
-
-# ---------------------------------------------------------------- Karpathy's split file
-
-
-def karpathy_content() -> dict:
-    def record(place: int, split: str, folder: str, captions: list[str]) -> dict:
-        return {
-            "imgid": place,
-            "cocoid": 100 - place,  # so that the order of ids is not the order of the file
-            "split": split,
-            "filepath": folder,
-            "filename": f"COCO_{folder}_{place}.jpg",
-            "sentids": list(range(len(captions))),
-            "sentences": [{"raw": c, "tokens": c.split(), "sentid": 0} for c in captions],
-        }
-
-    return {
-        "dataset": "coco",
-        "images": [
-            record(0, "test", "val2014", ["One.", " Two. "]),
-            record(1, "train", "train2014", ["Three."]),
-            record(2, "restval", "val2014", ["Four."]),
-            record(3, "test", "val2014", ["Five."]),
-        ],
-    }
-
-
-def put_karpathy(root: Path, content) -> None:
-    (root / "dataset_coco.json").write_text(json.dumps(content))
-    for place, record in enumerate(karpathy_content()["images"]):
-        put_photo(root / record["filepath"] / f"COCO_{record['filepath']}_{place}.jpg")
-
-
-@pytest.mark.parametrize(
-    ("split", "ids", "captions"),
-    [
-        ("test", [100, 97], ["One.", "Two.", "Five."]),
-        ("train+restval", [99, 98], ["Three.", "Four."]),
-        ("restval", [98], ["Four."]),
-        ("all", [100, 99, 98, 97], ["One.", "Two.", "Three.", "Four.", "Five."]),
-    ],
-)
-def test_karpathy_splits_keep_the_order_of_the_file(tmp_path, split, ids, captions):
-    put_karpathy(tmp_path, karpathy_content())
-    pairs = read_coco(tmp_path, split, karpathy="dataset_coco.json")
-    assert (pairs.image_ids, pairs.captions) == (ids, captions)
-    assert all(path.is_file() for path in pairs.images)
-
-
-@pytest.mark.parametrize(
-    ("change", "fault"),
-    [
-        ({"split": None}, r"images\[3\] has no split"),
-        ({"cocoid": None}, r"images\[3\]: cocoid or filename is None"),
-        ({"cocoid": 100}, r"images\[3\]: cocoid or filename 100 stands twice"),
-        ({"sentences": None}, r"images\[3\]: sentences is None"),
-        ({"sentences": ["text"]}, r"images\[3\]: sentences is \['text'\]"),
-        ({"sentences": [{"raw": ""}]}, r"images\[3\]: sentences\[0\]: the caption is empty"),
-        ({"sentences": [{}]}, r"images\[3\]: sentences\[0\]: the caption is None"),
-        ({"filename": None}, r"images\[3\]: the file name is None"),
-        ({"filename": "../../x.jpg"}, r"images\[3\]: the file name .* leads out"),
-        ({"filepath": "/etc"}, r"images\[3\]: the file name .* leads out"),
-        ({"filepath": ".."}, r"images\[3\]: the file name .* leads out"),
-    ],
-)
-def test_bad_records_in_karpathys_file(tmp_path, change, fault):
-    content = karpathy_content()
-    content["images"][3].update(change)
-    put_karpathy(tmp_path, content)
-    with pytest.raises(DataError, match=f"dataset_coco.json: {fault}"):
-        read_coco(tmp_path, "test", karpathy="dataset_coco.json")
-
-
-def test_an_unknown_karpathy_split_lists_the_known(tmp_path):
-    put_karpathy(tmp_path, karpathy_content())
-    with pytest.raises(DataError, match=r"no split 'val2017'; it has restval, test, train"):
-        read_coco(tmp_path, karpathy="dataset_coco.json")
-    with pytest.raises(DataError, match="either annotations or karpathy"):
-        read_coco(tmp_path, annotations="a.json", karpathy="dataset_coco.json")
