@@ -317,9 +317,9 @@ def test_own_photos_with_a_captions_file(home, own_photos):
 
 def test_the_captions_file_belongs_to_a_folder(home, run, own_photos):
     out = mmret(home, "train", "--captions", own_photos, ok=False)
-    assert "--captions is of your own photos: say --data folder, not scenes" in out
+    assert "--captions is for --data folder, not for scenes" in out
     out = mmret(home, "search", run, "x", "--image-column", "x", ok=False)
-    assert "--image-column is of your own photos: say --data folder, not flickr8k" in out
+    assert "--image-column is for --data folder, not for flickr8k" in out
     out = mmret(home, "train", "--captions", "all", ok=False)
     assert "set by --epoch-captions all" in out
     assert "--captions FILE" in mmret(home, "train", "--data", "folder", "--root", "own", ok=False)
@@ -497,13 +497,41 @@ def test_errors_are_one_line_that_names_the_matter(
     assert "Traceback" not in error and re.search(said, error), error
 
 
+def test_missing_photos_and_their_folder_by_flags_that_the_run_keeps(home, photos, tmp_path):
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    shutil.copytree(photos, root)
+    (root / "Images").rename(elsewhere)
+    (elsewhere / "p1.jpg").unlink()
+    arguments = ["train", "--data", "flickr8k", "--root", root, "--out", "part", *TINY]
+    out = mmret(home, *arguments, "--images", elsewhere, ok=False)
+    assert "--max-missing 0.05" in out
+    mmret(home, *arguments, "--images", elsewhere, "--max-missing", "0.05")
+    out = mmret(home, "evaluate", "part", "--split", "train")
+    assert "23 images" in out and "p1.jpg is missing" in out
+    for flags, said in (
+        (["--images", "500"], "--images 500 is a number"),
+        (["--data", "album", "--images", "x"], "--images is for --data coco or flickr8k or"),
+        (["--max-missing", "2"], "max_missing is 2"),
+    ):
+        assert said in mmret(home, "evaluate", "part", *flags, ok=False)
+
+
 def test_unreadable_images_are_counted_and_too_many_refused(home, photos):
     (photos / "Images" / "p1.jpg").write_bytes(b"not a picture")
     try:
         arguments = ["train", "--data", "flickr8k", "--root", photos, "--out", "few", *TINY]
         out = mmret(home, *arguments, ok=False)
         assert "p1.jpg" in out and "1.0%" in out
+        assert "--max-unreadable 0.05" in out
         out = mmret(home, *arguments, "--max-unreadable", "0.1")
         assert "1 of 24 images could not be read" in out and "p1.jpg" in out
+        # The run keeps the share; other commands take the flag.
+        for command in (["evaluate", "few"], ["search", "few", "picture"], ["index", "few", "i"]):
+            assert "p1.jpg" in mmret(home, *command, "--split", "train")
+        data = ["--data", "flickr8k", "--root", photos, "--split", "train"]
+        for command in (["index", "p"], ["search", "picture"]):
+            out = mmret(home, *command, *data, ok=False)
+            assert "--max-unreadable 0.05" in out
+            assert "p1.jpg" in mmret(home, *command, *data, "--max-unreadable", "0.05")
     finally:
         Image.new("RGB", (50, 41), (6, 90, 200)).save(photos / "Images" / "p1.jpg")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from mmret_lib.cli.flags import NOT_GIVEN, Captions, DataName
-from mmret_lib.cli.opening import load, load_if_there
+from mmret_lib.cli.flags import NOT_GIVEN, DataName, Reading
+from mmret_lib.cli.opening import load, load_if_there, unreadable
 from mmret_lib.files.errors import DataError
 
 
@@ -15,8 +15,7 @@ def prepare(
     parts: tuple[str, ...] = (),
     size: tuple[int, ...] = (64,),
     keep_archives: bool = False,
-    max_unreadable: float = 0.01,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
 ) -> None:
     """Fetch a data set, check it, and pack its photos so that they load fast in training.
 
@@ -32,8 +31,7 @@ def prepare(
         size: side of a packed photo in pixels: 64 for the mini backbone, 224 for the ResNets, 256
             for the pocket one; several sizes may be given, and 0 packs nothing.
         keep_archives: keep the downloaded archives after they are unpacked.
-        max_unreadable: share of images that may be unreadable; more are an error.
-        captions: where the captions of your own photos are.
+        reading: how the data set is read.
     """
     from mmret_lib.data import SPLITS, folder, sources
     from mmret_lib.data.store import pack
@@ -41,7 +39,7 @@ def prepare(
     splits = [split for split in SPLITS[data] if split]
     if data == "coco":  # whichever parts are there; the last three are Karpathy's
         splits = ["train2017", "val2017", "train+restval", "val", "test"]
-    options = captions.options(data, root)
+    options = reading.options(data, root)
     if data == "folder":
         splits = folder.splits_of(root, **options)
     elif root is None and data not in ("scenes", "album"):
@@ -51,7 +49,7 @@ def prepare(
         begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
         if parts or begun or not any(loaded.values()):
             sources.get(data, root, parts or None, keep_archives=keep_archives)
-            loaded = {split: load_if_there(data, root, split) for split in splits}
+            loaded = {split: load_if_there(data, root, split, **options) for split in splits}
     for split, pairs in loaded.items():
         if pairs is None:
             if data == "coco":
@@ -59,7 +57,7 @@ def prepare(
             pairs = load(data, root, split, **options)  # says what is missing
         print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
         for side in filter(None, size if pairs.features is None else ()):  # else it has no photos
-            store = pack(pairs, side, max_unreadable=max_unreadable)
+            store = pack(pairs, side, max_unreadable=unreadable({}, reading))
             print(f"  packed at {side} pixels: {store.folder}")
 
 

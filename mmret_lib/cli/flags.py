@@ -14,8 +14,8 @@ from mmret_lib.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
-class CaptionsFile:
-    """Where `--data folder` finds its captions; the options of `read_folder`."""
+class ReadingFlags:
+    """How a data set is read; the options of `load_pairs`, and `max_unreadable` of `pack`."""
 
     captions: Path | None = None
     """captions of your own photos (--data folder): CSV, TSV or JSON lines with named columns"""
@@ -25,19 +25,48 @@ class CaptionsFile:
     """the column of captions, where it has no usual name (caption, title, text ...)"""
     split_column: str | None = None
     """the column that says which split a row is in, where it is not called split"""
+    images: str | None = None
+    """the folder of the photos of coco, flickr8k or flickr30k, where it is not found in the root
+    folder; for your own photos, --root names it"""
+    max_missing: float | None = None
+    """share of photos whose file may be missing, and of captions that may be empty, by default
+    0.01; more are an error"""
+    max_unreadable: float | None = None
+    """share of photos that may be unreadable, by default 0.01; more are an error"""
 
-    def options(self, data: str, root: Path | None) -> dict[str, str]:
-        """What `load_pairs` needs besides root and split; the file's path is made absolute."""
-        given = {f.name: str(v) for f in fields(self) if (v := getattr(self, f.name)) is not None}
-        if given and data != "folder":
-            flag = next(iter(given)).replace("_", "-")
-            raise DataError(f"--{flag} is of your own photos: say --data folder, not {data}")
-        if self.captions:
-            place = self.captions
-            if root is not None and not place.exists():
-                place = root / place
-            given["captions"] = str(place.absolute())
+    def options(self, data: str, root: Path | None) -> dict[str, Any]:
+        """What `load_pairs` needs besides root and split; paths are made absolute."""
+        given = {name: value for name in TAKEN_BY if (value := getattr(self, name)) is not None}
+        for name in given:
+            if data not in TAKEN_BY[name]:
+                sets = " or ".join(TAKEN_BY[name])
+                raise DataError(
+                    f"--{name.replace('_', '-')} is for --data {sets}, not for {data}"
+                    + ("; name the folder of your own photos by --root" if name == "images" else "")
+                )
+        if self.captions is not None:
+            given["captions"] = _place(self.captions, root)
+        if self.images is not None:
+            if self.images.isdecimal():
+                raise DataError(
+                    f"--images {self.images} is a number; give the folder of the photos (if it is "
+                    f"called so, ./{self.images})"
+                )
+            given["images"] = _place(user_path(self.images), root)
         return given
+
+
+# The options of `load_pairs` among the flags, and the data sets whose readers take them.
+TAKEN_BY = {
+    **dict.fromkeys(("captions", "image_column", "caption_column", "split_column"), ("folder",)),
+    "images": ("coco", "flickr8k", "flickr30k"),
+    "max_missing": ("coco", "flickr8k", "flickr30k", "folder"),
+}
+
+
+def _place(path: Path, root: Path | None) -> str:
+    """The absolute path of a file or folder, which may also be given relative to root."""
+    return str((path if root is None or path.exists() else root / path).absolute())
 
 
 @dataclass(frozen=True)
@@ -93,12 +122,12 @@ class TrainFlags(TrainConfig):
     )
 
 
-for kind in (CaptionsFile, BackboneFlags, TrainConfig):
+for kind in (ReadingFlags, BackboneFlags, TrainConfig):
     join_lines_of_fields(kind)
 
 Config = OmitArgPrefixes[TrainFlags]
-Captions = OmitArgPrefixes[CaptionsFile]
-NOT_GIVEN = CaptionsFile()
+Reading = OmitArgPrefixes[ReadingFlags]
+NOT_GIVEN = ReadingFlags()
 Backbones = OmitArgPrefixes[BackboneFlags]
 DEFAULT_BACKBONES = BackboneFlags()
 DEFAULT = TrainFlags()

@@ -2,11 +2,10 @@
 
 import os
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.cli.flags import NOT_GIVEN, CaptionsFile
+from mmret_lib.cli.flags import NOT_GIVEN, TAKEN_BY, ReadingFlags
 from mmret_lib.files.errors import DataError, MissingFile, visible
 
 
@@ -49,16 +48,25 @@ def open_run(
     data: str | None,
     root: Path | None,
     split: str | None,
-    captions: CaptionsFile,
+    reading: ReadingFlags,
     caption_ids: bool = False,
-) -> tuple[Any, Any, str]:
-    """The model, the pairs to use it on (by default its own test split), and a title."""
+) -> tuple[Any, Any, str, float]:
+    """The model, the pairs to use it on (by default its own test split), a title, and the share.
+
+    The share is that of photos that may be unreadable.
+    """
     model, trained, title = open_model(run)
-    name, root, split, options = where(trained, data, root, split, captions)
+    name, root, split, options = where(trained, data, root, split, reading)
     if caption_ids and name != "coco":
         raise DataError(f"judgements are of COCO; {name} has none (the built-in world needs none)")
     pairs = load(name, root, split, **options, **({"keep_info": True} if caption_ids else {}))
-    return model, pairs, f"{title} on {name} {split}"
+    return model, pairs, f"{title} on {name} {split}", unreadable(trained, reading)
+
+
+def unreadable(trained: dict[str, Any], reading: ReadingFlags) -> float:
+    """The share of photos that may be unreadable: the flag's, or else that of the run."""
+    kept: float = trained.get("max_unreadable", 0.01)
+    return kept if reading.max_unreadable is None else reading.max_unreadable
 
 
 def open_index(run: Path | None, folder: Path, backend: str | None, other: bool) -> tuple[Any, str]:
@@ -68,8 +76,8 @@ def open_index(run: Path | None, folder: Path, backend: str | None, other: bool)
     again = f"mmret index {run or '--photos FOLDER'} {folder}"
     if other:
         raise DataError(
-            f"{folder} holds its own collection; leave out --data, --root, --split, --captions "
-            f"and --milvus, or build it anew: {again}"
+            f"{folder} holds its own collection; leave out --data, --root, --split, --captions, "
+            f"--milvus and the other flags of a data set, or build it anew: {again}"
         )
     model, _, name = open_model(run)
     opened = SearchIndex.open(folder, model, token=os.environ.get("MILVUS_TOKEN"))
@@ -86,16 +94,19 @@ def where(
     data: str | None,
     root: Path | None,
     split: str | None,
-    captions: CaptionsFile = NOT_GIVEN,
-) -> tuple[str, Path | None, str, dict[str, str]]:
+    reading: ReadingFlags = NOT_GIVEN,
+) -> tuple[str, Path | None, str, dict[str, Any]]:
     """What to use a run on: name, root, split, and the other options of `load_pairs`."""
     from mmret_lib.data import usual_splits
 
     name = data or trained["name"]
-    options = captions.options(name, root)
+    own_root = root is not None
+    if name == trained["name"] and root is None and reading.captions is None and trained["root"]:
+        root = Path(trained["root"])
+    options = reading.options(name, root)
     if name == trained["name"] and "captions" not in options:
-        if root is None and trained["root"]:
-            root = Path(trained["root"])
-        kept = {f.name: trained[f.name] for f in fields(captions) if f.name in trained}
+        kept = {name: trained[name] for name in TAKEN_BY if name in trained}
+        if own_root:  # its photos are not in the folder that the run's were in
+            kept.pop("images", None)
         options = {**kept, **options}
     return name, root, split or usual_splits(name, root, **options)[2], options

@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from mmret_lib.cli.flags import NOT_GIVEN, Backend, Captions, DataName
-from mmret_lib.cli.opening import open_index, open_model, open_run, where
+from mmret_lib.cli.flags import NOT_GIVEN, Backend, DataName, Reading
+from mmret_lib.cli.opening import open_index, open_model, open_run, unreadable, where
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 
@@ -31,7 +31,7 @@ def search(
     milvus: str | None = None,
     out: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
 ) -> None:
     """Find the images that fit a text, or the captions that fit a picture.
 
@@ -53,7 +53,7 @@ def search(
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         out: also write the answers as a page with pictures.
         json_file: also write the answers to this JSON file: ranks, scores, paths and captions.
-        captions: where the captions of your own photos are, by default those of the run.
+        reading: how the data set is read, by default as for the run.
     """
     from mmret_lib.search.query import picture_or_text
 
@@ -77,10 +77,10 @@ def search(
 
     backend = backend or ("milvus" if milvus else None)
     if index is not None and there:
-        other = data or root or split or milvus or captions != NOT_GIVEN
+        other = data or root or split or milvus or reading != NOT_GIVEN
         opened, title = open_index(model_of, index, backend, bool(other))
     else:
-        model, pairs, title = open_run(model_of, data, root, split, captions)
+        model, pairs, title, share = open_run(model_of, data, root, split, reading)
         opened = SearchIndex.build(
             model,
             pairs,
@@ -89,6 +89,7 @@ def search(
             uri=milvus,
             token=os.environ.get("MILVUS_TOKEN"),
             cached=index is None,
+            max_unreadable=share,
         )
     with opened:
         if not isinstance(asked, Path):
@@ -119,7 +120,7 @@ def make_index(
     backend: Backend | None = None,
     milvus: str | None = None,
     add: bool = False,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
 ) -> None:
     """Embed a collection once and keep it in a folder, for `mmret search --index INDEX`.
 
@@ -140,7 +141,7 @@ def make_index(
             milvus.
         milvus: address of a Milvus, or a file ending in .db; its token is read from MILVUS_TOKEN.
         add: add the data set to the existing index.
-        captions: where the captions of your own photos are, by default those of the run.
+        reading: how the data set is read, by default as for the run.
     """
     if run is None:
         raise DataError("say where to keep the index: mmret index --help")
@@ -154,12 +155,13 @@ def make_index(
         or split
         or add
         or milvus
-        or captions != NOT_GIVEN
+        or reading != NOT_GIVEN
         or backend not in (None, "exact")
     ):
         raise DataError(
             "an index of photos follows its folder and is searched exactly; give --photos without "
-            "--data, --root, --split, --captions, --backend, --milvus and --add"
+            "--data, --root, --split, --captions and the other flags of a data set, and without "
+            "--backend, --milvus and --add"
         )
     if photos is None and model_of is None and data is None:
         raise DataError(
@@ -171,14 +173,20 @@ def make_index(
         return
     from mmret_lib.search.index import SearchIndex
 
-    model, pairs, title = open_run(model_of, data, root, split, captions)
+    model, pairs, title, share = open_run(model_of, data, root, split, reading)
     token = os.environ.get("MILVUS_TOKEN")
     if add:
-        opened = SearchIndex.open(folder, model, token=token).add(pairs)
+        opened = SearchIndex.open(folder, model, token=token).add(pairs, max_unreadable=share)
     else:
         backend = backend or ("milvus" if milvus else "exact")
         opened = SearchIndex.build(
-            model, pairs, backend=backend, folder=folder, uri=milvus, token=token
+            model,
+            pairs,
+            backend=backend,
+            folder=folder,
+            uri=milvus,
+            token=token,
+            max_unreadable=share,
         )
     opened.close()
     counts = f"{len(opened):,} images, {len(opened.pairs.captions):,} captions"
@@ -210,7 +218,7 @@ def explore(
     host: str = "127.0.0.1",
     port: int = 8866,
     browser: bool = True,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
 ) -> None:
     """Open the explorer in the browser: search by a sentence or a picture, compare the losses.
 
@@ -228,13 +236,13 @@ def explore(
             reach it, without a password.
         port: port of the page; if it is in use, the next free one.
         browser: open the page in the browser.
-        captions: where the captions of your own photos are, by default those of the first run.
+        reading: how the data set is read, by default as for the first run.
     """
     if photos is not None:
-        if data or root or split or captions != NOT_GIVEN:
+        if data or root or split or reading != NOT_GIVEN:
             raise DataError(
-                "--photos names all there is to search; leave out --data, --root, --split and "
-                "--captions"
+                "--photos names all there is to search; leave out --data, --root, --split, "
+                "--captions and the other flags of a data set"
             )
         from mmret_lib.show.photos import serve_photos
 
@@ -243,13 +251,14 @@ def explore(
     from mmret_lib.show.app import choose_runs, serve
 
     chosen, trained = choose_runs(runs, data)
-    name, root, split, options = where(trained, data, root, split, captions)
+    name, root, split, options = where(trained, data, root, split, reading)
     serve(
         chosen,
         data=name,
         root=root,
         split=split,
         options=options,
+        max_unreadable=unreadable(trained, reading),
         album=not runs and data is None,
         host=host,
         port=port,

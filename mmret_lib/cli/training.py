@@ -14,12 +14,12 @@ from mmret_lib.cli.flags import (
     DEFAULT_BACKBONES,
     NOT_GIVEN,
     Backbones,
-    Captions,
     Config,
     DataName,
+    Reading,
     text_or_none,
 )
-from mmret_lib.cli.opening import load, open_run, where
+from mmret_lib.cli.opening import load, open_run, unreadable, where
 from mmret_lib.files.errors import DataError
 
 
@@ -34,10 +34,9 @@ def train(
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
     dim: int = 128,
-    max_unreadable: float = 0.01,
     resume: bool = False,
     features: Path | None = None,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
     backbones: Backbones = DEFAULT_BACKBONES,
     config: Config = DEFAULT,
 ) -> None:
@@ -60,10 +59,9 @@ def train(
         margin: margin of the triplet losses.
         lambda_: weight of the off-diagonal term of barlow_twins.
         dim: dimensions of the space that photos and captions share, the length of an embedding.
-        max_unreadable: share of images that may be unreadable; more are an error.
         resume: continue the interrupted training in the run folder; without one, start.
         features: for --train projections, the folder that `mmret features --out` wrote.
-        captions: where the captions of your own photos are.
+        reading: how the data set is read.
         backbones: the networks that turn photos and captions into features.
         config: how to train.
     """
@@ -81,12 +79,12 @@ def train(
     out = out or Path("runs") / f"{data}-{loss}"
     refuse_strangers(out, HOLDS)
     loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
-    if str(captions.captions) in ("random", "first", "all") and data != "folder":
+    if str(reading.captions) in ("random", "first", "all") and data != "folder":
         raise DataError(
-            f"the captions that an epoch shows are set by --epoch-captions {captions.captions}; "
+            f"the captions that an epoch shows are set by --epoch-captions {reading.captions}; "
             "--captions names the captions file of --data folder"
         )
-    options = captions.options(data, root)
+    options = reading.options(data, root)
     train_split, usual_val, _ = usual_splits(data, root, **options)
     split, val_split = split or train_split, text_or_none(val_split or usual_val or "none")
     pairs = load(data, root, split, **options)
@@ -115,7 +113,7 @@ def train(
         root=root,
         data_options=options,
         features=features,
-        max_unreadable=max_unreadable,
+        max_unreadable=unreadable({}, reading),
         resume=resume,
     )
     if run.finished_before:
@@ -144,9 +142,8 @@ def features(
     augment: Literal["shift", "crop"] = "shift",
     dtype: Literal["float32", "float16"] = "float32",
     out: Path | None = None,
-    max_unreadable: float = 0.01,
     device: str = "auto",
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
     backbones: Backbones = DEFAULT_BACKBONES,
 ) -> None:
     """Compute the outputs of frozen backbones, once, and keep them to train projections on.
@@ -163,9 +160,8 @@ def features(
             part and mirrors it.
         dtype: float16 takes half the space and keeps three digits.
         out: folder to write, by default a place in the cache folder.
-        max_unreadable: share of images that may be unreadable; more are an error.
         device: auto takes the GPU if there is one.
-        captions: where the captions of your own photos are.
+        reading: how the data set is read.
         backbones: the networks that turn photos and captions into features.
     """
     from mmret_lib.data import usual_splits
@@ -173,7 +169,7 @@ def features(
     from mmret_lib.training.devices import pick_device
     from mmret_lib.training.recipes import build_model
 
-    options = captions.options(data, root)
+    options = reading.options(data, root)
     split = split or usual_splits(data, root, **options)[0]
     pairs = load(data, root, split, **options)
     model = build_model("simclr", pairs, **backbones.settings()).to(pick_device(device))
@@ -184,13 +180,14 @@ def features(
         views=views,
         augment=augment,
         dtype=dtype,
-        max_unreadable=max_unreadable,
+        max_unreadable=unreadable({}, reading),
     )
     for side in (kept.image, kept.text):
         if side is not None:
             size = sum(path.stat().st_size for path in side.folder.iterdir()) / 1e6
             print(f"{side.manifest['about']}: {side.folder}, {size:,.1f} MB")
-    named = {"data": data, "root": root, "split": split, **options}
+    share = {"max_unreadable": reading.max_unreadable}
+    named = {"data": data, "root": root, "split": split, **options, **share}
     again = "".join(
         f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
         for name, value in named.items()
@@ -211,7 +208,7 @@ def evaluate(
     against: Path | None = None,
     table: Path | None = None,
     json_file: Annotated[Path | None, tyro.conf.arg(name="json")] = None,
-    captions: Captions = NOT_GIVEN,
+    reading: Reading = NOT_GIVEN,
 ) -> None:
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
 
@@ -229,16 +226,16 @@ def evaluate(
         against: another run folder; the difference of both is printed, with its interval.
         table: write a CSV file with every query, its rank and the best wrong answer.
         json_file: also write the figures to this JSON file.
-        captions: where the captions of your own photos are, by default those of the run.
+        reading: how the data set is read, by default as for the run.
     """
     from mmret_lib.studies.evaluate_run import evaluate_run
     from mmret_lib.training.run import read_run
 
     keep_ids = judgements is not None
-    model, pairs, _ = open_run(run, data, root, split, captions, caption_ids=keep_ids)
+    model, pairs, _, share = open_run(run, data, root, split, reading, caption_ids=keep_ids)
     trained = read_run(run).data
     learnt = where(trained, None, None, trained["split"]) if trained["split"] else None
-    if where(trained, data, root, split, captions) == learnt:
+    if where(trained, data, root, split, reading) == learnt:
         print(
             f"warning: {run} was trained on these very photos; its recall on them says little "
             "about others (choose others with --split or --captions)",
@@ -253,4 +250,5 @@ def evaluate(
         against=against,
         table=table,
         json_file=json_file,
+        max_unreadable=share,
     )

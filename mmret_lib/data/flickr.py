@@ -9,6 +9,7 @@ from mmret_lib.data.pairs import Pairs, Photo, assemble
 from mmret_lib.data.reading import chosen_splits, clean_caption, existing_folder, first_few
 from mmret_lib.data.tables import delimited_rows, read_text
 from mmret_lib.files.errors import DataError, MissingFile, short
+from mmret_lib.files.places import user_path
 
 LAYOUT_8K = (
     "Images/ (or Flicker8k_Dataset/), captions.txt (or Flickr8k.token.txt) and the official lists "
@@ -18,6 +19,8 @@ LAYOUT_30K = (
     "flickr30k-images/ (or flickr30k_images/, Images/) and dataset_flickr30k.json, results.csv or "
     "results_20130124.token"
 )
+FOLDERS_8K = ["Images", "Flicker8k_Dataset", "Flickr8k_Dataset"]
+FOLDERS_30K = ["flickr30k-images", "flickr30k_images", "Images"]
 SPLITS_8K = ["train", "dev", "test"]
 
 Row = tuple[int, str, str]  # line number, file name, caption
@@ -27,7 +30,13 @@ BAR_ROW = r"([^|]+)\|\s*\d+\s*(?:\||\s)(.*)"  # name.jpg| number| caption
 TOKEN_ROW = r"([^\t]+)#\d+\t(.*)"  # name.jpg#number<tab>caption
 
 
-def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float = 0.01) -> Pairs:
+def read_flickr8k(
+    root: str | Path,
+    split: str = "test",
+    *,
+    images: str | Path | None = None,
+    max_missing: float = 0.01,
+) -> Pairs:
     """Read one split of Flickr8k; images in the order of the caption file.
 
     The official lists name all 8,000 photos. Where a copy holds fewer, the names that have no
@@ -37,6 +46,7 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
         root: the folder that holds the photos and the text files.
         split: "train", "dev" (or "val"), "test", several joined by "+", or "all": every photo that
             has a caption, official split or not.
+        images: the folder of the photos, relative to root, if it has another name.
         max_missing: share of captioned photos whose file may be missing before that is an error.
 
     Raises:
@@ -45,7 +55,7 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
     """
     root = existing_folder(root, LAYOUT_8K)
     source = _first(root, ["captions.txt", "Flickr8k.token.txt"], "Flickr8k_text", LAYOUT_8K)
-    folder = _image_folder(root, ["Images", "Flicker8k_Dataset", "Flickr8k_Dataset"], LAYOUT_8K)
+    folder = _image_folder(root, images, FOLDERS_8K, LAYOUT_8K)
     photos = _group(_rows(source), source)
     skipped: list[str] = []
     if split != "all":
@@ -74,7 +84,13 @@ def read_flickr8k(root: str | Path, split: str = "test", *, max_missing: float =
     )
 
 
-def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float = 0.01) -> Pairs:
+def read_flickr30k(
+    root: str | Path,
+    split: str = "test",
+    *,
+    images: str | Path | None = None,
+    max_missing: float = 0.01,
+) -> Pairs:
     """Read one split of Flickr30k.
 
     Karpathy's `dataset_flickr30k.json` holds splits and captions and is preferred; without it only
@@ -84,13 +100,14 @@ def read_flickr30k(root: str | Path, split: str = "test", *, max_missing: float 
     Args:
         root: the folder that holds the photos and one of these files.
         split: "train", "val", "test", several joined by "+", or "all".
+        images: the folder of the photos, relative to root, if it has another name.
         max_missing: share of photos whose file may be missing before that is an error.
 
     Raises:
         MissingFile, DataError: as `read_flickr8k`.
     """
     root = existing_folder(root, LAYOUT_30K)
-    folder = _image_folder(root, ["flickr30k-images", "flickr30k_images", "Images"], LAYOUT_30K)
+    folder = _image_folder(root, images, FOLDERS_30K, LAYOUT_30K)
     photos: list[Photo]
     source = root / "dataset_flickr30k.json"
     if source.is_file():
@@ -161,7 +178,9 @@ def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:
     raise MissingFile(f"{root} has no {' or '.join(names)}; expected {layout}")
 
 
-def _image_folder(root: Path, names: list[str], layout: str) -> Path:
+def _image_folder(root: Path, images: str | Path | None, names: list[str], layout: str) -> Path:
+    if images is not None:
+        return existing_folder(root / user_path(images), layout)
     # Some archives unpack to a folder of the same name within.
     paths = [path for name in names for path in (root / name / name, root / name)]
     if path := next(filter(Path.is_dir, paths), None):

@@ -135,13 +135,14 @@ def splits_of(
     image_column: str | None = None,
     caption_column: str | None = None,
     split_column: str | None = None,
+    **others: Any,
 ) -> list[str]:
     """The splits that a captions file has, in the order of their first row; "all" if it has none.
 
-    Arguments and errors are those of `read_folder`.
+    Arguments and errors are those of `read_folder`; `max_missing` does not matter here.
     """
-    _, source = _places(root, captions)
-    table, (_, _, part) = _open(source, image_column, caption_column, split_column)
+    source = _places(root, captions)[1]
+    table, (*_, part) = _open(source, image_column, caption_column, split_column)
     if part is None:
         return ["all"]
     values = dict.fromkeys(_split_of(row, part, f"{source}: line {n}") for n, row in table.rows)

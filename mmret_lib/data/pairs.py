@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.reading import first_few, safe_name
+from mmret_lib.data.reading import enough_of, first_few, safe_name
 from mmret_lib.files.errors import DataError, MissingFile, short
 
 
@@ -285,11 +285,12 @@ def assemble(
         kept.append(photo)
         files.append(folder / file_name)
     if len(missing) > max_missing * captioned:
+        enough = enough_of(len(missing), captioned)
         raise MissingFile(
             f"{len(missing):,} of the {captioned:,} images that {source} lists are not in "
             f"{folder}, more than the {max_missing:.1%} that may be missing. The first: "
-            f"{first_few(missing)}. Fetch or unpack the images again, or pass "
-            "max_missing=1 to go on with those that are there."
+            f"{first_few(missing)}. Fetch or unpack the images again, or go on with those that are "
+            f"there: --max-missing {enough} (in Python max_missing={enough})."
         )
     if not kept:
         raise DataError(

@@ -6,6 +6,7 @@ each record is checked before it is used, and an error names the file, the recor
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,11 @@ def first_few(records: Iterable[str], separator: str = "; ") -> str:
     records = list(records)
     rest = [f"and {len(records) - NAMED:,} more"] if len(records) > NAMED else []
     return separator.join(records[:NAMED] + rest)
+
+
+def enough_of(part: int, count: int) -> float:
+    """The share that would allow `part` of `count`, in whole hundredths, for messages."""
+    return math.ceil(100 * part / count) / 100
 
 
 def existing_folder(folder: str | Path, layout: str) -> Path:

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.reading import enough_of
 from mmret_lib.data.store_files import (
     PARTS,
     bring_up_to_date,
@@ -247,8 +248,10 @@ def check_share(unreadable: int, count: int, max_unreadable: float, summary: str
     if unreadable == count:
         raise DataError(f"none of the {count:,} images can be read; fetch them again. {summary}")
     if unreadable > max_unreadable * count:
+        enough = enough_of(unreadable, count)
         raise DataError(
             f"{unreadable / count:.1%} of the images cannot be read, more than the "
             f"{max_unreadable:.1%} allowed. Fetch them again, take them out of the data set, or "
-            f"pass a larger max_unreadable. {summary}"
+            f"allow it: --max-unreadable {enough} (in Python max_unreadable={enough}, which "
+            f"pack takes). {summary}"
         )

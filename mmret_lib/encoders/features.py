@@ -78,7 +78,9 @@ def keep_features(
     options: dict[str, Any] = {"dtype": dtype, "progress": progress}
     if "image" not in sides:
         image: Side | Store
-        image = pairs = pack(pairs, model.image.image_size, progress=progress)
+        image = pairs = pack(
+            pairs, model.image.image_size, max_unreadable=max_unreadable, progress=progress
+        )
         rows = np.arange(len(pairs))
     elif isinstance(pairs, Pairs) and pairs.features is not None:
         expected: dict[str, Any] = {"backbone": image_backbone(model.image)}

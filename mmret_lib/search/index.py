@@ -90,6 +90,7 @@ class SearchIndex:
         uri: str | None = None,
         token: str | None = None,
         cached: bool = False,
+        max_unreadable: float = 0.01,
         progress: bool = True,
     ) -> "SearchIndex":
         """Embed every image and every caption, and index them.
@@ -108,6 +109,7 @@ class SearchIndex:
             cached: read embeddings from the cache folder if this model embedded this data before,
                 and save them there if not. The exact search then embeds the images only when
                 images are searched, and the captions only when captions are.
+            max_unreadable: share of images that may be left out because they cannot be read.
 
         Raises:
             DataError: an empty collection, too many unreadable images, a model whose embeddings
@@ -120,7 +122,7 @@ class SearchIndex:
                 "the collection is empty, so there is nothing to search; give pairs with images"
             )
         made_by = fingerprint(model)
-        data = data_for(model, pairs, progress=progress)
+        data = data_for(model, pairs, max_unreadable=max_unreadable, progress=progress)
         scratch = tempfile.mkdtemp() if backend == "milvus" and folder is None else None
         place = IndexFolder(scratch or folder, token)
         with change(place, anew=True) as draft:
@@ -296,11 +298,18 @@ class SearchIndex:
 
     # ------------------------------------------------------------------------ changing
 
-    def add(self, pairs: Pairs | Store | Features, *, progress: bool = True) -> "SearchIndex":
+    def add(
+        self,
+        pairs: Pairs | Store | Features,
+        *,
+        max_unreadable: float = 0.01,
+        progress: bool = True,
+    ) -> "SearchIndex":
         """Add images with their captions at the end of the collection; returns itself.
 
         Images whose file is in the index already are not added again, so that a call which was
         interrupted can simply be repeated. If it fails, the index stays as it was.
+        `max_unreadable` is as in `build`.
 
         Raises:
             DataError: as `build`; or the model has changed since the index was built.
@@ -324,7 +333,7 @@ class SearchIndex:
                 )
                 pairs = (pairs if isinstance(pairs, Features) else source).subset(new)
             if new.any():
-                data = data_for(self.model, pairs, progress=progress)
+                data = data_for(self.model, pairs, max_unreadable=max_unreadable, progress=progress)
                 more = self._collection.add(self.model, data, draft.array, progress)
                 draft.commit(more, self._made_by)
         return self

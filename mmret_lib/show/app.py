@@ -44,16 +44,23 @@ class Indexes(Mapping[str, SearchIndex]):
 
     Args:
         runs: name of a loss -> run folder.
+        max_unreadable: share of pictures that may be left out because they cannot be read.
     """
 
-    def __init__(self, runs: Mapping[str, str], pairs: Pairs) -> None:
-        self.runs, self.pairs = dict(runs), pairs
+    def __init__(self, runs: Mapping[str, str], pairs: Pairs, max_unreadable: float = 0.01) -> None:
+        self.runs, self.pairs, self.max_unreadable = dict(runs), pairs, max_unreadable
         self.built = dict[str, SearchIndex]()
 
     def __getitem__(self, name: str) -> SearchIndex:
         if name not in self.built:
             model, _ = load_run(self.runs[name])
-            self.built[name] = SearchIndex.build(model, self.pairs, cached=True, progress=False)
+            self.built[name] = SearchIndex.build(
+                model,
+                self.pairs,
+                cached=True,
+                max_unreadable=self.max_unreadable,
+                progress=False,
+            )
         return self.built[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -98,7 +105,7 @@ def _runs_page(settings: dict[str, Any]) -> VBox:
     name = settings["data"]
     options = {"progress": False} if name == "scenes" else settings.get("options", {})
     pairs = load_pairs(name, root=settings["root"] or None, split=settings["split"], **options)
-    indexes = Indexes(settings["runs"], pairs)
+    indexes = Indexes(settings["runs"], pairs, settings.get("max_unreadable", 0.01))
     drawn = pairs.name == "scenes"
     explorer = SearchExplorer(indexes, query=next(iter(SLIDE_QUERIES)) if drawn else "")
     index = indexes[next(iter(indexes))]
@@ -210,7 +217,8 @@ def serve(
     data: str,
     root: Path | None,
     split: str,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    max_unreadable: float = 0.01,
     album: bool = False,
     host: str = "127.0.0.1",
     port: int = 8866,
@@ -221,6 +229,7 @@ def serve(
     Args:
         runs: run folders of models to choose from.
         data, root, split, options: the collection, as `load_pairs` takes them.
+        max_unreadable: share of pictures that may be left out because they cannot be read.
         album: offer the photos of the album too, searched by the pocket model, and first.
         host: address to listen at; 127.0.0.1 is this machine alone, 0.0.0.0 everyone.
         port: the next free one is taken where it is in use.
@@ -239,9 +248,11 @@ def serve(
         model, record = load_run(run)
         name = record.loss if record.loss not in named else str(run)
         named[name] = str(run.resolve())
-        data_for(model, pairs)
+        data_for(model, pairs, max_unreadable=max_unreadable)
     print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
-    first = Indexes(named, pairs)[next(iter(named))]  # what every visitor sees first
+    first = Indexes(named, pairs, max_unreadable)[
+        next(iter(named))
+    ]  # what every visitor sees first
     print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
     folder = str(root.resolve()) if root else ""
     shows: dict[str, Any] = {
@@ -249,6 +260,7 @@ def serve(
         "root": folder,
         "split": split,
         "options": options,
+        "max_unreadable": max_unreadable,
         "runs": named,
     }
     if album:

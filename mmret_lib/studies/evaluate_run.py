@@ -37,6 +37,7 @@ def evaluate_run(
     against: Path | None = None,
     table: Path | None = None,
     json_file: Path | None = None,
+    max_unreadable: float = 0.01,
 ) -> dict[str, Any]:
     """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
@@ -52,6 +53,7 @@ def evaluate_run(
         against: another run folder, compared with this model image by image.
         table: CSV file to write, with every query, its rank and the best wrong answer.
         json_file: JSON file to write, with the figures that are returned.
+        max_unreadable: share of images that may be left out because they cannot be read.
 
     Returns:
         `Report.as_dict()`, and under "judged" and "against" what was asked for.
@@ -60,7 +62,7 @@ def evaluate_run(
         DataError: the protocol does not fit the data set, an embedding is not finite, or a file
             cannot be used.
     """
-    data = data_for(model.to(pick_device()), pairs)
+    data = data_for(model.to(pick_device()), pairs, max_unreadable=max_unreadable)
     pairs = data.pairs
     sources = read_judgements(judgements, pairs) if judgements else []
     title = f"{name} on {pairs.name} {pairs.split}"
@@ -77,7 +79,7 @@ def evaluate_run(
             figures.setdefault("judged", {})[source.name] = judged.as_dict()
     if against:
         other, _ = load_run(against)
-        other_data = data_for(other.to(pick_device()), pairs)
+        other_data = data_for(other.to(pick_device()), pairs, max_unreadable=max_unreadable)
         other_report, *_ = _rank(other, other_data, protocol, str(against))
         difference = compare(report, other_report)
         print(f"against {against}:\n{compare_text(difference, name, against.name)}")

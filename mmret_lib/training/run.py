@@ -63,7 +63,8 @@ class Run:
     Attributes:
         loss: the loss's name on the command line.
         data: name, root ("" where there is none) and split of the training pairs, and what else
-            `load_pairs` needs to find them (the captions file of "folder", and its columns).
+            `load_pairs` needs to find them (the captions file of "folder", and its columns);
+            `max_unreadable`, where another share of photos may be unreadable than usual.
         config: `TrainConfig` as a dict, with the epochs, device and precision that were used.
         history: the rows of `History`.
         loss_settings: "repr" -> the loss with its settings.
@@ -110,7 +111,7 @@ def train_run(
     validation: Pairs | Store | Features | None = None,
     evaluate_on: Mapping[str, Pairs | Store | Features] | None = None,
     root: str | Path | None = None,
-    data_options: Mapping[str, str] | None = None,
+    data_options: Mapping[str, Any] | None = None,
     figures: Mapping[str, Any] | None = None,
     features: str | Path | None = None,
     max_unreadable: float = 0.01,
@@ -206,6 +207,7 @@ def train_run(
             "root": str(user_path(root).resolve()) if root else "",
             "split": trained_on.split,
             **(data_options or {}),
+            **({"max_unreadable": max_unreadable} if max_unreadable != 0.01 else {}),
         },
         config=asdict(trainer.config),
         history=history.rows,
