@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
-from mmret_lib.data.karpathy import find_by_id, find_split_file, read_karpathy
+from mmret_lib.data.coco_sample import chosen_part
+from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs, Photo, assemble
 from mmret_lib.data.reading import (
     REPAIR,
@@ -29,7 +30,7 @@ from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.places import user_path
 
 LAYOUT = "annotations/captions_<split>.json and the images in <split>/, as in the official archives"
-KARPATHY, KARPATHY_SPLITS = "dataset_coco.json", {"train", "restval", "val", "test"}
+KARPATHY_SPLITS = {"train", "restval", "val", "test"}
 
 
 def read_coco(
@@ -72,14 +73,16 @@ def read_coco(
     listings: dict[str, set[str]] = {}
     notes: list[str] = []
     if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not source.is_file():
-        karpathy = karpathy or find_split_file(root, KARPATHY) or KARPATHY
+        karpathy = karpathy or find_split_file(root, COCO_FILE) or COCO_FILE
     if karpathy is not None:
         if annotations is not None:
             raise DataError("give either annotations or karpathy: both hold the captions")
         source = root / user_path(karpathy)
         photos = read_karpathy(source, split)
         folder = root / user_path(images or ".")
-        photos, listings, notes = find_by_id(photos, existing_folder(folder, LAYOUT))
+        photos, listings, places = find_by_id(photos, existing_folder(folder, LAYOUT))
+        photos, notes = chosen_part(root, split, photos, listings, max_missing)
+        notes += places
     else:
         if not source.is_file():
             present = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))

@@ -26,6 +26,7 @@ from mmret_lib.data.reading import (
 )
 from mmret_lib.files.errors import DataError, short
 
+COCO_FILE = "dataset_coco.json"
 BESIDE = ("annotations", "karpathy", "caption_datasets")  # where people unpack these files
 PHOTO_FOLDERS = ("train2014", "val2014", "train2017", "val2017")
 COCO_NAME = re.compile(r"(?:COCO_(?:train|val)2014_)?(\d{12})\.jpg")

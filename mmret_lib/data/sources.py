@@ -66,11 +66,13 @@ _COCO = {
 }
 
 
+# The official host has no certificate for its name, hence http; the second address is the same
+# storage under its provider's name.
+COCO_HOSTS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
+
+
 def _coco(folder: str, name: str, size: int, only: tuple[str, ...] | None = None) -> Part:
-    # The official host has no certificate for its name, hence http; the second address is the same
-    # storage under its provider's name.
-    hosts = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
-    urls = tuple(f"{host}/{folder}/{name}" for host in hosts)
+    urls = tuple(f"{host}/{folder}/{name}" for host in COCO_HOSTS)
     return Part(Remote(name, urls, size, _COCO[name]), only)
 
 
@@ -95,12 +97,12 @@ SETS: dict[str, Source] = {
             "owner chose on Flickr (https://cocodataset.org/#termsofuse)"
         ),
         parts={
+            "karpathy": Part(KARPATHY, only=("dataset_coco.json",)),
             "val2017": _coco("zips", "val2017.zip", 815_585_330),
             "annotations2017": _coco(
                 "annotations", "annotations_trainval2017.zip", 252_907_541, CAPTIONS
             ),
             "train2017": _coco("zips", "train2017.zip", 19_336_861_798),
-            "karpathy": Part(KARPATHY, only=("dataset_coco.json",)),
             "val2014": _coco("zips", "val2014.zip", 6_645_013_297),
             "annotations2014": _coco(
                 "annotations", "annotations_trainval2014.zip", 252_872_794, CAPTIONS
@@ -111,7 +113,9 @@ SETS: dict[str, Source] = {
             "2017": ("val2017", "annotations2017", "train2017"),
             "2014": ("karpathy", "val2014", "annotations2014", "train2014"),
         },
-        usual=("2017",),  # the same photos as 2014, divided in another way
+        # The photos of 2017 are those of 2014, divided in another way; Karpathy's file divides
+        # either as papers do, and has a validation split.
+        usual=("karpathy", "2017"),
     ),
     "flickr8k": Source(
         terms=(
@@ -160,7 +164,8 @@ def get(
             already; this adds Karpathy's split file and checks that all of it can be read.
         root: the folder of the data set, made if it does not exist.
         parts: which parts of it (keys of `SETS[name].parts` or `.groups`); without them the usual
-            ones: for COCO those of 2017, 20 GB to fetch and 20 GB unpacked.
+            ones: for COCO the photos and captions of 2017 and Karpathy's split file, 20 GB to fetch
+            and 20 GB unpacked.
         keep_archives: keep the archives beside what was unpacked from them.
         sets: the table of data sets.
 

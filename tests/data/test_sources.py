@@ -58,13 +58,14 @@ def karpathy(**names: dict) -> str:
 
 TOKENS = "".join(f"{n}.jpg#{k}\ta dog\n" for n in (1, 2) for k in range(5))
 NAME_2014 = "COCO_val2014_000000000001.jpg"
+PHOTO_2017 = "000000000001.jpg"  # the same photo
 
 # What the official archives hold, in small.
 ARCHIVES = {
-    "val2017.zip": {"val2017/1.jpg": photo(), "val2017/2.jpg": photo()},
+    "val2017.zip": {f"val2017/{PHOTO_2017}": photo(), "val2017/2.jpg": photo()},
     "train2017.zip": {"train2017/3.jpg": photo()},
     "annotations_trainval2017.zip": {
-        "annotations/captions_val2017.json": captions("1.jpg", "2.jpg"),
+        "annotations/captions_val2017.json": captions(PHOTO_2017, "2.jpg"),
         "annotations/captions_train2017.json": captions("3.jpg"),
         "annotations/instances_val2017.json": "x" * 1000,
     },
@@ -118,14 +119,18 @@ def asked(server: FileServer) -> list[str]:
 
 def test_coco_2017_is_what_comes_unasked(server, sets, tmp_path, capsys):
     assert get("coco", tmp_path / "coco", progress=False, sets=sets) == tmp_path / "coco"
-    assert asked(server) == ["val2017.zip", "annotations_trainval2017.zip", "train2017.zip"]
+    photos = ["val2017.zip", "annotations_trainval2017.zip", "train2017.zip"]
+    assert asked(server) == ["caption_datasets.zip", *photos]
     assert len(load_pairs("coco", root=tmp_path / "coco")) == 2
+    pairs = load_pairs("coco", root=tmp_path / "coco", split="test")
+    assert pairs.images == [tmp_path / "coco" / "val2017" / PHOTO_2017]
     assert len(load_pairs("coco", root=tmp_path / "coco", split="train2017")) == 1
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 1 and "CC BY 4.0" in said[0] and "val2017, annotations2017" in said[0]
+    assert len(said) == 1 and "CC BY 4.0" in said[0] and "karpathy, val2017, annot" in said[0]
     there = {path.name for path in (tmp_path / "coco").iterdir()}
     there.discard(".mmret-data.json.lock")  # which some versions of filelock leave
-    assert there == {"annotations", "train2017", "val2017", ".mmret-data.json"}
+    parts = {"annotations", "train2017", "val2017", "dataset_coco.json"}
+    assert there == {*parts, ".mmret-data.json"}
     assert not (tmp_path / "coco" / "annotations" / "instances_val2017.json").exists()
 
 
@@ -135,7 +140,8 @@ def test_a_second_call_does_nothing(server, sets, tmp_path, capsys):
     get("coco", tmp_path, ["val2017"], progress=False, sets=sets)
     assert asked(server) == ["val2017.zip"] and capsys.readouterr().out == ""
     get("coco", tmp_path, progress=False, sets=sets)
-    assert asked(server)[1:] == ["annotations_trainval2017.zip", "train2017.zip"]
+    rest = ["caption_datasets.zip", "annotations_trainval2017.zip", "train2017.zip"]
+    assert asked(server)[1:] == rest
 
 
 def test_what_somebody_deleted_is_fetched_again(server, sets, tmp_path):
@@ -201,7 +207,7 @@ def test_archives_may_be_kept(server, sets, tmp_path):
 def test_an_archive_put_there_by_hand_is_used(server, sets, tmp_path):
     (tmp_path / "val2017.zip").write_bytes(server.files["/val2017.zip"])
     get("coco", tmp_path, ["val2017"], progress=False, sets=sets)
-    assert server.requests == [] and (tmp_path / "val2017" / "1.jpg").exists()
+    assert server.requests == [] and (tmp_path / "val2017" / PHOTO_2017).exists()
 
 
 def test_room_is_looked_for_before_hours_of_fetching(server, sets, tmp_path, monkeypatch):
@@ -216,7 +222,11 @@ def test_room_is_looked_for_before_hours_of_fetching(server, sets, tmp_path, mon
     ("name", "parts", "words"),
     [
         ("scenes", None, "nothing to fetch for 'scenes'.* coco, flickr8k, flickr30k"),
-        ("coco", ["val2018"], "coco has no part 'val2018'; its parts are 2017, 2014, val2017"),
+        (
+            "coco",
+            ["val2018"],
+            "coco has no part 'val2018'; its parts are 2017, 2014, karpathy, val2017",
+        ),
         ("flickr8k", [""], "flickr8k has no part ''; its parts are text, images"),
     ],
 )
