@@ -535,3 +535,11 @@ def test_unreadable_images_are_counted_and_too_many_refused(home, photos):
             assert "p1.jpg" in mmret(home, *command, *data, "--max-unreadable", "0.05")
     finally:
         Image.new("RGB", (50, 41), (6, 90, 200)).save(photos / "Images" / "p1.jpg")
+
+
+@pytest.mark.slow
+def test_without_tyro_one_line_says_what_to_install() -> None:
+    program = "import sys; sys.modules['tyro'] = None; from mmret_lib.cli import main; main(['-h'])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "mmret: the command line needs tyro: pip install tyro\n"

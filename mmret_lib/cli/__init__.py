@@ -13,7 +13,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from tyro.extras import SubcommandApp
+try:
+    from tyro.extras import SubcommandApp
+except ModuleNotFoundError:  # as in Colab's image: the library runs there, but not this command
+    raise SystemExit("mmret: the command line needs tyro: pip install tyro") from None
 
 from mmret_lib.cli.data import prepare, show_cache
 from mmret_lib.cli.flags import types

@@ -144,6 +144,6 @@ def _faiss() -> Any:
     except ImportError as error:
         raise DataError(
             "this kind of search needs FAISS, which is not installed here. Install it with: pip "
-            'install "mmret[search]". The exact search (backend="exact") works without it'
+            'install faiss-cpu. The exact search (backend="exact") works without it'
         ) from error
     return faiss

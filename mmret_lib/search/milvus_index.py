@@ -230,8 +230,8 @@ class MilvusIndex:
         except ImportError as error:
             raise DataError(
                 "the vector database needs pymilvus, and Milvus Lite for a file, which are not "
-                'installed here. Install them with: pip install "mmret[search]". The exact search '
-                '(backend="exact") needs neither'
+                'installed here. Install them with: pip install "pymilvus[milvus_lite]". The exact '
+                'search (backend="exact") needs neither'
             ) from error
         except Exception as error:  # its own, the protocol's, and ValueErrors for addresses
             reason = visible(str(getattr(error, "message", "") or error)).strip()

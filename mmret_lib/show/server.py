@@ -42,7 +42,7 @@ def import_voila() -> Any:
     try:
         from voila.app import Voila
     except ImportError:
-        raise DataError('the page needs Voila: pip install "mmret[lab]"') from None
+        raise DataError("the page needs Voila: pip install voila") from None
     if ipywidgets.__version__.startswith("7."):
         raise DataError(
             f"the page needs ipywidgets 8, and {ipywidgets.__version__} is installed (Colab has "

@@ -18,7 +18,7 @@ pytest.importorskip("faiss")
 @pytest.mark.parametrize("kind", FAISS_KINDS)
 def test_without_faiss_it_says_what_to_install(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(DataError, match=r'FAISS, which is not .* pip install "mmret\[search\]"'):
+    with pytest.raises(DataError, match=r"FAISS, which is not .* pip install faiss-cpu"):
         Vectors.build(torch.from_numpy(mixture(50, 0)), kind)
 
 

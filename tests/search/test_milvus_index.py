@@ -153,7 +153,9 @@ def test_a_file_belongs_to_one_process_until_it_is_closed(tmp_path):
 def test_without_pymilvus_it_says_what_to_install(monkeypatch, tmp_path, uri):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    with pytest.raises(DataError, match=r'needs pymilvus, .* pip install "mmret\[search\]"'):
+    with pytest.raises(
+        DataError, match=r'needs pymilvus, .* pip install "pymilvus\[milvus_lite\]"'
+    ):
         MilvusIndex(uri, None, "name")
 
 
