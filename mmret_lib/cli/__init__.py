@@ -25,6 +25,7 @@ from mmret_lib.cli.making import demo, experiments, pretrain
 from mmret_lib.cli.searching import explore, make_index, search
 from mmret_lib.cli.training import evaluate, features, train
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.output import accept_all_characters
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -48,6 +49,7 @@ for name, command in COMMANDS.items():
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error that the user can fix is one line, without a traceback."""
+    accept_all_characters()
     warnings.showwarning = lambda message, *_: print(
         f"warning: {visible(str(message))}", file=sys.stderr
     )

@@ -14,6 +14,7 @@ from mmret_lib.data.flickr import LAYOUT_30K, read_flickr30k
 from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.download import fetch
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.output import say
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_note, write_json
 from mmret_lib.files.remote import Remote
@@ -197,7 +198,7 @@ def get(
             if missing:
                 sizes = [part.remote.size for part in missing.values()]
                 total = f", {sum(size or 0 for size in sizes) / 1e6:,.0f} MB" if all(sizes) else ""
-                print(f"{source.terms}. Fetching {', '.join(missing)}{total}.", flush=True)
+                say(f"{source.terms}. Fetching {', '.join(missing)}{total}.", flush=True)
                 _ensure_room_for_all(root, missing, keep_archives)
             for key, part in missing.items():
                 archive = fetch(part.remote, root, progress=progress)

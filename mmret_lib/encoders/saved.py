@@ -28,6 +28,7 @@ from mmret_lib.encoders.weights import (
     write_tensors,
 )
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.places import refuse_no_text
 from mmret_lib.files.records import read_json, read_note, write_json
 from mmret_lib.files.whole import link_or_copy, put_back, whole_folder
 
@@ -83,6 +84,7 @@ def write_model(model: "DualEncoder", folder: Path, share: Path | None = None) -
     Raises:
         DataError: the folder holds other things, which replacing it would delete.
     """
+    refuse_no_text(folder)
     image, text = model.image, model.text
     state, frozen = split_frozen(model.state_dict(), model.frozen_backbones())
     digest = module_digest(model, frozen) if frozen else None

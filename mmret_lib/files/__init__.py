@@ -4,6 +4,7 @@
     places      the cache folder, the files that the course ships, `~` in paths
     whole       write a file or a folder completely or not at all
     records     JSON files: settings, notes, manifests with checksums
+    output      print to terminals and files of any encoding
     disk        locks, free space, checksums of files
     download    fetch files (`remote`: their address, size and checksum; `web`: HTTP requests)
     unpack      unpack archives (`archive`: open and check them)

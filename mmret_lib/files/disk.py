@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.output import say
 
 if sys.platform != "win32":
     import fcntl
@@ -51,7 +52,7 @@ def alone(lock: Path, *, delete: bool = False) -> Iterator[None]:
     except Timeout:
         # Not in notebooks whose output is stored: they switch tqdm off, and this with it.
         if not os.environ.get("TQDM_DISABLE"):
-            print(f"waiting for another process that works on {lock.parent} …", flush=True)
+            say(f"waiting for another process that works on {lock.parent} …", flush=True)
         holder.acquire()
     try:
         yield

@@ -5,6 +5,7 @@ the same folder inside the package, as `mmret_lib/shipped_data`.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -31,6 +32,20 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise DataError(f"{path}: {error}; write the folder out, or ./{path}") from None
+
+
+def refuse_no_text(path: Path) -> None:
+    """Raise DataError for a path that is no text: some libraries cannot write to such a one.
+
+    With LC_ALL=C and without UTF-8 mode, Python takes every letter beyond ASCII for such bytes.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{path}: this name is no text in the encoding of file names here, "
+            f"{sys.getfilesystemencoding()}. Set PYTHONUTF8=1, or give a name in plain letters"
+        ) from None
 
 
 def shipped(name: str, otherwise: str = "") -> Path:

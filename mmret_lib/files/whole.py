@@ -55,9 +55,13 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, as `whole_file` does."""
+    r"""Write a text file in UTF-8, as `whole_file` does.
+
+    Half a surrogate pair, which stands for a byte of a file name that is no text, becomes an escape
+    such as \udce9. In JSON that is the same character.
+    """
     with whole_file(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="backslashreplace"))
 
 
 def move_into_place(part: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 """Decide what a query on the command line is: a sentence, or the file of a picture."""
 
+import os
 import re
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def picture_or_text(query: str) -> Path | str:
             '"a man/woman on a bike"'
         )
     if path is None or (path.is_dir() and not looks_like_path):
-        return query  # a word such as "photos" may be a folder's name by chance
+        return _as_typed(query)  # a word such as "photos" may be a folder's name by chance
     try:
         read_pixels(path, 64)
     except DataError as error:
@@ -59,6 +60,14 @@ def picture_or_text(query: str) -> Path | str:
             "To search for the name itself as a text, put a full stop after it"
         ) from error
     return path
+
+
+def _as_typed(query: str) -> str:
+    """Undo what Python makes of UTF-8 letters on a command line where the system says ASCII."""
+    try:
+        return os.fsencode(query).decode()
+    except UnicodeError:
+        return query
 
 
 def _existing(name: str) -> Path | None:

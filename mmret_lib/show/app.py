@@ -21,6 +21,7 @@ from mmret_lib.data.world.scenes import SLIDE_QUERIES
 from mmret_lib.encoders.features import data_for
 from mmret_lib.files.cache import use_until_exit
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.output import say
 from mmret_lib.files.places import cache_folder, user_path
 from mmret_lib.files.whole import put_back, put_back_all
 from mmret_lib.search.index import SearchIndex
@@ -175,7 +176,7 @@ def choose_runs(
     if not chosen and data not in (None, "scenes"):
         raise DataError(f"no run under runs/ to show {data} with; train one: mmret train")
     if not chosen:
-        print(
+        say(
             "there is no finished run under runs/ (mmret demo trains the four losses); two small "
             "models are shown instead, trained in about a minute the first time"
         )
@@ -249,11 +250,11 @@ def serve(
         name = record.loss if record.loss not in named else str(run)
         named[name] = str(run.resolve())
         data_for(model, pairs, max_unreadable=max_unreadable)
-    print(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
+    say(f"{len(pairs):,} pictures of {data} {split}, models: {visible(', '.join(named))}")
     first = Indexes(named, pairs, max_unreadable)[
         next(iter(named))
     ]  # what every visitor sees first
-    print(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
+    say(f"embedded {len(first.image_emb):,} pictures, {len(first.text_emb):,} captions")
     folder = str(root.resolve()) if root else ""
     shows: dict[str, Any] = {
         "data": data,
@@ -266,6 +267,6 @@ def serve(
     if album:
         from mmret_lib.show.photos import album_index
 
-        print(f"the album: {len(album_index()):,} photos")
+        say(f"the album: {len(album_index()):,} photos")
         shows["album"] = True
     launch(shows, host=host, port=port, browser=browser)

@@ -16,6 +16,7 @@ from mmret_lib.data.photos import list_photos
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.cache import InUse
 from mmret_lib.files.disk import disk_errors
+from mmret_lib.files.output import say
 from mmret_lib.files.places import cache_folder
 from mmret_lib.search.embed import fingerprint
 from mmret_lib.search.index import SearchIndex
@@ -54,7 +55,7 @@ def serve_photos(
         with disk_errors(folder, "making the folder of an index"):
             in_use.append(InUse(folder, make=True))
         update = index_photos(model, root, folder, run=str(run or ""))
-        print(update)
+        say(update)
         name = name if name not in shown else str(run)
         shown[name] = {"index": str(folder), "run": str(run.resolve()) if run else ""}
     launch({"photos": shown}, host=host, port=port, browser=browser)

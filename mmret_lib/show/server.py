@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets
 
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.output import say
 
 SETTING = "MMRET_APP"  # the environment variable by which `serve` tells `page` what to show
 PORTS = 20  # how many ports are tried, one after the other
@@ -62,7 +63,7 @@ def launch(shows: dict[str, Any], *, host: str, port: int, browser: bool) -> Non
     port = _free_port(host, port)
     local = _is_local(host)
     if not local:
-        print(
+        say(
             f"warning: listening at {host}: everyone who can reach this machine can use the page, "
             "without a password, and each visit starts a Python process here",
             file=sys.stderr,
@@ -91,7 +92,7 @@ def launch(shows: dict[str, Any], *, host: str, port: int, browser: bool) -> Non
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else host
     place = f"[{shown}]" if ":" in shown else shown
     os.environ[SETTING] = json.dumps(shows)
-    print(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
+    say(f"the page: http://{place}:{port}/  (Ctrl-C stops it)", flush=True)
     server.launch_instance(argv=arguments, tornado_settings=settings)
 
 

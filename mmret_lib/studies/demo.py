@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from mmret_lib.data.world.scenes import SLIDE_QUERIES
+from mmret_lib.files.output import say
 from mmret_lib.files.places import user_path
 from mmret_lib.metrics.report import Report
 from mmret_lib.studies.demo_album import demo_album
@@ -33,7 +34,7 @@ def run_demo(
     reports = {"album": demo_album(out / "album"), "scenes": demo_world(out, config, size=size)}
     here = sys.argv[0] if Path(sys.argv[0]).name == "mmret" else "mmret"
     query = next(iter(SLIDE_QUERIES))
-    print(
+    say(
         "\nSearch the photographs, the drawings, and your own pictures:\n"
         f'  {here} search {out / "album" / "runs" / "simclr"} "{query}"\n'
         f'  {here} search {out / "runs" / "simclr"} "{query}"\n'

@@ -13,6 +13,7 @@ import pandas as pd
 from mmret_lib.data import load_pairs
 from mmret_lib.encoders.features import keep_features
 from mmret_lib.files.errors import visible
+from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
 from mmret_lib.losses import LOSSES
@@ -61,7 +62,7 @@ def demo_album(out: Path) -> dict[str, Report]:
     out.mkdir(parents=True, exist_ok=True)
     pairs = {split: load_pairs("album", split=split) for split in ("train", "test")}
     train, test = pairs["train"], pairs["test"]
-    print(
+    say(
         f"Real photographs: two projections are trained on the features of {len(train):,} "
         f"photographs\nwith {len(train.captions):,} captions, and {len(test):,} others are "
         "searched. The backbones stay as they are."
@@ -84,8 +85,8 @@ def demo_album(out: Path) -> dict[str, Report]:
         report = reports[name] = run.reports["test"]
         if name == FIRST:
             _show_answers(SearchIndex.build(model, kept["test"], progress=False), out, started)
-            print(f"\n{_head(report)}\n{_chance_line(report)}")
-        print(_line(name, report, run.history.training_seconds), flush=True)
+            say(f"\n{_head(report)}\n{_chance_line(report)}")
+        say(_line(name, report, run.history.training_seconds), flush=True)
         rows[name] = {"training_seconds": run.history.training_seconds, **report.as_dict()}
     rows["chance"] = chance(test.owner)
     frame = pd.DataFrame.from_dict(rows, orient="index").rename_axis("loss").round(3)
@@ -98,30 +99,28 @@ def demo_album(out: Path) -> dict[str, Report]:
 
 def _show_answers(index: SearchIndex, out: Path, started: float) -> None:
     """Print the first answer to each query, and draw the five best."""
-    print(
-        f"\nThe first answer to each sentence ({time.perf_counter() - started:.0f} s after start):"
-    )
+    say(f"\nThe first answer to each sentence ({time.perf_counter() - started:.0f} s after start):")
     for query in QUERIES:
         hit = index.by_text(query, k=1)[0]
-        print(f"  {query:<34} -> {hit.image.name}: {visible(hit.captions[0])}")
+        say(f"  {query:<34} -> {hit.image.name}: {visible(hit.captions[0])}")
     figure = text_to_image(index, [(query, None) for query in QUERIES])
     path = out / "text_to_image.png"
     with whole_file(path) as file:
         figure.savefig(file, format="png", dpi=110)
-    print(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 def _compare(reports: dict[str, Report]) -> None:
     """Print how far the other losses are from the first, and which differences may be chance."""
     name = display_name(FIRST)
-    print(f"Sum of the six recalls, {name} over each other loss, photo by photo:")
+    say(f"Sum of the six recalls, {name} over each other loss, photo by photo:")
     for loss, report in reports.items():
         if loss != FIRST:
             row = compare(reports[FIRST], report).loc["rsum"]
             unsure = "  (could be chance)" if row["low"] <= 0 <= row["high"] else ""
             interval = f"{row['low']:+.0f} to {row['high']:+.0f}"
-            print(f"  {display_name(loss):<14}{row['difference']:+6.0f}, {interval}{unsure}")
-    print(
+            say(f"  {display_name(loss):<14}{row['difference']:+6.0f}, {interval}{unsure}")
+    say(
         "One seed and one length of training: the order changes with both. "
         "benchmarks/results/real.md\nhas five of each, the drawn world below has pictures enough."
     )

@@ -12,6 +12,7 @@ from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.data.world.captions import Claim
 from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
+from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
 from mmret_lib.losses import LOSSES, negative_weights
@@ -54,7 +55,7 @@ def demo_world(
         pack(load_pairs("scenes", split=split, size=count), 64) for split, count in sizes.items()
     )
     ceiling = best_possible(test.pairs)
-    print(
+    say(
         f"\nThe drawn world: both branches are trained on {len(train):,} pictures with "
         f"{len(train.pairs.captions):,} captions, and {len(test):,} others are searched"
     )
@@ -76,8 +77,8 @@ def demo_world(
         if name == FIRST:
             index = SearchIndex.build(model, test)
             _show_answers(index, out)
-            print(f"\n{results_head('drawn world')}\n{results_line('ceiling', ceiling.as_dict())}")
-        print(results_line(name, run.reports["test"].as_dict()), flush=True)
+            say(f"\n{results_head('drawn world')}\n{results_line('ceiling', ceiling.as_dict())}")
+        say(results_line(name, run.reports["test"].as_dict()), flush=True)
     reports = {name: run.reports["test"] for name, run in runs.items()}
     frame = results_frame(reports, ceiling)
     seconds = {name: run.history.training_seconds for name, run in runs.items()}
@@ -86,7 +87,7 @@ def demo_world(
     write_text(out / "results.csv", rounded.to_csv())
     results = json.loads(rounded.to_json(orient="index"))
     write_json(out / "results.json", {"made_by": made_by(), "results": results})
-    print(f"\n{results_text(frame)}\n")
+    say(f"\n{results_text(frame)}\n")
     for name, figure in _draw_figures(runs, index, val).items():
         _save(figure, out / f"{name}.png")
     return reports
@@ -94,12 +95,12 @@ def demo_world(
 
 def _show_answers(index: SearchIndex, out: Path) -> None:
     """Print the first answer to each of the slides' queries, marked, and draw the five best."""
-    print("\nThe first answer to each sentence (+ right, - wrong):")
+    say("\nThe first answer to each sentence (+ right, - wrong):")
     queries = _slide_queries(index)
     for query, right in queries:
         hit = index.by_text(query, k=1)[0]
         mark = "+" if hit.image_index in right else "-"
-        print(f"  {mark} {query:<34} -> {hit.captions[0]}")
+        say(f"  {mark} {query:<34} -> {hit.captions[0]}")
     rng = np.random.default_rng(0)
     pairs = index.pairs
     for j in rng.choice(len(pairs.captions), 3, replace=False):
@@ -115,7 +116,7 @@ def _slide_queries(index: SearchIndex) -> list[tuple[str, set[int]]]:
 def _save(figure: Figure, path: Path) -> None:
     with whole_file(path) as file:
         figure.savefig(file, format="png", dpi=110)
-    print(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 def _draw_figures(runs: dict[str, TrainedRun], index: SearchIndex, val: Store) -> dict[str, Figure]:

@@ -16,6 +16,7 @@ from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError, visible
+from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
 from mmret_lib.metrics.ceiling import best_possible
@@ -67,14 +68,14 @@ def evaluate_run(
     sources = read_judgements(judgements, pairs) if judgements else []
     title = f"{name} on {pairs.name} {pairs.split}"
     report, image_emb, text_emb = _rank(model, data, protocol, title)
-    print(f"{title}:\n{report}\n{interval_text(report)}")
+    say(f"{title}:\n{report}\n{interval_text(report)}")
     figures: dict[str, Any] = report.as_dict()
     if pairs.name == "scenes" and protocol == "full":
-        print(f"the best possible here:\n{best_possible(pairs)}")
+        say(f"the best possible here:\n{best_possible(pairs)}")
         sources = [scene_truth(pairs)]
     for source in sources:
         judged = evaluate_judged(image_emb, text_emb, source)
-        print(judged)
+        say(judged)
         if judgements:
             figures.setdefault("judged", {})[source.name] = judged.as_dict()
     if against:
@@ -82,16 +83,16 @@ def evaluate_run(
         other_data = data_for(other.to(pick_device()), pairs, max_unreadable=max_unreadable)
         other_report, *_ = _rank(other, other_data, protocol, str(against))
         difference = compare(report, other_report)
-        print(f"against {against}:\n{compare_text(difference, name, against.name)}")
+        say(f"against {against}:\n{compare_text(difference, name, against.name)}")
         figures["against"] = (
             difference.astype(object).where(difference.notna(), None).to_dict("index")
         )
     if table:
         _write_queries(table, image_emb, text_emb, pairs, sources[0] if sources else None)
-        print(f"wrote {table}, the worst failures first")
+        say(f"wrote {table}, the worst failures first")
     if json_file:
         write_json(json_file, figures)
-        print(f"wrote {json_file}")
+        say(f"wrote {json_file}")
     return figures
 
 

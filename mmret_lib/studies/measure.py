@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.output import say
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
@@ -114,14 +115,14 @@ def _measure_missing(
         if table.rows and not table.path.with_suffix(".json").exists():
             table.write_origin()
     missing = {training: what for training, what in wanted.items() if training not in known}
-    print(f"{len(wanted)} trainings, {len(wanted) - len(missing)} of them measured before")
+    say(f"{len(wanted)} trainings, {len(wanted) - len(missing)} of them measured before")
     for number, (training, result) in enumerate(_measured(missing, jobs), start=1):
         trial, seed = missing[training]
         row = {**result, "training": training, "seed": seed}
         _add_epochs(out / "epochs.csv", training, row.pop("epochs"))
         for table in tables:
             table.add(row)
-        print(
+        say(
             f"{number}/{len(missing)} {trial.loss}, seed {seed}: {row['seconds']} s, R@1 "
             f"{row['i2t_r1']} image→text, {row['t2i_r1']} text→image"
         )

@@ -30,7 +30,8 @@ from mmret_lib.encoders.features import data_for, keep_features
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import refuse_pickle
 from mmret_lib.files.errors import DataError, MissingFile
-from mmret_lib.files.places import user_path
+from mmret_lib.files.output import say
+from mmret_lib.files.places import refuse_no_text, user_path
 from mmret_lib.files.records import read_json, read_note, write_json
 from mmret_lib.files.whole import link_or_copy, put_back, refuse_strangers, whole_folder
 from mmret_lib.metrics.report import Report
@@ -156,6 +157,7 @@ def train_run(
     folder = user_path(folder) if folder is not None else None
     if folder is not None:
         put_back(folder)
+        refuse_no_text(folder)
         refuse_strangers(folder, HOLDS)
         model.check_can_be_saved()  # better now than after the training
     config = config or TrainConfig()
@@ -169,7 +171,7 @@ def train_run(
             "projections), or leave it out (--features)"
         )
     if heads and shown and not isinstance(pairs, Features):
-        print(f"neither backbone trains: their features are kept, {_augmented(config)}")
+        say(f"neither backbone trains: their features are kept, {_augmented(config)}")
 
     def data(split: Pairs | Store | Features, **options: Any) -> Store | Features:
         if not heads:
