@@ -9,6 +9,7 @@
     download    fetch files (`remote`: their address, size and checksum; `web`: HTTP requests)
     unpack      unpack archives (`archive`: open and check them)
     cache       list and clear the cache folder
+    keep        copies in a second place that outlives a session, such as a mounted Drive
 
 This package imports no other package of mmret_lib.
 """

@@ -84,7 +84,12 @@ def _check_entries(path: Path, content: Any, entries: dict[str, Any], where: str
 
 def write_manifest(path: Path, content: dict[str, Any], digest: str = "sha256") -> None:
     """Write a JSON file that carries the checksum of its own content in the entry `digest`."""
-    write_text(path, json.dumps({**content, digest: _sha256(content)}, indent=1))
+    write_text(path, manifest_text(content, digest))
+
+
+def manifest_text(content: dict[str, Any], digest: str = "sha256") -> str:
+    """Return what `write_manifest` writes."""
+    return json.dumps({**content, digest: _sha256(content)}, indent=1)
 
 
 def read_manifest(path: Path, kind: str, version: int, digest: str = "sha256") -> dict[str, Any]:
