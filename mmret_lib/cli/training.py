@@ -35,6 +35,7 @@ def train(
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
     dim: int = 128,
     resume: bool = False,
+    keep: Path | None = None,
     features: Path | None = None,
     reading: Reading = NOT_GIVEN,
     backbones: Backbones = DEFAULT_BACKBONES,
@@ -60,6 +61,8 @@ def train(
         lambda_: weight of the off-diagonal term of barlow_twins.
         dim: dimensions of the space that photos and captions share, the length of an embedding.
         resume: continue the interrupted training in the run folder; without one, start.
+        keep: a second folder, such as one of a mounted Drive, that gets the newest snapshot now and
+            then, and the finished run; with --resume, a run that was lost comes back from there.
         features: for --train projections, the folder that `mmret features --out` wrote.
         reading: how the data set is read.
         backbones: the networks that turn photos and captions into features.
@@ -115,6 +118,7 @@ def train(
         features=features,
         max_unreadable=unreadable({}, reading),
         resume=resume,
+        keep=keep,
     )
     if run.finished_before:
         print(f"{out} is finished already; there is nothing to resume")

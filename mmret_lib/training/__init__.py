@@ -3,10 +3,10 @@
 `trainer` is the loop, `config` its settings, `schedule` the learning rate, `history` and
 `validation` what is measured on the way. `run` trains a model and saves it in a folder;
 `checkpoints` resumes an interrupted training from its `snapshots`, which hold its `state`, after
-comparing its `identity`. `recipes` builds a loss and its model by name, `devices` picks the
-hardware, `distributed` joins several processes, `grad_cache` sends a large batch through in pieces,
-and `second_views` embeds what the terms within a branch compare. `pocket_heads` trains the
-projections of the pocket model.
+comparing its `identity`; `keep` copies them to a folder that outlives the session. `recipes` builds
+a loss and its model by name, `devices` picks the hardware, `distributed` joins several processes,
+`grad_cache` sends a large batch through in pieces, and `second_views` embeds what the terms within
+a branch compare. `pocket_heads` trains the projections of the pocket model.
 """
 
 from importlib import import_module

@@ -8,9 +8,11 @@ from pathlib import Path
 from torch import Tensor
 
 from mmret_lib.encoders.load import load_model
+from mmret_lib.encoders.weights import read_safetensors
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.training.identity import Identity, differences
-from mmret_lib.training.snapshots import Snapshots
+from mmret_lib.training.keep import BEST, RunKeeper
+from mmret_lib.training.snapshots import HOLDS, Snapshots
 from mmret_lib.training.state import Progress, TrainingState
 
 
@@ -21,10 +23,23 @@ class Checkpoints:
         folder: the run folder; None saves nothing.
         state: what a snapshot holds.
         identity: of this training; a snapshot of another one is not resumed.
+        keep: a second folder, which outlives the session, for the newest snapshot now and then.
+
+    Raises:
+        DataError: `keep` without a folder, or one that is not there.
     """
 
-    def __init__(self, folder: Path | None, state: TrainingState, identity: Identity) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        state: TrainingState,
+        identity: Identity,
+        keep: str | Path | None = None,
+    ) -> None:
         self.folder, self.state, self.identity = folder, state, identity
+        if keep is not None and folder is None:
+            raise DataError("what is kept (keep) is a copy of the run folder; give one (folder)")
+        self.keeper = RunKeeper(keep, folder) if keep is not None and folder else None
         self.snapshots = Snapshots(folder / "snapshots") if folder else None
         self.started = False
         self._best: dict[str, Tensor] | None = None  # the best weights, if no folder holds them
@@ -33,8 +48,9 @@ class Checkpoints:
         """Restore the newest snapshot when resuming; otherwise, or without one, start at step 0.
 
         Raises:
-            DataError: the trainer has trained already; the folder holds an unfinished training
-                (without `resume`) or another training (with it); or no snapshot can be read.
+            DataError: the trainer has trained already; the folder, or the one that outlives the
+                session, holds an unfinished training (without `resume`) or another training (with
+                it); or no snapshot can be read.
         """
         processes = self.state.processes
         snapshot = None
@@ -42,6 +58,7 @@ class Checkpoints:
             if resume:
                 raise DataError("there is nothing to resume without a folder; give Trainer one")
         elif resume:
+            self._take_back()
             snapshot = self.snapshots.newest()
             steps = processes.all_gather_objects(snapshot and snapshot[1]["step"])
             if len(set(steps)) > 1:
@@ -53,6 +70,11 @@ class Checkpoints:
             raise DataError(
                 f"{self.snapshots.folder} holds a training that was not finished: go on with "
                 "it (resume), or delete that folder"
+            )
+        elif not self.started and self.keeper and processes.first and self.keeper.newest():
+            raise DataError(
+                f"{self.keeper.kept.folder} keeps a training of this name: go on with it "
+                "(resume), give the run another name (--out), or delete that folder"
             )
         if self.snapshots is None or snapshot is None:
             if self.started:
@@ -72,7 +94,26 @@ class Checkpoints:
                 "choose another folder (--out) or delete this one"
             )
         self.started = True
+        self._rebuild_best(self.snapshots.folder_of(values["step"]))
         return self.state.restore(tensors, values)
+
+    def _take_back(self) -> None:
+        """Copy the kept snapshot back if the run folder has none, or only older ones."""
+        if self.keeper and self.snapshots and self.state.processes.first:
+            step = self.keeper.newest().get("step", -1)
+            if step > max(self.snapshots.steps(), default=-1):
+                target = self.snapshots.folder_of(step)
+                self.keeper.take_back("snapshot", target, {*HOLDS, BEST}, self.identity)
+        self.state.processes.broadcast(None)  # the other processes wait for it
+
+    def _rebuild_best(self, snapshot: Path) -> None:
+        """Save the best model anew from the weights that lie beside a snapshot that was kept."""
+        weights = snapshot / BEST
+        if self.folder and weights.is_file() and self.state.processes.first:
+            self.state.put_weights({**self.state.weights(), **read_safetensors(weights)})
+            with self._warn_if_not_saved("the best model"):
+                self.state.model.save(self.folder / "best")
+                weights.unlink()
 
     def save(self, progress: Progress, steps: int) -> None:
         """Save a snapshot, taken after `steps` steps; all processes must call this together."""
@@ -82,6 +123,8 @@ class Checkpoints:
         if self.state.processes.first:
             with self._warn_if_not_saved("a snapshot"):
                 self.snapshots.save(steps, tensors, {"training": self.identity, **values})
+                if self.keeper:
+                    self.keeper.offer(self.snapshots.folder_of(steps), steps, self.identity)
 
     def save_best(self, progress: Progress, *, restored: bool) -> None:
         """Save the present model as the best one, replacing the best one so far.

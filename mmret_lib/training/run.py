@@ -118,6 +118,7 @@ def train_run(
     max_unreadable: float = 0.01,
     resume: bool = False,
     snapshots: bool = True,
+    keep: str | Path | None = None,
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
 ) -> TrainedRun:
@@ -145,6 +146,9 @@ def train_run(
         resume: continue the training in the folder, or start one if there is none. A run that is
             finished is only loaded.
         snapshots: save snapshots in the folder while training; without them nothing can be resumed.
+        keep: a second folder, such as one of a mounted Drive, for a copy of the newest snapshot
+            now and then, and of the finished run. With `resume`, a run folder that was lost with
+            the session comes back from there.
         on_epoch: called with the history after each epoch.
 
     Returns:
@@ -188,12 +192,12 @@ def train_run(
         config,
         validation=None if validation is None else data(validation),
         folder=folder if snapshots else None,
+        keep=keep if snapshots else None,
         on_epoch=on_epoch,
         progress=progress,
     )
-    # Snapshots beside a finished run are those of a later training that is not finished.
-    if resume and folder and (folder / "run.json").exists() and not (folder / "snapshots").exists():
-        return _finished_run(folder, trainer.identity)
+    if resume and folder and (finished := _finished_run(folder, trainer)):
+        return finished
     history = trainer.fit(resume=resume and snapshots)
     reports = {}
     for name, split in (evaluate_on or {}).items():
@@ -224,6 +228,8 @@ def train_run(
     )
     if folder is not None and processes.first:
         save_run(folder, model, record, trainer.identity)
+        if trainer.checkpoints.keeper:
+            trainer.checkpoints.keeper.finish(trainer.identity)
     return TrainedRun(model, record, history, reports)
 
 
@@ -233,11 +239,25 @@ def _augmented(config: TrainConfig) -> str:
     return "of the photos as they are, not augmented (views=4 keeps four augmented views of each)"
 
 
-def _finished_run(folder: Path, identity: Identity) -> TrainedRun:
-    """Load a finished run; refuse it if another training made it."""
+def _finished_run(folder: Path, trainer: Trainer) -> TrainedRun | None:
+    """Load the run if it is finished, in its folder or where it is kept.
+
+    Raises:
+        DataError: another training made it.
+    """
+    identity, keeper = trainer.identity, trainer.checkpoints.keeper
+    if keeper:
+        if trainer.processes.first and not (folder / "run.json").exists():
+            keeper.take_back("run", folder, HOLDS, identity)
+        trainer.processes.broadcast(None)  # the other processes wait for it
+    # Snapshots beside a finished run are those of a later training that is not finished.
+    if not (folder / "run.json").exists() or (folder / "snapshots").exists():
+        return None
     model, record = load_run(folder)
     if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
         refuse_another_training(folder, theirs, identity)
+    if keeper and trainer.processes.first and keeper.newest().get("kind") != "run":
+        keeper.finish(identity)  # that failed when the training was finished
     history = History(
         record.history,
         record.figures.get("training_seconds", 0.0),

@@ -26,6 +26,7 @@ from mmret_lib.files.whole import put_back_all, whole_folder
 
 VERSION = 2  # snapshots of version 1 held too little to tell all trainings apart
 KEPT = 2  # the newest, and one to fall back on
+HOLDS = {"tensors.safetensors", "snapshot.json"}
 
 
 class Snapshots:
@@ -45,9 +46,8 @@ class Snapshots:
             OSError: the disk is full or may not be written to. The snapshots before stay.
         """
         record = {"format": "mmret snapshot", "version": VERSION, "step": step, **facts}
-        target = self.folder / f"step-{step:08d}"
         try:
-            with whole_folder(target, {"tensors.safetensors", "snapshot.json"}) as draft:
+            with whole_folder(self.folder_of(step), HOLDS) as draft:
                 path = draft / "tensors.safetensors"
                 # Copies: safetensors takes no two names for one memory, and rows only as they lie.
                 plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -84,6 +84,10 @@ class Snapshots:
                 f"{'; '.join(faults)}. To train anew from the beginning, delete {self.folder}."
             )
         return None
+
+    def folder_of(self, step: int) -> Path:
+        """Return the folder of the snapshot taken after `step` steps, which need not be there."""
+        return self.folder / f"step-{step:08d}"
 
     def _all(self) -> list[Path]:
         """The snapshots' folders, the newest first."""

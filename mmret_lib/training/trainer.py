@@ -54,6 +54,9 @@ class Trainer:
         validation: pairs to measure recall on after each epoch.
         folder: where to keep snapshots and the best model (``folder/snapshots``, ``folder/best``);
             without one nothing is kept and nothing can be resumed.
+        keep: a second folder, such as one of a mounted Drive, that gets a copy of the newest
+            snapshot now and then, the more seldom the larger it is (see `keep`). When the first
+            folder is lost with the session, `fit(resume=True)` goes on from there.
         on_epoch: called with the history after each epoch, such as `show.training.LiveCurve()`.
         progress: show progress bars.
 
@@ -75,6 +78,7 @@ class Trainer:
         *,
         validation: Pairs | Store | Features | None = None,
         folder: str | Path | None = None,
+        keep: str | Path | None = None,
         on_epoch: Callable[[History], object] | None = None,
         progress: bool = True,
     ) -> None:
@@ -148,7 +152,7 @@ class Trainer:
         state = TrainingState(
             model, loss, self.optimizer, self.schedule, self.scaler, self.generator, self.processes
         )
-        self.checkpoints = Checkpoints(self.folder, state, self.identity)
+        self.checkpoints = Checkpoints(self.folder, state, self.identity, keep)
         self.branches = self.processes.parallel(model)
         if config.compile:
             self.branches.compile()
