@@ -88,11 +88,9 @@ def fresh_heads(model: DualEncoder, seed: int) -> DualEncoder:
 
 def hits(report: Report) -> np.ndarray:
     """Per photo the recall at each K in percent, both ways: (N, 6), columns as FIGURES."""
-    columns = [100.0 * (report.i2t.ranks < k) for k in KS]
+    columns = [100.0 * report.i2t.hits(k) for k in KS]
     counts = np.bincount(report.owner)
-    columns += [
-        100.0 * np.bincount(report.owner, weights=report.t2i.ranks < k) / counts for k in KS
-    ]
+    columns += [100.0 * np.bincount(report.owner, weights=report.t2i.hits(k)) / counts for k in KS]
     return np.stack(columns, 1)
 
 

@@ -1,5 +1,7 @@
 """Ranks from a full float64 matrix and plain loops, and embeddings to rank."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -35,6 +37,39 @@ def oracle(scores, owner, tolerance=TIE_TOLERANCE):
             for j, column in enumerate(scores.T)
         ]
     return np.array(i2t), np.array(t2i)
+
+
+def hit_of(target, others, own, k, tolerance):
+    """The hypergeometric formula in whole numbers: the chance of an own one among the first k."""
+    above = sum(1 for score in others - target if score > tolerance)
+    tied = sum(1 for score in others - target if -tolerance <= score <= tolerance)
+    own_tied = sum(1 for score in own - target if score >= -tolerance)
+    drawn = min(max(k - above, 0), tied + own_tied)
+    return 1 - math.comb(tied, drawn) / math.comb(tied + own_tied, drawn)
+
+
+def hit_oracle(scores, owner, k, tolerance=TIE_TOLERANCE):
+    """Expected hits among the first k, both directions, one query after the other."""
+    owner = np.asarray(owner)
+    i2t = [
+        hit_of(row[owner == i].max(), row[owner != i], row[owner == i], k, tolerance)
+        for i, row in enumerate(scores)
+    ]
+    t2i = [
+        hit_of(column[i], np.delete(column, i), column[[i]], k, tolerance)
+        for i, column in zip(owner, scores.T, strict=True)
+    ]
+    return np.array(i2t), np.array(t2i)
+
+
+def assert_hits(report, scores, owner, tolerance=TIE_TOLERANCE):
+    """The report's hits and recalls are those of the formula."""
+    for k in report.i2t.recall:
+        for direction, hits in zip(
+            (report.i2t, report.t2i), hit_oracle(scores, owner, k, tolerance), strict=True
+        ):
+            np.testing.assert_allclose(direction.hits(k), hits, atol=1e-12)
+            np.testing.assert_allclose(direction.recall[k], 100 * hits.mean(), atol=1e-9)
 
 
 def assert_ranks(report, expected):

@@ -228,7 +228,8 @@ def evaluate(
         judgements: more right answers for COCO, found by people: the file sits_test.csv of CxC, or
             the data folder of ECCV Caption.
         against: another run folder; the difference of both is printed, with its interval.
-        table: write a CSV file with every query, its rank and the best wrong answer.
+        table: write a CSV file with every query, its rank, its hits among the first 1, 5 and 10
+            (a fraction where answers tie) and the best wrong answer.
         json_file: also write the figures to this JSON file.
         reading: how the data set is read, by default as for the run.
     """

@@ -26,6 +26,7 @@ from mmret_lib.metrics.ranks import (
     slices,
 )
 
+KS = (1, 5, 10)  # the K of the hits
 TILE = 1024
 
 
@@ -52,11 +53,13 @@ def query_table(
     Returns:
         One row for each query, N images and then M captions; every rank is within the whole pool.
         Columns `direction` ("i2t" or "t2i"), `query` (index), `rank` (of the best right answer,
-        from 1, ties at their expected rank), `right` and `right_score` (index and cosine of that
-        answer), `wrong` and `wrong_score` (the best wrong answer: -1 and NaN where there is none),
-        `lead` = right_score - wrong_score, negative where the query failed; with names also
-        `query_name`, `right_name`, `wrong_name`; with judgements also `wrong_fits`, True where the
-        answer that the data set calls wrong is right by them.
+        from 1, ties at their expected rank), `tied` (how many wrong answers score the same),
+        `hit_1`, `hit_5`, `hit_10` (the probability that a right answer is among the first K, 0 or 1
+        where nothing ties; their means are the recalls), `right` and `right_score` (index and
+        cosine of that answer), `wrong` and `wrong_score` (the best wrong answer: -1 and NaN where
+        there is none), `lead` = right_score - wrong_score, negative where the query failed; with
+        names also `query_name`, `right_name`, `wrong_name`; with judgements also `wrong_fits`, True
+        where the answer that the data set calls wrong is right by them.
 
     Raises:
         ValueError: as `mmret_lib.metrics.evaluate`, and for names that are too few or too many.
@@ -65,16 +68,19 @@ def query_table(
     for title, names, rows in (("images", images, image_rows), ("captions", captions, texts)):
         if names is not None and len(names) != len(rows):
             raise ValueError(f"{title} holds {len(names)} names for {len(rows)} rows")
-    i2t_ranks, t2i_ranks = embedding_ranks(image_rows, texts, owners)
+    i2t_counts, t2i_counts = embedding_ranks(image_rows, texts, owners)
     with full_precision(image_rows.device.type):
         i2t_best, t2i_best = _best_answers(image_rows, texts, owners)
     parts = []
-    for way, ranks, best, names, answers in (
-        ("i2t", i2t_ranks, i2t_best, images, captions),
-        ("t2i", t2i_ranks, t2i_best, captions, images),
+    for way, counts, best, names, answers in (
+        ("i2t", i2t_counts, i2t_best, images, captions),
+        ("t2i", t2i_counts, t2i_best, captions, images),
     ):
-        query = np.arange(len(ranks))
-        part = pd.DataFrame({"direction": way, "query": query, "rank": ranks + 1, **best})
+        part = pd.DataFrame({"direction": way, "query": np.arange(len(counts.better))})
+        part["rank"], part["tied"] = counts.ranks + 1, counts.tied
+        for k in KS:
+            part[f"hit_{k}"] = counts.hits(k)
+        part = part.assign(**best)
         part["lead"] = part["right_score"] - part["wrong_score"]
         if names is not None:
             part["query_name"] = [str(name) for name in names]

@@ -18,13 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mmret_lib.metrics.ranks import Owner
-from mmret_lib.metrics.report import Report
+from mmret_lib.metrics.report import DirectionReport, Report
+from mmret_lib.metrics.ties import Floats
 
-Floats = npt.NDArray[np.float64]
 DRAWS = 1000
 PIECE = 2**22  # drawn counts held at a time: 32 MB
 
@@ -154,7 +153,7 @@ def _draw_pool(report: Report, draws: int, rng: np.random.Generator) -> dict[str
             ("t2i", report.t2i, report.owner),
         ):
             names = [*(f"{way}_r{k}" for k in direction.recall), f"{way}_mean_rank"]
-            sums = times @ _sums(direction.ranks, image, direction.recall)  # (draws, K + 2)
+            sums = times @ _sums(direction, image)  # (draws, K + 2)
             for name, column in zip(names, sums[:, :-1].T, strict=True):
                 parts.setdefault(name, []).append(column / sums[:, -1])
             medians = _medians(direction.ranks, image, times)
@@ -172,12 +171,18 @@ def _times_drawn(images: int, draws: int, rng: np.random.Generator) -> Iterator[
         yield times.reshape(count, images).astype(np.float64)
 
 
-def _sums(ranks: Floats, image: Owner, ks: dict[int, float]) -> Floats:
-    """Sum over the queries of each image: 100 for each hit at each K, rank + 1, and 1: (N, K + 2).
+def _sums(direction: DirectionReport, image: Owner) -> Floats:
+    """Sum over the queries of each image: 100 x hit at each K, rank + 1, and 1: (N, K + 2).
 
-    Every figure but the median is one column's sum divided by the last's.
+    A hit is the expected one, between 0 and 1 where answers tie. Every figure but the median is one
+    column's sum divided by the last's.
     """
-    columns = [*(100.0 * (ranks < k) for k in ks), ranks + 1, np.ones(len(ranks))]
+    ranks = direction.ranks
+    columns = [
+        *(100.0 * direction.hits(k) for k in direction.recall),
+        ranks + 1,
+        np.ones(len(ranks)),
+    ]
     return np.stack([np.bincount(image, weights=column) for column in columns], 1)
 
 
@@ -203,8 +208,7 @@ def _sign_flips(one: Report, other: Report, draws: int, seed: int) -> dict[str, 
         folds = []
         for part, part_other in pairs:
             image = np.arange(part.images) if way == "i2t" else part.owner
-            both = (getattr(report, way).ranks for report in (part, part_other))
-            sums, sums_other = (_sums(ranks, image, ks) for ranks in both)
+            sums, sums_other = (_sums(getattr(one_of, way), image) for one_of in (part, part_other))
             folds.append((sums - sums_other)[:, :-1] / sums[:, -1].sum())
         names += [*(f"{way}_r{k}" for k in ks), f"{way}_mean_rank"]
         differences.append(np.concatenate(folds))

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from mmret_lib.data.judgements import Judgements
 from mmret_lib.metrics.inputs import Array, check_embeddings, check_ks
-from mmret_lib.metrics.ranks import PIECE, TIE_TOLERANCE, PairScores, doubled_ranks, full_precision
+from mmret_lib.metrics.ranks import TIE_TOLERANCE, PairScores, count_above, full_precision
+from mmret_lib.metrics.ties import Counts, Floats, RankCounts
 
 Indices = npt.NDArray[np.int64]
 HELD = 2**22  # scores held at a time: 32 MB
@@ -33,12 +35,15 @@ class JudgedDirection:
     - `r_precision`: mean of (number of p_i <= R) / R;
     - `map_at_r`: mean of 1/R x sum of i / p_i over the p_i <= R.
 
-    A wrong answer that ties with a right one counts half, as in `mmret_lib.metrics`.
-    `answers` is the mean of R. `queries_of` (Q,) are the judged queries, `ranks` (Q,) = p_1 - 1
-    (exact where smaller than the largest of all R and K), `average_precision` (Q,) in percent.
+    All three are expectations over the order of ties, as in `mmret_lib.metrics`: recall by the
+    formula of `ties`; a right answer with b answers above it and t others tied with it has each of
+    the places b + 1 … b + t + 1 with the same probability.
+    `answers` is the mean of R. `queries_of` (Q,) are the judged queries, `ranks` (Q,) the wrong
+    answers above the best right one, each tied one half (exact where smaller than the largest of
+    all R and K), `average_precision` (Q,) in percent.
 
     Source: Chun et al., arXiv 2204.03359, section 3 and its published evaluation code; mAP@R as in
-    Musgrave et al., arXiv 2003.08505, section 4.
+    Musgrave et al., arXiv 2003.08505, section 4; ties as in McSherry & Najork, ECIR 2008.
     """
 
     recall: dict[int, float]
@@ -47,8 +52,8 @@ class JudgedDirection:
     queries: int
     answers: float
     queries_of: Indices = field(repr=False, compare=False)
-    ranks: npt.NDArray[np.float64] = field(repr=False, compare=False)
-    average_precision: npt.NDArray[np.float64] = field(repr=False, compare=False)
+    ranks: Floats = field(repr=False, compare=False)
+    average_precision: Floats = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -118,45 +123,70 @@ def evaluate_judged(
 def _judge(scores: PairScores, pairs: Indices, ks: tuple[int, ...]) -> JudgedDirection:
     """Judge one direction; queries are the rows of `scores`, answers its columns."""
     queries, first, count = np.unique(pairs[:, 0], return_index=True, return_counts=True)
-    worst = max(*ks, int(count.max()))  # how deep a ranking has to be known
-    ranks, precision, average = [], [], []
+    depth = max(*ks, int(count.max()))  # how deep a ranking has to be known
+    best, precision, average = [], [], []
     step = max(1, HELD // len(scores.texts))
     for start in range(0, len(queries), step):
         chunk = slice(start, start + step)
         size = count[chunk]
         judged = pairs[first[chunk][0] : first[chunk][0] + size.sum()]
         line = np.repeat(np.arange(len(size)), size)  # (P,) which of these queries a pair is of
-        wrong_above = _wrong_above(scores, queries[chunk], line, judged[:, 1], worst)
-        # Among a query's right answers, each comes after those with fewer wrong ones above.
-        order = np.lexsort((wrong_above, line))
-        wrong_above = wrong_above[order]
-        begins = np.cumsum(size) - size
-        nth = np.arange(len(judged)) - begins[line]  # 0, 1, … within each query
-        place = wrong_above + nth + 1
-        within = place <= size[line]
-        ranks.append(wrong_above[begins])
+        target, wrong = _wrong_above(scores, queries[chunk], line, judged[:, 1], depth)
+        right = _right_above(target, line, size)
+        order = np.lexsort((-target.cpu().numpy(), line))
+        top = order[np.cumsum(size) - size]  # (Q,) each query's best right answer
+        best.append(RankCounts(wrong[0, top], wrong[1, top], right[1, top] + 1))
+        within, precise = _within(wrong + right, right, size[line])
         precision.append(np.bincount(line, within) / size)
-        average.append(np.bincount(line, within * (nth + 1) / place) / size)
-    best = np.concatenate(ranks)
+        average.append(np.bincount(line, precise) / size)
+    counts = RankCounts.joined(best)
     average_precision = 100 * np.concatenate(average)
     return JudgedDirection(
-        recall={k: 100 * float(np.mean(best < k)) for k in ks},
+        recall={k: 100 * float(counts.hits(k).mean()) for k in ks},
         r_precision=100 * float(np.concatenate(precision).mean()),
         map_at_r=float(average_precision.mean()),
         queries=len(queries),
         answers=float(count.mean()),
         queries_of=queries,
-        ranks=best,
+        ranks=counts.ranks,
         average_precision=average_precision,
     )
 
 
-def _wrong_above(
-    scores: PairScores, queries: Indices, line: Indices, right: Indices, worst: int
-) -> npt.NDArray[np.float64]:
-    """How many wrong answers come before each right one, exact where fewer than `worst`.
+def _within(others: Counts, right: Counts, size: Counts) -> tuple[Floats, Floats]:
+    """What each right answer adds to R-precision and mAP@R, times R.
 
-    Pair p is of query queries[line[p]] and its right answer right[p]; the result is (P,).
+    Args:
+        others, right: (2, P), how many other answers, and how many other right ones, are above
+            each right answer and tied with it.
+        size: (P,) R.
+
+    Returns:
+        (P,) the probability that its place is at most R, and the expectation of (right answers up
+        to its place) / place, counted as 0 beyond R.
+    """
+    (above, tied), (right_above, right_tied) = others, right
+    last = np.minimum(size, above + tied + 1)  # of its possible places, above + 1 …, the last <= R
+    places = (last - above).clip(min=0)
+    harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, size.max() + 1))])
+    # At place p, right_above + share x (p - above - 1) right answers come before it on average.
+    share = right_tied / tied.clip(min=1)
+    of_place = (1 + right_above - (above + 1) * share) * (
+        harmonic[last] - harmonic[np.minimum(above, last)]
+    )
+    return places / (tied + 1), (places * share + of_place) / (tied + 1)
+
+
+def _wrong_above(
+    scores: PairScores, queries: Indices, line: Indices, right: Indices, depth: int
+) -> tuple[Tensor, Counts]:
+    """Count the wrong answers above each right one and tied with it.
+
+    Pair p is of query queries[line[p]] and its right answer right[p].
+
+    Returns:
+        The scores of the pairs (P,) and the counts (2, P): exact where fewer than `depth` wrong
+        answers are above, else `depth` or more above.
     """
     device = scores.images.device
     lines = torch.from_numpy(line).to(device)
@@ -164,8 +194,28 @@ def _wrong_above(
     pairs = lines, torch.from_numpy(right).to(device)
     target = block[pairs]  # (P,)
     block[pairs] = -torch.inf
-    # Twice as deep, because only half of those that tie are counted.
-    hardest = block.topk(min(2 * worst, block.shape[1])).values  # (Q, 2 worst)
-    pieces = zip(torch.split(lines, PIECE), torch.split(target, PIECE), strict=True)
-    doubled = [doubled_ranks(hardest[piece], goal, TIE_TOLERANCE, 1) for piece, goal in pieces]
-    return torch.cat(doubled).cpu().numpy() / 2
+    hardest = block.topk(min(depth, block.shape[1])).values  # (Q, depth)
+    counted = _count_rows(hardest, lines, target)
+    if hardest.shape[1] < block.shape[1]:
+        # More may tie than the hardest hold, as with a collapsed model.
+        full = ((counted[1] == depth) & (counted[0] < depth)).nonzero()[:, 0]
+        counted[:, full] = _count_rows(block, lines[full], target[full])
+    above, or_tied = counted.cpu().numpy()
+    return target, np.stack([above, or_tied - above])
+
+
+def _right_above(target: Tensor, line: Indices, size: Counts) -> Counts:
+    """Count the other right answers above each right one and tied with it: (2, P)."""
+    lines = torch.from_numpy(line).to(target.device)
+    nth = torch.from_numpy(np.arange(len(line)) - (np.cumsum(size) - size)[line])
+    mine = target.new_full((len(size), int(size.max())), -torch.inf)  # (Q, most right answers)
+    mine[lines, nth.to(target.device)] = target
+    above, or_tied = _count_rows(mine, lines, target).cpu().numpy()
+    return np.stack([above, or_tied - above - 1])  # without itself
+
+
+def _count_rows(rows: Tensor, lines: Tensor, target: Tensor) -> Tensor:
+    """Count in row lines[p] of `rows` what is above target[p], and above or tied: (2, P)."""
+    held = max(1, HELD // rows.shape[1])
+    pieces = zip(torch.split(lines, held), torch.split(target, held), strict=True)
+    return torch.cat([count_above(rows[i], goal, TIE_TOLERANCE, 1) for i, goal in pieces], 1)

@@ -12,8 +12,8 @@ Four things go wrong in the plain ten-line version, and each shapes this file:
   `score > positive` counts positives against themselves and R@1 falls by a third or more. Here own
   entries are left out by index: they are NaN before the comparison, and NaN compares false.
 - **Ties.** Counting only what scores strictly higher gives a model that answers the same to
-  everything R@1 = 100 %. Tied others count one half each: the rank expected of a coin toss. To stay
-  in whole numbers, ranks are counted doubled: 2 for an answer above, 1 for a tied one.
+  everything R@1 = 100 %. So the answers above and those that tie are counted apart; `ties` computes
+  ranks and hits from them.
 - **NaN.** No comparison with NaN is true, so an all-NaN model would be perfect, too. `inputs`
   refuses it, by row.
 - **Rounding.** Float32 products err by up to D / 2^25, enough to break the ties of a constant
@@ -34,16 +34,17 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from mmret_lib.metrics.ties import RankCounts
+
 # Cosines closer than this are a tie: what float32 embeddings themselves carry in rounding.
 TIE_TOLERANCE = 5e-7
 PIECE = 8192  # rows that are held in float64 at a time
 LONG = 5e9  # scores from which on a progress bar is shown
 
-Ranks = npt.NDArray[np.float64]
 Owner = npt.NDArray[np.int64]
 
 
-def score_ranks(scores: Tensor, owner: Owner) -> tuple[Ranks, Ranks]:
+def score_ranks(scores: Tensor, owner: Owner) -> tuple[RankCounts, RankCounts]:
     """Rank the right answers in a full score matrix (N, M).
 
     Args:
@@ -51,7 +52,7 @@ def score_ranks(scores: Tensor, owner: Owner) -> tuple[Ranks, Ranks]:
         owner: (M,), the image of each caption.
 
     Returns:
-        0-based ranks of images (N,) and captions (M,).
+        The counts of N images and M captions.
     """
     owners = torch.from_numpy(owner).to(scores.device)
     own_entries = owners, torch.arange(len(owner), device=scores.device)
@@ -59,20 +60,40 @@ def score_ranks(scores: Tensor, owner: Owner) -> tuple[Ranks, Ranks]:
     others = scores.clone()
     others[own_entries] = math.nan
     best = _best_own(own, owners, len(scores))
-    i2t, t2i = doubled_ranks(others, best, 0.0, 1), doubled_ranks(others, own, 0.0, 0)
-    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+    i2t, t2i = count_above(others, best, 0.0, 1), count_above(others, own, 0.0, 0)
+    return _of_images(i2t, own, best, owners, 0.0), _of_captions(t2i)
 
 
-def doubled_ranks(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
-    """Twice the expected 0-based rank of `target` among `scores` (R, C), counted along `dim`."""
+def count_above(scores: Tensor, target: Tensor, tolerance: float, dim: int) -> Tensor:
+    """Count among `scores` (R, C) along `dim` what is above `target`, and what is above or tied.
+
+    Returns:
+        (2, n), n the length of `target`; index 0 is above, 1 above or tied.
+    """
     target = target.unsqueeze(dim)
     above = (scores > (target + tolerance).to(scores.dtype)).sum(dim)
-    return above + (scores >= (target - tolerance).to(scores.dtype)).sum(dim)
+    return torch.stack([above, (scores >= (target - tolerance).to(scores.dtype)).sum(dim)])
+
+
+def _of_images(
+    counted: Tensor, own: Tensor, best: Tensor, owners: Tensor, tolerance: float
+) -> RankCounts:
+    """What `count_above` found for images (2, N), with their own captions that tie for the best."""
+    at_best = own >= best[owners] - tolerance  # (M,)
+    own_tied = torch.bincount(owners[at_best], minlength=len(best))
+    above, or_tied = counted.cpu().numpy()
+    return RankCounts(above, or_tied - above, own_tied.cpu().numpy())
+
+
+def _of_captions(counted: Tensor) -> RankCounts:
+    """What `count_above` found for captions (2, M): each has one right image."""
+    above, or_tied = counted.cpu().numpy()
+    return RankCounts(above, or_tied - above, np.ones_like(above))
 
 
 def embedding_ranks(
     images: Tensor, texts: Tensor, owner: Owner, tile: int | None = None
-) -> tuple[Ranks, Ranks]:
+) -> tuple[RankCounts, RankCounts]:
     """Rank the right answers by the cosines of embeddings (N, D) and (M, D).
 
     All of it is checked already (see `inputs.check_pool`). Beside unit vectors in float32, the
@@ -84,7 +105,7 @@ def embedding_ranks(
         tile: side of the square of scores held at a time.
 
     Returns:
-        0-based expected ranks of images (N,) and captions (M,).
+        The counts of N images and M captions.
     """
     device = images.device
     tile = min(tile or (1024 if device.type == "cpu" else 8192), max(len(images), len(texts)))
@@ -93,14 +114,15 @@ def embedding_ranks(
     bar = tqdm(total=len(texts), desc="ranking", unit="caption", disable=short, leave=False)
     with full_precision(device.type), bar:
         counter = _Counter(images, texts, torch.from_numpy(owner).to(device), tile)
-        i2t = torch.zeros(len(images), dtype=torch.int64, device=device)
-        t2i = torch.zeros(len(texts), dtype=torch.int64, device=device)
+        i2t = torch.zeros(2, len(images), dtype=torch.int64, device=device)
+        t2i = torch.zeros(2, len(texts), dtype=torch.int64, device=device)
         with closing(_in_threads(counter.count, panels, device)) as counts:
             for columns, (of_captions, of_images) in zip(panels, counts, strict=True):
-                t2i[columns] = of_captions
+                t2i[:, columns] = of_captions
                 i2t += of_images
                 bar.update(columns.stop - columns.start)
-    return i2t.cpu().numpy() / 2, t2i.cpu().numpy() / 2
+    own, best = counter.targets
+    return _of_images(i2t, own, best, counter.owners, TIE_TOLERANCE), _of_captions(t2i)
 
 
 def _in_threads(
@@ -142,10 +164,10 @@ class _Counter:
         self.highs = [(target + margin).float() for target in self.targets]
 
     def count(self, columns: slice) -> tuple[Tensor, Tensor]:
-        """Twice the ranks of the panel's captions (C,), and its share of the images' (N,)."""
+        """Counts of the panel's captions (2, C), and its share of the images' counts (2, N)."""
         device, images = self.owners.device, len(self.image_unit)
         width = columns.stop - columns.start
-        totals = [torch.zeros(n, dtype=torch.int64, device=device) for n in (width, images)]
+        totals = [torch.zeros(2, n, dtype=torch.int64, device=device) for n in (width, images)]
         buffers = [torch.empty(min(self.tile, images), width, device=device) for _ in range(2)]
         close_calls: list[tuple[int, Tensor, Tensor]] = []  # direction, rows, places in the panel
         for rows in slices(images, self.tile):
@@ -154,7 +176,9 @@ class _Counter:
             own_entries = own_entries_of(self.owners[columns], rows)
             scores[own_entries] = math.nan  # compares false with everything
             exact = None
-            for dim, (lines, total) in enumerate(((columns, totals[0]), (rows, totals[1][rows]))):
+            for dim, (lines, total) in enumerate(
+                ((columns, totals[0]), (rows, totals[1][:, rows]))
+            ):
                 low, high = (ends[dim][lines].unsqueeze(dim) for ends in (self.lows, self.highs))
                 # Hits are written as floats: booleans take eight times as long to make.
                 above = torch.gt(scores, high, out=hits).sum(dim)
@@ -165,9 +189,9 @@ class _Counter:
                     if exact is None:
                         exact = self.pair_scores.block(rows, columns)
                         exact[own_entries] = math.nan
-                    total += doubled_ranks(exact, self.targets[dim][lines], TIE_TOLERANCE, dim)
+                    total += count_above(exact, self.targets[dim][lines], TIE_TOLERANCE, dim)
                     continue
-                total += 2 * above.long()
+                total += above.long()
                 if close:
                     undecided = (possible > above).nonzero()[:, 0]
                     near_rows, near_places = _close_pairs(scores, low, high, undecided, dim)
@@ -186,8 +210,8 @@ class _Counter:
             rows, places = (torch.cat(parts) for parts in zip(*calls, strict=True))
             target = self.targets[dim][rows if dim else places + columns.start]
             lead = self.pair_scores(rows, places + columns.start) - target
-            above_or_tied = (lead > TIE_TOLERANCE).long() + (lead >= -TIE_TOLERANCE)
-            totals[dim].index_add_(0, rows if dim else places, above_or_tied)
+            counted = torch.stack([lead > TIE_TOLERANCE, lead >= -TIE_TOLERANCE]).long()
+            totals[dim].index_add_(1, rows if dim else places, counted)
 
 
 def _close_pairs(

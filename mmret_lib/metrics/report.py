@@ -1,7 +1,8 @@
 """Compute recall@K, mean and median rank in both directions.
 
-`ranks` counts the ranks, `intervals` estimates how sure the figures are, and `judged` computes them
-with more right answers than the data set has.
+`ranks` counts the answers above the right ones, `ties` computes ranks and hits from the counts,
+`intervals` estimates how sure the figures are, and `judged` computes them with more right answers
+than the data set has.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mmret_lib.metrics.inputs import Array, check_ks, check_owner, check_pool, check_scores
-from mmret_lib.metrics.ranks import Owner, Ranks, embedding_ranks, score_ranks
+from mmret_lib.metrics.ranks import Owner, embedding_ranks, score_ranks
+from mmret_lib.metrics.ties import Floats, RankCounts
 
 FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
 
@@ -22,15 +24,19 @@ FOLDS, FOLD_IMAGES = 5, 1000  # the COCO "1K" protocol
 class DirectionReport:
     """The ranks of the right answers in one direction, and the figures computed from them.
 
-    With `rank` the 0-based rank of a query's best right answer, Q queries:
+    For each of Q queries, `better` wrong answers score above its best right one, `tied` wrong ones
+    score the same, and so do `own_tied` right ones, itself included (`counts` holds all three):
 
-    - `recall[K]` = 100 / Q x (number of queries with rank < K), in percent;
-    - `mean_rank` = mean(rank) + 1;
+    - `recall[K]` = 100 / Q x sum of hit(K), in percent, with hit(K) the probability that a right
+      answer is among the first K if ties are put in random order: min(1, max(0, (K - better) /
+      (tied + 1))) for one right answer, in general 1 - C(tied, K - better) / C(tied + own_tied,
+      K - better). Without ties it is the share of queries with rank < K;
+    - `mean_rank` = mean(rank) + 1 with the 0-based rank = better + tied / 2;
     - `median_rank` = floor(median(rank)) + 1, as VSE++ prints it;
 
-    so the best mean and median rank is 1. `ranks` (Q,) are float64 and may be half-integers:
-    every other answer tied with the best right one adds one half (one tied at the top: rank 0.5,
-    still within K = 1; 99 tied: 49.5, within K = 50 only).
+    so the best mean and median rank is 1. `ranks` (Q,) are float64 and may be half-integers, `hits`
+    computes hit(K) of every query. A model that scores everything the same has the recall of
+    chance: R@10 = 10 % among 100 images.
 
     Source: Faghri et al., VSE++, arXiv 1707.05612, section 4 and its published evaluation code.
     """
@@ -38,7 +44,16 @@ class DirectionReport:
     recall: dict[int, float]
     mean_rank: float
     median_rank: float
-    ranks: Ranks = field(repr=False, compare=False)
+    counts: RankCounts = field(repr=False, compare=False)
+
+    @property
+    def ranks(self) -> Floats:
+        """(Q,) ranks of the best right answers, from 0; each tied wrong one counts one half."""
+        return self.counts.ranks
+
+    def hits(self, k: int) -> Floats:
+        """(Q,) the probability, 0 to 1, that a right answer is among the first k (ties random)."""
+        return self.counts.hits(k)
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class Report:
     `images` and `captions` are the pool a query is ranked in: with protocol "1k" one fold
     (a fraction of captions is then the mean of uneven folds). `captions_per_image` is
     (fewest, most). `owner` (captions,) is the image of each caption; with protocol "1k" `folds` are
-    the five reports that were averaged, and ranks and owners are theirs, one after the other.
+    the five reports that were averaged, and counts and owners are theirs, one after the other.
     """
 
     i2t: DirectionReport
@@ -106,7 +121,8 @@ def evaluate(
             normalised inside (a zero vector stays zero and scores 0 with everything).
         text_emb: (M, D), likewise; brought to the device of `image_emb`.
         owner: (M,) integers: the image that each caption describes. Every image needs at least
-            one caption; an image's rank is that of its best caption.
+            one caption; an image's rank is that of its best caption, and its other captions do not
+            count as wrong.
         ks: the K of recall@K.
         protocol: "full" ranks within all images at once (on COCO's 5,000: "5K"). "1k" ranks
             within five contiguous folds of 1,000 images and averages the five reports; it takes
@@ -117,7 +133,8 @@ def evaluate(
 
     Returns:
         A `Report`; `report.i2t` is image to text, `report.t2i` text to image. Scores within
-        5e-7 of each other are ties, and ties count at their expected rank.
+        5e-7 of each other are ties; ranks and recalls are expectations over the order of ties
+        (the formulas stand in `DirectionReport`).
 
     Raises:
         ValueError: naming the argument and its first bad row: non-finite or integer embeddings,
@@ -162,7 +179,8 @@ def report_from_scores(
         owner: (M,) integers, the image of each caption.
         ks: the K of recall@K.
 
-    Scores may be -inf (impossible). Only equal scores tie, -inf with -inf included.
+    Scores may be -inf (impossible). Only equal scores tie, -inf with -inf included; ties count as
+    in `evaluate`.
 
     Raises:
         ValueError: for NaN, naming its place, and for shapes or owners that do not fit.
@@ -180,36 +198,37 @@ def report_from_scores(
     return _report(score_ranks(i2t, owners)[0], score_ranks(t2i, owners)[1], owners, ks)
 
 
-def _report(i2t: Ranks, t2i: Ranks, owner: Owner, ks: tuple[int, ...]) -> Report:
+def _report(i2t: RankCounts, t2i: RankCounts, owner: Owner, ks: tuple[int, ...]) -> Report:
     per_image = np.bincount(owner)
     return Report(
         i2t=_direction_report(i2t, ks),
         t2i=_direction_report(t2i, ks),
-        images=len(i2t),
-        captions=len(t2i),
+        images=len(per_image),
+        captions=len(owner),
         captions_per_image=(int(per_image.min()), int(per_image.max())),
         owner=owner,
     )
 
 
-def _direction_report(ranks: Ranks, ks: tuple[int, ...]) -> DirectionReport:
+def _direction_report(counts: RankCounts, ks: tuple[int, ...]) -> DirectionReport:
+    ranks = counts.ranks
     return DirectionReport(
-        recall={k: 100.0 * float(np.mean(ranks < k)) for k in ks},
+        recall={k: 100.0 * float(counts.hits(k).mean()) for k in ks},
         mean_rank=float(ranks.mean()) + 1,
         median_rank=float(math.floor(np.median(ranks))) + 1,
-        ranks=ranks,
+        counts=counts,
     )
 
 
 def _mean_report(reports: list[Report]) -> Report:
-    """Average the figures of all folds; put the ranks of all folds one after the other."""
+    """Average the figures of all folds; put the queries of all folds one after the other."""
 
     def mean(parts: list[DirectionReport]) -> DirectionReport:
         return DirectionReport(
             recall={k: float(np.mean([part.recall[k] for part in parts])) for k in parts[0].recall},
             mean_rank=float(np.mean([part.mean_rank for part in parts])),
             median_rank=float(np.mean([part.median_rank for part in parts])),
-            ranks=np.concatenate([part.ranks for part in parts]),
+            counts=RankCounts.joined([part.counts for part in parts]),
         )
 
     captions = float(np.mean([report.captions for report in reports]))

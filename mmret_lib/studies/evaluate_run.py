@@ -52,7 +52,7 @@ def evaluate_run(
         protocol: "full" or "1k", as in `mmret_lib.metrics.evaluate`.
         judgements: file or folder with more right answers for COCO, see `read_judgements`.
         against: another run folder, compared with this model image by image.
-        table: CSV file to write, with every query, its rank and the best wrong answer.
+        table: CSV file to write, with every query, its rank and hits and the best wrong answer.
         json_file: JSON file to write, with the figures that are returned.
         max_unreadable: share of images that may be left out because they cannot be read.
 

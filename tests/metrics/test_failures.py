@@ -34,6 +34,7 @@ def test_every_query_with_its_right_and_its_best_wrong_answer(world, monkeypatch
         part = table[table.direction == way]
         assert part["query"].tolist() == list(range(len(matrix)))
         np.testing.assert_array_equal(part["rank"], ranks + 1)
+        assert (part["tied"] == 0).all() and (part["hit_5"] == (part["rank"] <= 5)).all()
         right, wrong = np.where(mine, matrix, -9), np.where(mine, -9, matrix)
         np.testing.assert_array_equal(part["right"], right.argmax(1))
         np.testing.assert_array_equal(part["wrong"], wrong.argmax(1))
@@ -64,6 +65,16 @@ def test_names_and_judgements_stand_beside(world):
     row = table.iloc[5]
     assert (row["direction"], row["query_name"]) == ("i2t", "5.png")
     assert row["wrong_name"] == f"caption {row['wrong']}"
+
+
+def test_the_means_of_the_hits_are_the_recalls(world):
+    image_emb, text_emb, owner = world
+    image_emb, text_emb = image_emb.round(), text_emb.round()  # many scores tie
+    table, report = query_table(image_emb, text_emb, owner), evaluate(image_emb, text_emb, owner)
+    assert (table["tied"] > 0).sum() > 5
+    for way, part in table.groupby("direction"):
+        for k in (1, 5, 10):
+            assert 100 * part[f"hit_{k}"].mean() == pytest.approx(report.as_dict()[f"{way}_r{k}"])
 
 
 def test_where_nothing_is_wrong():

@@ -124,14 +124,63 @@ def test_judged_by_the_data_set_alone_it_is_plain_recall():
     np.testing.assert_array_equal(judged.t2i.ranks[near], plain.t2i.ranks[near])
 
 
-def test_a_constant_model_is_not_perfect():
+def test_a_constant_model_is_at_chance():
     rows = torch.ones(200, 8)
     judged = evaluate_judged(rows, rows, own_answers(np.arange(200)))
-    assert set(judged.i2t.recall.values()) == {0.0}
-    assert judged.t2i.map_at_r == judged.t2i.r_precision == 0
-    plain = evaluate(torch.ones(9, 4), torch.ones(9, 4), range(9))
-    judged = evaluate_judged(torch.ones(9, 4), torch.ones(9, 4), own_answers(np.arange(9)))
-    assert judged.i2t.recall == plain.i2t.recall == {1: 0, 5: 100, 10: 100}
+    for way in (judged.i2t, judged.t2i):
+        assert way.recall == pytest.approx({1: 0.5, 5: 2.5, 10: 5.0})
+        assert way.map_at_r == pytest.approx(0.5) and way.r_precision == pytest.approx(0.5)
+    owner = np.repeat(np.arange(40), [1, 5, 2, 7] * 10)
+    ones = torch.ones(40, 4), torch.ones(len(owner), 4)
+    judged = evaluate_judged(*ones, own_answers(owner))
+    plain = evaluate(*ones, owner)
+    assert judged.i2t.recall == pytest.approx(plain.i2t.recall)
+    own = np.bincount(owner)
+    assert judged.i2t.r_precision == pytest.approx(100 * np.mean(own / len(owner)))
+
+
+def tied_world(seed):
+    """Rows of few whole numbers, so that many cosines are equal, and random judgements."""
+    rng = np.random.default_rng(seed)
+    image_emb, text_emb = (rng.integers(-1, 2, size=(n, 2)).astype(float) for n in (9, 15))
+    image_emb[:3] = text_emb[:3] = [1.0, 0.0]
+    ways = (np.argwhere(rng.random(shape) < 0.3) for shape in ((9, 15), (15, 9)))
+    return image_emb, text_emb, Judgements("tied", *ways)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ties_are_the_mean_of_drawn_orders(seed):
+    image_emb, text_emb, judgements = tied_world(seed)
+    report = evaluate_judged(image_emb, text_emb, judgements, ks=(1, 3))
+    scores = cosines(image_emb, text_emb).round(6)
+    rng = np.random.default_rng(0)
+    drawn = []
+    for _ in range(800):
+        shuffled = scores + 1e-7 * rng.random(scores.shape)  # a random order among equal ones
+        ways = (shuffled, judgements.i2t), (shuffled.T, judgements.t2i)
+        for recall, precision, average in (by_sorting(*way, (1, 3)) for way in ways):
+            drawn += [recall[1], recall[3], 100 * np.mean(precision), 100 * np.mean(average)]
+    drawn = np.reshape(drawn, (800, 2, 4))
+    for way, values in zip((report.i2t, report.t2i), drawn.transpose(1, 2, 0), strict=True):
+        expected = [way.recall[1], way.recall[3], way.r_precision, way.map_at_r]
+        deviation = np.abs(values.mean(1) - expected)
+        assert (deviation < 5 * values.std(1) / np.sqrt(800) + 1e-9).all()
+        assert (values.std(1) > 1).all()  # ties decide much here
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ties_count_as_in_the_plain_report(seed):
+    """Also where more tie than the deepest place that is looked at."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(60), rng.integers(1, 4, 60))
+    image_emb, text_emb = (rng.integers(0, 2, size=(n, 3)) * 1.0 for n in (60, len(owner)))
+    ks = (1, 2, 5)
+    plain = evaluate(image_emb, text_emb, owner, ks=ks)
+    judged = evaluate_judged(image_emb, text_emb, own_answers(owner), ks=ks)
+    assert judged.i2t.recall == pytest.approx(plain.i2t.recall)
+    assert judged.t2i.recall == pytest.approx(plain.t2i.recall)
+    assert plain.t2i.counts.tied.max() > 10
 
 
 def test_more_right_answers_never_lower_recall():

@@ -8,11 +8,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rank_oracle import assert_ranks, cosines, oracle, world
+from rank_oracle import assert_hits, assert_ranks, cosines, oracle, world
 
 import mmret_lib.metrics.ranks
 from mmret_lib.metrics import evaluate
+from mmret_lib.metrics.chance import chance
 
+KS = (1, 2, 3, 5, 10, 100)
 fast = settings(
     max_examples=50,
     deadline=None,
@@ -39,9 +41,11 @@ def tied_worlds(draw):
 def test_ties_duplicates_and_uneven_captions(device, case, tile):
     image_emb, text_emb, owner = case
     report = evaluate(
-        torch.tensor(image_emb, device=device), torch.tensor(text_emb), owner, tile=tile
+        torch.tensor(image_emb, device=device), torch.tensor(text_emb), owner, ks=KS, tile=tile
     )
-    assert_ranks(report, oracle(cosines(image_emb, text_emb), owner, 1e-9))
+    scores = cosines(image_emb, text_emb)
+    assert_ranks(report, oracle(scores, owner, 1e-9))
+    assert_hits(report, scores, owner, 1e-9)
 
 
 @pytest.mark.parametrize("dim", [1, 7, 128, 300])
@@ -79,6 +83,7 @@ def test_a_nearly_collapsed_model_is_ranked_by_its_hairs(device, spread):
     image_emb, text_emb = 1 + spread * image_emb, 1 + spread * text_emb
     report = evaluate(torch.tensor(image_emb, device=device), text_emb, owner, tile=37)
     assert_ranks(report, oracle(cosines(image_emb, text_emb), owner))
+    assert_hits(report, cosines(image_emb, text_emb), owner)
 
 
 def test_tiles_do_not_show(device):
@@ -171,7 +176,8 @@ def test_a_constant_model_is_at_chance(device, dim, tile):
     report = evaluate(row.repeat(images, 1), row.repeat(3 * images, 1), owner, tile=tile)
     assert (report.i2t.ranks == (3 * images - 3) / 2).all()
     assert (report.t2i.ranks == (images - 1) / 2).all()
-    assert report.i2t.recall[1] == report.t2i.recall[1] == 0
+    random = chance(owner)
+    assert {name: report.as_dict()[name] for name in random} == pytest.approx(random)
 
 
 def test_the_same_direction_at_any_length_ties(device):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rank_oracle import assert_ranks, cosines, oracle, world
+from rank_oracle import assert_hits, assert_ranks, cosines, oracle, world
 
 from mmret_lib.metrics import evaluate, report_from_scores
 
@@ -41,11 +41,12 @@ def test_a_worked_example():
     assert (report.t2i.median_rank, report.t2i.mean_rank) == (1, 1.75)  # floor(0.5) + 1
 
 
-def test_recall_takes_the_expected_rank():
+def test_recall_is_its_expectation_and_not_the_threshold_of_the_expected_rank():
     scores = np.array([[1.0, 1.0, 0.0, 0.0], [0.0] * 4, [2.0] * 4, [0.0, 0.0, 0.0, 1.0]])
-    report = report_from_scores(scores, owner=range(4), ks=(1, 2, 3))
+    report = report_from_scores(scores, owner=range(4), ks=(1, 2, 3, 9))
     np.testing.assert_array_equal(report.i2t.ranks, [0.5, 1.5, 1.5, 0])
-    assert report.i2t.recall == {1: 50.0, 2: 100.0, 3: 100.0}
+    np.testing.assert_allclose(report.i2t.hits(1), [1 / 2, 1 / 4, 1 / 4, 1])
+    assert report.i2t.recall == pytest.approx({1: 50.0, 2: 75.0, 3: 87.5, 9: 100.0})
     assert report.i2t.median_rank == 2  # floor(1.0) + 1
 
 
@@ -65,7 +66,9 @@ def test_scores_with_ties_and_impossible_pairs(data):
     # -inf stands for the lowest score; the oracle subtracts, so it gets a number that does.
     lowest = [np.maximum(scores, -9.0) for scores in (first, second)]
     expected = [oracle(scores, owner, 0) for scores in lowest]
-    assert_ranks(report_from_scores(first, owner=owner), expected[0])
+    report = report_from_scores(first, owner=owner, ks=(1, 2, 5))
+    assert_ranks(report, expected[0])
+    assert_hits(report, lowest[0], owner, 0)
     assert_ranks(report_from_scores(first, second, owner=owner), (expected[0][0], expected[1][1]))
 
 
