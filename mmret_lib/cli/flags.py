@@ -60,7 +60,7 @@ class ReadingFlags:
 TAKEN_BY = {
     **dict.fromkeys(("captions", "image_column", "caption_column", "split_column"), ("folder",)),
     "images": ("coco", "flickr8k", "flickr30k"),
-    "max_missing": ("coco", "flickr8k", "flickr30k", "folder"),
+    "max_missing": ("coco", "flickr8k", "flickr30k", "folder", "vsepp"),
 }
 
 

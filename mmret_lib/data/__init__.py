@@ -1,9 +1,10 @@
 """From captions and photos to batches (lesson 01). Start with `load_pairs`.
 
 `coco`, `flickr`, `album`, `folder`, `vsepp` and `world` read a data set as `Pairs` (module
-`pairs`), with the checks of `reading` and `tables`; `karpathy` reads the split files that papers
-use. `sources` downloads data sets, and `coco_photos` as many of COCO's photos as `coco_sample`
-chooses. A new data set is a reader and an entry in `DATASETS`.
+`pairs`), with the checks of `reading` and `tables`, by way of `assembling`, which leaves out what
+is missing; `karpathy` reads the split files that papers use. `sources` downloads data sets, and
+`coco_photos` as many of COCO's photos as `coco_sample` chooses. A new data set is a reader and an
+entry in `DATASETS`.
 `photos` lists a folder of photos without captions, and `decoding` reads photos that are looked at
 once. `store` packs the pictures of `Pairs` and their `tokens`: `packing` decodes all pictures,
 `images` reads one, `store_files` updates the files. `features` holds what frozen backbones make of

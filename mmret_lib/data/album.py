@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from mmret_lib.data.assembling import clean_captions
 from mmret_lib.data.coco import read_captions, read_coco
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import REPAIR, chosen_splits, existing_folder, read_json, record_list
@@ -54,6 +55,7 @@ def read_album(root: str | Path | None = None, split: str = TEST) -> Pairs:
         )
     source = folder / "train" / "captions.json"
     photos = [p for p in read_captions(source) if (p.image_info or {}).get("split") in chosen]
+    photos, _ = clean_captions(photos, source, max_missing=0)
     counts = [len(photo.captions) for photo in photos]
     return Pairs(
         images=[source.parent / f"{photo.image_id}.jpg" for photo in photos],  # not there

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from pycocotools.coco import COCO
 
+from mmret_lib.data.assembling import Photo, assemble
 from mmret_lib.data.coco_sample import chosen_part
 from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file, read_karpathy
-from mmret_lib.data.pairs import Pairs, Photo, assemble
+from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import (
     REPAIR,
-    clean_caption,
     existing_folder,
     first_few,
     read_json,
@@ -61,7 +61,8 @@ def read_coco(
         karpathy: Karpathy's split file, relative to root, if it is not a `dataset_coco.json` in
             root or near it, see `karpathy.find_split_file`.
         name: the name that the Pairs carry, for other data sets kept in this format.
-        max_missing: share of images whose file may be missing before that is an error.
+        max_missing: share of images whose file may be missing, and of captions that may be empty,
+            before that is an error.
         keep_info: keep the raw image and annotation records in the Pairs.
 
     Raises:
@@ -128,7 +129,6 @@ def read_captions(source: Path) -> Iterator[Photo]:
                 f"{where}: image_id {short(image_id)} is not the id of any image in the file; "
                 f"{REPAIR}"
             )
-        clean_caption(annotation.get("caption"), where)
 
     index = COCO()
     index.dataset = records  # without categories: those that have no id would stop pycocotools
@@ -141,7 +141,8 @@ def read_captions(source: Path) -> Iterator[Photo]:
             record=f"image id {image_id!r}",
             image_id=image_id,
             file_name=image.get("file_name"),
-            captions=[record["caption"].strip() for record in described],
+            captions=[record.get("caption") for record in described],
+            caption_records=[f"annotation id {record['id']!r}" for record in described],
             image_info=image,
             caption_info=described,
         )

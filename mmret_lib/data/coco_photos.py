@@ -25,10 +25,11 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from mmret_lib.data.assembling import Photo, assemble
 from mmret_lib.data.coco_sample import NOTE, choose, keep_choice
 from mmret_lib.data.images import read_image
 from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file
-from mmret_lib.data.pairs import Pairs, Photo, assemble
+from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import first_few, safe_name
 from mmret_lib.data.sources import COCO_HOSTS, SETS, Source, get
 from mmret_lib.files.disk import alone, disk_errors, ensure_room

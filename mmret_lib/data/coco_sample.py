@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 
+from mmret_lib.data.assembling import Photo
 from mmret_lib.data.karpathy import read_karpathy
-from mmret_lib.data.pairs import Photo
 from mmret_lib.data.reading import REPAIR
 from mmret_lib.files.errors import DataError, short
 from mmret_lib.files.records import read_note, write_json

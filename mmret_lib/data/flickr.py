@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmret_lib.data.assembling import Photo, assemble
 from mmret_lib.data.karpathy import read_karpathy
-from mmret_lib.data.pairs import Pairs, Photo, assemble
-from mmret_lib.data.reading import chosen_splits, clean_caption, existing_folder, first_few
+from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.reading import chosen_splits, existing_folder, first_few
 from mmret_lib.data.tables import delimited_rows, read_text
 from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.places import user_path
@@ -47,7 +48,8 @@ def read_flickr8k(
         split: "train", "dev" (or "val"), "test", several joined by "+", or "all": every photo that
             has a caption, official split or not.
         images: the folder of the photos, relative to root, if it has another name.
-        max_missing: share of captioned photos whose file may be missing before that is an error.
+        max_missing: share of captioned photos whose file may be missing, and of captions that may
+            be empty, before that is an error.
 
     Raises:
         MissingFile: if the folder, a text file, or too many photos are not there.
@@ -56,7 +58,7 @@ def read_flickr8k(
     root = existing_folder(root, LAYOUT_8K)
     source = _first(root, ["captions.txt", "Flickr8k.token.txt"], "Flickr8k_text", LAYOUT_8K)
     folder = _image_folder(root, images, FOLDERS_8K, LAYOUT_8K)
-    photos = _group(_rows(source), source)
+    photos = _group(_rows(source))
     skipped: list[str] = []
     if split != "all":
         parts = "+".join("dev" if part == "val" else part for part in split.split("+"))
@@ -101,7 +103,7 @@ def read_flickr30k(
         root: the folder that holds the photos and one of these files.
         split: "train", "val", "test", several joined by "+", or "all".
         images: the folder of the photos, relative to root, if it has another name.
-        max_missing: share of photos whose file may be missing before that is an error.
+        max_missing: as in `read_flickr8k`.
 
     Raises:
         MissingFile, DataError: as `read_flickr8k`.
@@ -120,7 +122,7 @@ def read_flickr30k(
             )
         names = ["results.csv", "captions.txt", "results_20130124.token"]
         source = _first(root, names, folder.name, LAYOUT_30K)
-        photos = list(_group(_rows(source), source).values())
+        photos = list(_group(_rows(source)).values())
     return assemble(photos, folder, source, name="flickr30k", split=split, max_missing=max_missing)
 
 
@@ -162,11 +164,12 @@ def _matched_rows(
         yield number, row[1].strip(), row[2]
 
 
-def _group(rows: Iterator[Row], source: Path) -> dict[str, Photo]:
+def _group(rows: Iterator[Row]) -> dict[str, Photo]:
     photos: dict[str, Photo] = {}
     for number, name, caption in rows:
-        photo = photos.setdefault(name, Photo(f"line {number}", name, name, []))
-        photo.captions.append(clean_caption(caption, f"{source}: line {number}"))
+        photo = photos.setdefault(name, Photo(f"line {number}", name, name))
+        photo.captions.append(caption)
+        photo.caption_records.append(f"line {number}")
     return photos
 
 

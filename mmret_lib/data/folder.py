@@ -10,14 +10,14 @@ the caller.
 
 import os
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.data.pairs import Pairs, Photo, assemble
+from mmret_lib.data.assembling import Photo, assemble
+from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import (
     chosen_splits,
-    clean_caption,
     existing_folder,
     first_few,
     safe_name,
@@ -69,7 +69,7 @@ def read_folder(
     """Read a folder of photos with a captions file of named columns.
 
     Several rows for one photo are its captions. Photos come in the order of their first row. Rows
-    without a caption, and rows that repeat another, are counted in `skipped`.
+    without a caption are named in `skipped`, and rows that repeat another are counted there.
 
     Args:
         root: the folder that the photos' paths begin from; by default that of the captions file.
@@ -77,7 +77,8 @@ def read_folder(
         captions: the CSV, TSV or JSON lines file; a relative path may also begin from root.
         image_column, caption_column, split_column: which columns to read, where their names are
             not the usual ones. The captions of a JSON object may be a text or a list of texts.
-        max_missing: share of photos whose file may be missing before that is an error.
+        max_missing: share of photos whose file may be missing, and of captions that may be empty,
+            before that is an error.
 
     Raises:
         MissingFile: if root, the captions file, or too many photos are not there.
@@ -217,7 +218,6 @@ def _group(
     photos: dict[str, Photo] = {}
     splits: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
-    without: list[str] = []
     repeated: list[str] = []
     for number, row in table.rows:
         where = f"{source}: line {number}"
@@ -228,29 +228,20 @@ def _group(
                 f"{where}: {name} is in split {short(split)}, and on {photos[name].record} in "
                 f"{short(splits[name])}; put all rows of a photo into one split"
             )
-        photo = photos.setdefault(name, Photo(f"line {number}", name, name, []))
-        for text in _texts_of(row.get(caption)):
-            if text is None or (isinstance(text, str) and not text.strip()):
-                without.append(f"line {number} ({name})")
-                continue
-            text = clean_caption(text, where)
-            if (name, text) in seen:
-                repeated.append(f"line {number} ({name})")
-                continue
-            seen.add((name, text))
+        photo = photos.setdefault(name, Photo(f"line {number}", name, name))
+        value = row.get(caption)
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (text := text.strip()):
+                if (name, text) in seen:
+                    repeated.append(f"line {number} ({name})")
+                    continue
+                seen.add((name, text))
             photo.captions.append(text)
-    for lines, why in ((without, "have no caption"), (repeated, "repeat a row before them")):
-        if lines:
-            skipped.append(f"{source}: {len(lines):,} rows {why}: {first_few(lines, ', ')}")
-    return {name: photo for name, photo in photos.items() if photo.captions}, splits
-
-
-def _texts_of(value: Any) -> Iterator[Any]:
-    """The captions of a row: a text, or (JSON) a list of texts."""
-    if isinstance(value, list):
-        yield from value or [None]
-    else:
-        yield value
+            photo.caption_records.append(f"line {number} ({name})")
+    if repeated:
+        lines = f"{len(repeated):,} rows repeat a row before them: {first_few(repeated, ', ')}"
+        skipped.append(f"{source}: {lines}")
+    return photos, splits
 
 
 def _name_of(value: Any, roots: Sequence[Path], where: str) -> str:

@@ -14,11 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.data.pairs import Photo, names_in
+from mmret_lib.data.assembling import Photo, names_in
 from mmret_lib.data.reading import (
     REPAIR,
     chosen_splits,
-    clean_caption,
     first_few,
     read_json,
     record_list,
@@ -116,10 +115,8 @@ def _photo(record: dict[str, Any], name: str, source: Path) -> Photo:
         record=name,
         image_id=image_id,
         file_name=file_name,
-        captions=[
-            clean_caption(sentence.get("raw"), f"{source}: {name}: sentences[{number}]")
-            for number, sentence in enumerate(sentences)
-        ],
+        captions=[sentence.get("raw") for sentence in sentences],
+        caption_records=[f"{name}: sentences[{number}]" for number in range(len(sentences))],
         image_info=record,
         caption_info=sentences,
     )

@@ -2,13 +2,12 @@
 
 They hold image files, captions, and `owner`, which says for every caption which image it describes.
 The captions of one image follow one another, as the usual evaluation code expects, so that the
-captions of image i are one slice. A reader lists the images as `Photo`s; `assemble` checks that
-their files are there and makes the `Pairs`.
+captions of image i are one slice. A reader lists the images as `Photo`s, and `assembling` makes the
+`Pairs` of them.
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmret_lib.data.reading import enough_of, first_few, safe_name
-from mmret_lib.files.errors import DataError, MissingFile, short
+from mmret_lib.files.errors import DataError, short
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -219,104 +217,3 @@ def need_captions(owner: npt.NDArray[np.int64], task: str) -> None:
             f"these images have no captions, and {task} needs some; they can be searched "
             "(SearchIndex.build, mmret index --photos)"
         )
-
-
-@dataclass
-class Photo:
-    """One image as the data set lists it; its file may be missing.
-
-    `record` names the entry in the file that was read, for messages ("image id 7", "line 12").
-    """
-
-    record: str
-    image_id: int | str
-    file_name: Any
-    captions: list[str]
-    image_info: dict[str, Any] | None = None
-    caption_info: list[dict[str, Any]] | None = None
-
-
-def assemble(
-    photos: Iterable[Photo],
-    folder: Path,
-    source: Path,
-    *,
-    name: str,
-    split: str,
-    max_missing: float = 0.01,
-    skipped: Iterable[str] = (),
-    keep_info: bool = False,
-    listings: Mapping[str, set[str]] | None = None,
-    notes: Iterable[str] = (),
-) -> Pairs:
-    """Find the files of `photos` under `folder` and make the Pairs.
-
-    Photos without captions and photos whose file is missing are left out and counted in `skipped`.
-
-    Args:
-        source: the file that the photos were read from, for messages.
-        max_missing: share of photos whose file may be missing before that is an error.
-        listings: the names in folders of `folder` that were listed already.
-
-    Raises:
-        DataError: if a file name leads out of `folder`, too many files are missing, or nothing is
-            left.
-    """
-    if not 0 <= max_missing <= 1:
-        raise DataError(f"max_missing is {max_missing}; it is a share, from 0 to 1")
-    listed = dict(listings or {})  # one listing per folder: 118,000 stats take far longer
-    kept: list[Photo] = []
-    files: list[Path] = []
-    left_out = list(skipped)
-    missing: list[str] = []
-    captioned = 0
-    for photo in photos:
-        file_name = safe_name(photo.file_name, f"{source}: {photo.record}")
-        if not photo.captions:
-            left_out.append(f"{source}: {photo.record} ({file_name}) has no caption")
-            continue
-        captioned += 1
-        parent, _, leaf = file_name.rpartition("/")
-        if parent not in listed:
-            listed[parent] = names_in(folder / parent)
-        if leaf not in listed[parent]:
-            missing.append(f"{source}: {photo.record}: {folder / file_name} is missing")
-            continue
-        kept.append(photo)
-        files.append(folder / file_name)
-    if len(missing) > max_missing * captioned:
-        enough = enough_of(len(missing), captioned)
-        raise MissingFile(
-            f"{len(missing):,} of the {captioned:,} images that {source} lists are not in "
-            f"{folder}, more than the {max_missing:.1%} that may be missing. The first: "
-            f"{first_few(missing)}. Fetch or unpack the images again, or go on with those that are "
-            f"there: --max-missing {enough} (in Python max_missing={enough})."
-        )
-    if not kept:
-        raise DataError(
-            f"{source}: no image with a caption is left (split {split!r}); check that this is the "
-            f"right file for {folder}. {first_few(left_out + missing)}"
-        )
-    return Pairs(
-        images=files,
-        captions=[caption for photo in kept for caption in photo.captions],
-        owner=np.repeat(np.arange(len(kept)), [len(photo.captions) for photo in kept]),
-        image_ids=[photo.image_id for photo in kept],
-        name=name,
-        split=split,
-        skipped=(*left_out, *missing),
-        notes=tuple(notes),
-        image_info=[photo.image_info or {} for photo in kept] if keep_info else None,
-        caption_info=[info for photo in kept for info in photo.caption_info or []]
-        if keep_info
-        else None,
-    )
-
-
-def names_in(folder: Path) -> set[str]:
-    """The names in a folder; none where it is not there."""
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (OSError, ValueError):  # not there, or half a surrogate pair in its name
-        return set()

@@ -16,6 +16,8 @@ from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.places import user_path
 
 NAMED = 5  # records that a message names before it only counts the rest
+# How tables write an empty cell: pandas, R, Excel and databases.
+EMPTY = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"))
 REPAIR = "unpack or download the file again, or mend this record"
 
 
@@ -70,16 +72,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, nan_is_null: bool = False) -> Any:
     """Parse JSON more strictly than Python does.
 
     It refuses NaN, which is not JSON, and an object with two equal keys, of which Python would drop
     the first.
 
+    Args:
+        nan_is_null: read NaN as null instead, as Python's json writes an empty cell.
+
     Raises:
         ValueError, RecursionError: the text is no such JSON.
     """
-    return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=_refuse_constant)
+
+    def constant(name: str) -> None:
+        if not (nan_is_null and name == "NaN"):
+            raise ValueError(f"{name} is not json; write the number or null")
+
+    return json.loads(text, object_pairs_hook=_distinct_keys, parse_constant=constant)
 
 
 def _distinct_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -89,10 +99,6 @@ def _distinct_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"the key {short(twice)} stands twice in one object")
     return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not json; write the number or null")
 
 
 def record_list(content: dict[str, Any], key: str, source: Path) -> list[dict[str, Any]]:
@@ -180,24 +186,23 @@ def safe_name(
     return file_name
 
 
-def clean_caption(caption: Any, where: str) -> str:
-    """Check a caption and return it without the white space around it.
+def clean_caption(caption: Any) -> str:
+    """Return a caption without the white space around it.
 
     Raises:
-        DataError: if it is not a string, is empty, or is not valid Unicode.
+        ValueError: it is empty, no text, or not valid Unicode; the message is such a predicate.
     """
+    if caption is None or (isinstance(caption, str) and _is_empty(caption)):
+        raise ValueError("is empty" if not caption else f"is empty ({short(caption)})")
     if not isinstance(caption, str):
-        raise DataError(
-            f"{where}: the caption is {short(caption)}, not a text; write it as a string"
-        )
-    text = caption.strip()
-    if not text:
-        raise DataError(f"{where}: the caption is empty; write one or take the record out")
+        raise ValueError(f"is {short(caption)}, not a text")
     try:
-        text.encode()
+        caption.encode()
     except UnicodeEncodeError:
         # Half of a surrogate pair: json lets it through, every tokeniser and every print fails.
-        raise DataError(
-            f"{where}: the caption {short(caption)} is not valid Unicode; save the file as UTF-8"
-        ) from None
-    return text
+        raise ValueError(f"{short(caption)} is not valid Unicode") from None
+    return caption.strip()
+
+
+def _is_empty(text: str) -> bool:
+    return text.strip().casefold() in EMPTY

@@ -90,9 +90,11 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise MissingFile(f"{path} does not exist") from None
     except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}: byte {error.start} is not {error.encoding.upper()}; download the file again, "
-            "or save it as UTF-8"
+            f"{path}: line {line}: byte {error.start} is not "
+            f"{error.encoding.upper()}; download the file again, or save it as UTF-8 (in Excel: as "
+            "CSV UTF-8)"
         ) from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
@@ -157,7 +159,7 @@ def _json_rows(source: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            record = parse_json(line)
+            record = parse_json(line, nan_is_null=True)  # an empty cell of pandas
         except (ValueError, RecursionError) as error:
             hint = " (a COCO caption file is read with --data coco)" if number == 1 else ""
             raise DataError(

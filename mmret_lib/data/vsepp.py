@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mmret_lib.data.assembling import Photo, clean_captions
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import existing_folder
+from mmret_lib.data.tables import read_text
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import cache_folder
 
@@ -23,20 +25,24 @@ LAYOUT = "{split}_ims.npy and {split}_caps.txt"
 CAPTIONS = 5  # of each image
 
 
-def read_vsepp(root: str | Path, split: str = "test", *, progress: bool = True) -> Pairs:
+def read_vsepp(
+    root: str | Path, split: str = "test", *, max_missing: float = 0.01, progress: bool = True
+) -> Pairs:
     """Read one split; its features are copied into the cache folder, checked, once.
 
     Args:
         root: the folder of the two files.
         split: "train", "dev" or "test", as the files are named.
+        max_missing: share of captions that may be empty lines before that is an error. They are
+            left out; the other lines stay with their rows.
 
     Returns:
         Pairs whose `features` are a folder in the cache. `images` are names without files.
 
     Raises:
         MissingFile: a file is not there.
-        DataError: an array of another shape or type, a number that is not finite, an empty line, or
-            numbers of rows and lines that do not fit together.
+        DataError: an array of another shape or type, a number that is not finite, too many empty
+            lines, or numbers of rows and lines that do not fit together.
     """
     # Here and not above: the processes that decode photos import this package, and should start in
     # a moment.
@@ -46,11 +52,15 @@ def read_vsepp(root: str | Path, split: str = "test", *, progress: bool = True) 
 
     folder = existing_folder(root, LAYOUT)
     array_file, text_file = folder / f"{split}_ims.npy", folder / f"{split}_caps.txt"
-    captions = _read_captions(text_file)
     array = _map(array_file)
-    step = _rows_per_image(array_file, array, text_file, len(captions))
+    lines = _read_lines(text_file, len(array))
+    step = _rows_per_image(array_file, array, text_file, len(lines))
     images = array[::step]
-    each = len(captions) // len(images)
+    photos, skipped = clean_captions(
+        _photos(lines, len(lines) // len(images)), text_file, max_missing
+    )
+    skipped += [f"{text_file}: {p.record} has no caption" for p in photos if not p.captions]
+    photos = [photo for photo in photos if photo.captions]
     status = array_file.stat()
     length = images.shape[-1]
     facts = [str(array_file.absolute()), str(status.st_size), str(status.st_mtime_ns), str(step)]
@@ -79,12 +89,13 @@ def read_vsepp(root: str | Path, split: str = "test", *, progress: bool = True) 
     make_side(home / "image", origin, names, length, compute, about=about, progress=progress)
     use_until_exit(home)
     return Pairs(
-        images=[array_file / str(index) for index in range(len(images))],
-        captions=captions,
-        owner=np.repeat(np.arange(len(images)), each),
-        image_ids=list(range(len(images))),
+        images=[array_file / str(photo.image_id) for photo in photos],
+        captions=[caption for photo in photos for caption in photo.captions],
+        owner=np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos]),
+        image_ids=[photo.image_id for photo in photos],
         name="vsepp",
         split=split,
+        skipped=tuple(skipped),
         features=home,
     )
 
@@ -105,19 +116,28 @@ def _map(path: Path) -> npt.NDArray[Any]:
     return found
 
 
-def _read_captions(path: Path) -> list[str]:
+def _read_lines(path: Path, rows: int) -> list[str]:
+    """The lines of a file; blank ones at its end count only where lines would be missing."""
     if not path.is_file():
         raise MissingFile(f"{path} is missing; the folder should hold {LAYOUT}")
-    try:
-        lines = path.read_bytes().decode().removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}, line {line}: it is not UTF-8 text ({error.reason})") from None
-    captions = [line.strip() for line in lines]
-    for number, caption in enumerate(captions, start=1):
-        if not caption:
-            raise DataError(f"{path}, line {number}: it is empty; each line should be a caption")
-    return captions
+    lines = read_text(path).removesuffix("\n").split("\n")
+    while lines and not lines[-1].strip() and len(lines) not in (rows, rows * CAPTIONS):
+        del lines[-1]
+    return lines
+
+
+def _photos(lines: list[str], each: int) -> list[Photo]:
+    """The images, `each` lines to one."""
+    return [
+        Photo(
+            record=f"image {first // each} (line {first + 1})",
+            image_id=first // each,
+            file_name=None,
+            captions=list(lines[first : first + each]),
+            caption_records=[f"line {number}" for number in range(first + 1, first + each + 1)],
+        )
+        for first in range(0, len(lines), each)
+    ]
 
 
 def _rows_per_image(

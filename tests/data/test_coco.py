@@ -54,6 +54,26 @@ def test_images_without_captions_are_left_out_and_counted(tmp_path):
     assert "captions_val2017.json: image id 40 (d.jpg) has no caption" in pairs.skipped[0]
 
 
+def test_empty_captions_are_left_out_and_counted(tmp_path):
+    content = coco_content()
+    content["annotations"] += [
+        {"id": 100 + number, "image_id": 30, "caption": f"c {number}"} for number in range(197)
+    ]
+    content["annotations"][2]["caption"] = "  "
+    content["annotations"][0]["caption"] = None
+    put_coco(tmp_path, content)
+    pairs = read_coco(tmp_path, keep_info=True)
+    assert pairs.image_ids == [20, 30] and len(pairs.captions) == 199
+    assert pairs.captions_of(0) == ["first of b."]
+    assert [info["id"] for info in pairs.caption_info[:2]] == [4, 1]
+    source = tmp_path / "annotations" / "captions_val2017.json"
+    assert pairs.skipped == (
+        f"{source}: annotation id 9: the caption is empty ('  ')",
+        f"{source}: annotation id 5: the caption is empty",
+        f"{source}: image id 10 (a.jpg) has no caption",
+    )
+
+
 def test_missing_photos_are_counted_or_refused(tmp_path):
     put_coco(tmp_path, coco_content(), photos=("a.jpg", "c.jpg"))
     with pytest.raises(MissingFile) as caught:
@@ -179,7 +199,7 @@ BIG = 2**63
         ("annotations", 2, {"image_id": 99}, "annotation id 9: image_id 99 is not the id of any"),
         ("annotations", 2, {"image_id": "10"}, "annotation id 9: image_id '10' is not the id"),
         ("annotations", 2, {"image_id": {}}, "annotation id 9: image_id {} is not the id"),
-        ("annotations", 2, {"caption": ...}, "annotation id 9: the caption is None, not a text"),
+        ("annotations", 2, {"caption": ...}, "annotation id 9: the caption is empty"),
         ("annotations", 2, {"caption": 3}, "annotation id 9: the caption is 3, not a text"),
         ("annotations", 2, {"caption": ["a"]}, "annotation id 9: the caption is .'a'., not a text"),
         ("annotations", 2, {"caption": ""}, "annotation id 9: the caption is empty"),
@@ -196,7 +216,7 @@ def test_a_bad_record_is_named_with_file_and_remedy(tmp_path, key, place, change
     put_coco(tmp_path, content)
     with pytest.raises(DataError, match=f"captions_val2017.json: .*{fault}") as caught:
         read_coco(tmp_path)
-    remedies = ("mend this record", "write it", "write one", "use one kind", "save the file")
+    remedies = ("mend this record", "write it", "write one", "use one kind", "write them")
     assert any(remedy in str(caught.value) for remedy in remedies)
     str(caught.value).encode()  # half a surrogate in the data must not break the message
 

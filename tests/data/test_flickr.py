@@ -96,10 +96,30 @@ def test_bad_caption_files(tmp_path, content, fault):
 def test_a_caption_file_of_another_encoding(tmp_path):
     put_flickr8k(tmp_path)
     (tmp_path / "captions.txt").write_bytes("image,caption\na.jpg,Café\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"captions.txt: byte 23 is not UTF-8; .*save it as UTF-8"):
+    with pytest.raises(DataError, match=r"captions.txt: line 2: byte 23 .*save it as UTF-8"):
         read_flickr8k(tmp_path, "all")
     (tmp_path / "captions.txt").write_bytes("image,caption\na.jpg,Café\n".encode("utf-8-sig"))
     assert read_flickr8k(tmp_path, "all").captions == ["Café"]
+
+
+def put_row_among_many(root, row):
+    """A caption file of 199 good rows for b.jpg, and this one."""
+    put_flickr8k(root)
+    rows = [f"b.jpg,Dog {number} .\n" for number in range(199)]
+    (root / "captions.txt").write_text("image,caption\n" + "".join(rows) + row)
+
+
+def test_an_empty_caption_is_left_out_and_named(tmp_path):
+    put_row_among_many(tmp_path, "a.jpg, \n")
+    pairs = read_flickr8k(tmp_path, "all")
+    assert len(pairs.captions) == 199 and pairs.image_ids == ["b.jpg"]
+    source = tmp_path / "captions.txt"
+    assert pairs.skipped == (
+        f"{source}: line 201: the caption is empty (' ')",
+        f"{source}: line 201 (a.jpg) has no caption",
+    )
+    with pytest.raises(DataError, match=r"1 of the 200 captions .*--max-missing 0.01 "):
+        read_flickr8k(tmp_path, "all", max_missing=0)
 
 
 def test_a_bad_token_row(tmp_path):

@@ -106,22 +106,51 @@ def test_json_captions_may_be_lists(home):
         {"image": "c.jpg"},
     ]
     source = put(home, "\n\n".join(map(json.dumps, records)))
-    pairs = read_folder(captions=source)
+    pairs = read_folder(captions=source, max_missing=0.4)
     assert pairs.captions == ["one", "two", "three"]
     assert pairs.skipped == (
-        f"{source}: 3 rows have no caption: line 3 (a.jpg), line 5 (c.jpg), line 9 (c.jpg)",
+        f"{source}: line 5 (c.jpg): the caption is empty",
+        f"{source}: line 9 (c.jpg): the caption is empty",
+        f"{source}: line 3 (a.jpg) has no caption",
+        f"{source}: line 5 (c.jpg) has no caption",
     )
 
 
 def test_rows_without_a_caption_and_repeated_rows_are_counted(home):
     rows = [("a.jpg", "x"), ("./a.jpg", " x "), ("b.jpg", " "), ("pets//a.jpg", "y"), ("", "")]
     source = put(home, table(rows))
-    pairs = read_folder(captions=source)
+    with pytest.raises(DataError, match=r"1 of the 3 captions .* column .*--max-missing 0.34"):
+        read_folder(captions=source)
+    pairs = read_folder(captions=source, max_missing=0.34)
     assert (pairs.image_ids, pairs.captions) == (["a.jpg", "pets/a.jpg"], ["x", "y"])
     assert pairs.skipped == (
-        f"{source}: 1 rows have no caption: line 4 (b.jpg)",
         f"{source}: 1 rows repeat a row before them: line 3 (a.jpg)",
+        f"{source}: line 4 (b.jpg): the caption is empty",
+        f"{source}: line 4 (b.jpg) has no caption",
     )
+
+
+@pytest.mark.parametrize("empty", ["", " ", "nan", "NaN", "null", "None", "N/A", "<NA>"])
+def test_a_few_captions_may_be_empty_as_tables_write_it(home, empty):
+    rows = [("a.jpg", f"caption {number}") for number in range(99)]
+    source = put(home, table([*rows, ("b.jpg", empty)]))
+    pairs = read_folder(captions=source)
+    assert len(pairs.captions) == 99 and pairs.image_ids == ["a.jpg"]
+    assert f"{source}: line 101 (b.jpg): the caption is empty" in pairs.skipped[0]
+    assert pairs.skipped[1:] == (f"{source}: line 101 (b.jpg) has no caption",)
+
+
+def test_nan_as_python_writes_it_into_json_lines_is_an_empty_caption(home):
+    records = [{"image": "a.jpg", "caption": float(7)}, {"image": "b.jpg", "caption": float("nan")}]
+    records += [{"image": "a.jpg", "caption": f"caption {number}"} for number in range(198)]
+    pairs = read_folder(captions=put(home, "\n".join(map(json.dumps, records))))
+    assert len(pairs.captions) == 198 and pairs.image_ids == ["a.jpg"]
+    assert "the caption is 7.0, not a text" in pairs.skipped[0]
+    assert "the caption is empty" in pairs.skipped[1]
+
+
+def test_a_caption_may_be_a_number_in_a_table(home):
+    assert read_folder(captions=put(home, table([("a.jpg", "7")]))).captions == ["7"]
 
 
 # ---------------------------------------------------------------- where the photos lie
@@ -246,19 +275,28 @@ HEAD = "image,caption\n"
         (HEAD + "a.jpg,x\na.jpg,y\0z\n", "line 3 holds a NUL byte"),
         (HEAD + f"a.jpg,{'x' * 200_000}\n", "line 2: field larger than"),
         ("image\tcaption\na.jpg\tx\ty\n", "line 2 has 3 fields .* tabs between"),
-        (HEAD.encode() + "a.jpg,Café\n".encode("latin-1"), "byte 23 is not UTF-8; .*save it as"),
+        (
+            HEAD.encode() + "a.jpg,Café\n".encode("latin-1"),
+            "line 2: byte 23 is not .*save it as",
+        ),
         (b"\xff\xfea\0b", "byte 4 is not UTF-16"),
         (b"PK\x03\x04\x14\0\x08\0", "line 1 holds a NUL byte, so this is no text file"),
         ('[{"image": "a.jpg", "caption": "x"}]', "holds one JSON list; write one object a line"),
         ('{\n"images": []}', "line 1 is not JSON that .*one whole object a line .*--data coco"),
         ('{"image": "a.jpg", "caption": "x"}\n7', "line 2 is 7, not a JSON object"),
         ('{"image": "a.jpg", "caption": "x"}\n{"a":', r"line 2 is not JSON .*object a line$"),
-        ('{"image": "a.jpg", "caption": NaN}', "line 1 is not JSON .*NaN"),
+        ('{"image": "a.jpg", "caption": Infinity}', "line 1 is not JSON .*Infinity"),
         ('{"image": 7, "caption": "x"}', "line 1: the file name is 7"),
         ('{"image": "a.jpg", "caption": "x"}\n{"caption": "y"}', "line 2: the file name is None"),
-        ('{"image": "a.jpg", "caption": {"raw": "x"}}', "line 1: the caption is {'raw': 'x'}, not"),
-        ('{"image": "a.jpg", "caption": ["x", 7]}', "line 1: the caption is 7, not a text"),
-        ('{"image": "a.jpg", "caption": "\\ud83d"}', "line 1: .* is not valid Unicode"),
+        (
+            '{"image": "a.jpg", "caption": {"raw": "x"}}',
+            "line 1 .* the caption is {'raw': 'x'}, not",
+        ),
+        (
+            '{"image": "a.jpg", "caption": ["x", 7]}',
+            "line 1 .* caption is 7, not a text",
+        ),
+        ('{"image": "a.jpg", "caption": "\\ud83d"}', "line 1 .* is not valid Unicode"),
         ('{"image": "a.jpg", "caption": "x", "split": 3}', "line 1: the split is 3, not a text"),
         ('{"image": "\\ud83d/a.jpg", "caption": "x"}', "none|1 of the 1 images"),
     ],

@@ -67,7 +67,7 @@ def test_karpathy_splits_keep_the_order_of_the_file(tmp_path, split, ids, captio
         ({"sentences": None}, r"images\[3\]: sentences is None"),
         ({"sentences": ["text"]}, r"images\[3\]: sentences is \['text'\]"),
         ({"sentences": [{"raw": ""}]}, r"images\[3\]: sentences\[0\]: the caption is empty"),
-        ({"sentences": [{}]}, r"images\[3\]: sentences\[0\]: the caption is None"),
+        ({"sentences": [{}]}, r"images\[3\]: sentences\[0\]: the caption is empty"),
         ({"filename": None}, r"images\[3\]: the file name is None"),
         ({"filename": "../../x.jpg"}, r"images\[3\]: the file name .* leads out"),
         ({"filepath": "/etc"}, r"images\[3\]: the file name .* leads out"),

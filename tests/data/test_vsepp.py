@@ -6,6 +6,7 @@ import pytest
 from mmret_lib.data import load_pairs
 from mmret_lib.data.feature_files import Side
 from mmret_lib.encoders import DualEncoder
+from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.metrics import evaluate
 from mmret_lib.search import SearchIndex
@@ -49,6 +50,36 @@ def test_one_caption_an_image(tmp_path):
     assert len(pairs) == IMAGES and len(pairs.captions) == IMAGES
 
 
+def test_an_empty_line_is_left_out_and_the_others_stay_with_their_rows(tmp_path):
+    folder = write(tmp_path / "data")
+    spoil_captions(folder, 9, b"\r")
+    pairs = load_pairs("vsepp", root=folder)
+    assert len(pairs) == IMAGES and len(pairs.captions) == 5 * IMAGES - 1
+    assert len(pairs.captions_of(1)) == 4 and pairs.captions_of(19)[4].startswith("picture 19")
+    assert pairs.skipped == (f"{folder / 'test_caps.txt'}: line 9: the caption is empty ('\\r')",)
+
+
+def test_an_image_without_a_caption_is_left_out_and_the_others_keep_their_features(tmp_path):
+    folder = write(tmp_path / "data", captions=IMAGES)
+    spoil_captions(folder, 4, b"")
+    pairs = load_pairs("vsepp", root=folder, max_missing=0.05)
+    assert pairs.image_ids == [place for place in range(IMAGES) if place != 3]
+    assert pairs.captions[3] == "picture 0 of a série , told 4 times ."
+    assert "image 3 (line 4) has no caption" in pairs.skipped[1]
+    data = data_for(build_model("simclr", pairs, dim=8), pairs, progress=False)
+    np.testing.assert_allclose(data[3:4].reshape(-1), VALUES[4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "", "\r\n \n"])
+def test_blank_lines_at_the_end_and_marks_at_the_beginning_are_no_captions(tmp_path, end):
+    path = write(tmp_path / "data") / "test_caps.txt"
+    lines = path.read_text(encoding="utf-8").rstrip().split("\n")
+    path.write_bytes(("\r\n".join(lines) + end).encode("utf-8-sig"))
+    pairs = load_pairs("vsepp", root=tmp_path / "data")
+    assert len(pairs.captions) == 5 * IMAGES and pairs.skipped == ()
+    assert pairs.captions[0] == lines[0]
+
+
 def spoil_captions(folder, line, content):
     path = folder / "test_caps.txt"
     lines = path.read_bytes().split(b"\n")
@@ -65,8 +96,11 @@ def not_finite(folder):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda f: spoil_captions(f, 9, b"  "), r"test_caps\.txt, line 9: it is empty"),
-        (lambda f: spoil_captions(f, 9, b"\xff"), r"test_caps\.txt, line 9: it is not UTF-8"),
+        (
+            lambda f: [spoil_captions(f, n, b"  ") for n in (9, 10)],
+            r"2 of the 100 captions .*line 9: ",
+        ),
+        (lambda f: spoil_captions(f, 9, b"\xff"), r"test_caps\.txt: line 9: .* is not UTF-8"),
         (lambda f: write(f, captions=99), r"has 99 lines and .*test_ims\.npy 20 rows"),
         (not_finite, r"test_ims\.npy: row 7 is not finite"),
         (lambda f: np.save(f / "test_ims.npy", np.ones((20, 3), int)), r"holds int64 \(20, 3\)"),
