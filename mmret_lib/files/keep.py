@@ -28,6 +28,21 @@ MANIFEST = "kept.json"
 _COPY = re.compile(r"copy-(\d{6,})")
 
 
+def place_to_keep(keep: str | Path) -> Path:
+    """Return the folder that outlives the session, which need not be there yet.
+
+    Raises:
+        DataError: neither it nor the folder above it is there: the Drive is not mounted.
+    """
+    keep = user_path(keep)
+    if not keep.is_dir() and not keep.absolute().parent.is_dir():
+        raise DataError(
+            f"{keep.absolute().parent}, which should hold the folder {keep.name} to keep things "
+            "in, is not there. Mount the Drive first, or make that folder"
+        )
+    return keep
+
+
 class Kept:
     """The copies of one folder. Between two calls there is one; while one is made there are two.
 
@@ -41,13 +56,7 @@ class Kept:
     """
 
     def __init__(self, keep: str | Path, name: str) -> None:
-        keep = user_path(keep)
-        if not keep.is_dir() and not keep.absolute().parent.is_dir():
-            raise DataError(
-                f"{keep.absolute().parent}, which should hold the folder {keep.name} to keep "
-                "things in, is not there. Mount the Drive first, or make that folder"
-            )
-        self.folder = keep / (re.sub(r"[^\w.+-]+", "_", name) or "run")
+        self.folder = place_to_keep(keep) / (re.sub(r"[^\w.+-]+", "_", name) or "run")
 
     def put(
         self, source: Path, about: dict[str, Any] | None = None, skip: Collection[str] = ()

@@ -7,7 +7,7 @@ import time
 import warnings
 
 import pytest
-from interrupted import CONFIG, Lost, assert_same, before_each_step, fit_and_lose, trainer, weights
+from interrupted import CONFIG, assert_same, before_each_step, fit_and_lose, trainer, weights
 
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.keep import Kept
