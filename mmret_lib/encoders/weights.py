@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mmret_lib.files.disk import disk_errors
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.files.places import cache_folder, user_path
 
@@ -164,14 +165,18 @@ def load_state(module: nn.Module, state: dict[str, Tensor], source: Path) -> Non
 
 def write_safetensors(path: Path, module: nn.Module) -> None:
     """Write all of a module's weights and statistics into one file."""
-    write_tensors(path, module.state_dict())
+    with disk_errors(path, "writing weights"):
+        write_tensors(path, module.state_dict())
 
 
 def write_tensors(path: Path, state: dict[str, Tensor], **metadata: str) -> None:
     """Write tensors by name into one safetensors file, with texts of one's own in its header."""
     # safetensors takes contiguous tensors only, which channels-last ones are not
     plain = {name: t.detach().cpu().contiguous() for name, t in state.items()}
+    path.touch()
+    mode = path.stat().st_mode
     save_file(plain, path, metadata={"format": "pt", **metadata})  # transformers asks for "format"
+    path.chmod(mode)  # safetensors' own is 0600, which other users cannot read
 
 
 def digest_of(state: dict[str, Tensor], start: bytes = b"") -> str:

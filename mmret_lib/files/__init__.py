@@ -1,6 +1,6 @@
 """Files and folders: errors, places on disk, complete writes, downloads, archives, the cache.
 
-    errors      the two errors that a user sees
+    errors      the errors that a user sees
     places      the cache folder, the files that the course ships, `~` in paths
     whole       write a file or a folder completely or not at all
     records     JSON files: settings, notes, manifests with checksums
@@ -14,12 +14,13 @@
 This package imports no other package of mmret_lib.
 """
 
-from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.errors import DataError, DiskError, MissingFile
 from mmret_lib.files.places import cache_folder, shipped, user_path
 from mmret_lib.files.whole import put_back, whole_file, whole_folder, write_text
 
 __all__ = [
     "DataError",
+    "DiskError",
     "MissingFile",
     "cache_folder",
     "put_back",

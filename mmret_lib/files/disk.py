@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import sys
 import zlib
@@ -13,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from mmret_lib.files.errors import DataError
+from mmret_lib.files.errors import DataError, DiskError
 from mmret_lib.files.output import say
 
 if sys.platform != "win32":
@@ -120,17 +121,70 @@ def _is_still(path: Path, handle: int) -> bool:
 
 @contextmanager
 def disk_errors(path: Path, task: str) -> Iterator[None]:
-    """Turn the system's errors (no rights, a full disk, a fault) into a DataError with a remedy."""
+    """Turn the ways in which writing fails (no room, no rights, a fault) into a DiskError.
+
+    Around everything that is written to a disk. Each library has its own way of failing: Python,
+    Pillow, pandas and matplotlib raise OSError, NumPy one without a number, safetensors a
+    SafetensorError, tokenizers a bare Exception and FAISS a RuntimeError. Other errors pass.
+
+    Raises:
+        DiskError: names the file, the room that is left, and the remedy.
+    """
     try:
         yield
     except DataError:  # some are OSErrors as well
         raise
-    except OSError as error:
-        where = error.filename or path
-        raise DataError(
-            f"{where}: {error.strerror or error} while {task}. Check the disk and the rights of "
-            "the folder, or choose another folder, and try again"
-        ) from error
+    except Exception as error:
+        if _number_of(error) is None and not isinstance(error, OSError):
+            raise
+        raise disk_error(getattr(error, "filename", None) or path, task, error) from error
+
+
+def disk_error(path: str | Path, task: str, error: Exception) -> DiskError:
+    """Make the DiskError that says of any library's error what failed, and what to do."""
+    number = _number_of(error)
+    reason = os.strerror(number) if number else str(error)
+    if number in FULL:
+        remedy = "Make room there (mmret cache --clear deletes what can be made again)"
+        remedy = f"{_room_at(Path(path))}{remedy}"
+    else:
+        remedy = "Check the disk and the rights of the folder"
+    return DiskError(
+        f"{path}: {reason} while {task}. {remedy}, or choose another folder, and try again", reason
+    )
+
+
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FAULTS = (*FULL, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def is_disk_fault(error: Exception) -> bool:
+    """Whether an error says that something cannot be written, in any library's way."""
+    number = _number_of(error)
+    return number in DISK_FAULTS if isinstance(error, OSError) else number is not None
+
+
+def _number_of(error: Exception) -> int | None:
+    """The system's number of an error, or None where it names none."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    text = str(error)
+    if found := re.search(r"\(os error (\d+)\)", text):  # libraries in Rust
+        if sys.platform != "win32":
+            return int(found[1])
+        return errno.ENOSPC if found[1] == "112" else errno.EIO  # Windows has its own numbers
+    if re.search(r"\d+ requested and \d+ written", text):  # NumPy
+        return errno.ENOSPC
+    # FAISS and shutil quote the system's words.
+    return next((number for number in DISK_FAULTS if os.strerror(number) in text), None)
+
+
+def _room_at(path: Path) -> str:
+    """How much room is left on the disk of a path, as a sentence; "" where that is not known."""
+    for folder in (path, *path.absolute().parents):
+        with suppress(OSError):
+            return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB are free on that disk. "
+    return ""
 
 
 def ensure_room(folder: Path, needed: int, task: str) -> None:

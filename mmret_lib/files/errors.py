@@ -1,4 +1,4 @@
-"""The two errors that a user of the library sees, and how values are shown in their messages.
+"""The errors that a user of the library sees, and how values are shown in their messages.
 
 Each message names the file, the record and the remedy. The command line prints it without a
 traceback; any other exception is a bug.
@@ -17,6 +17,21 @@ class MissingFile(DataError, FileNotFoundError):
 
     def __str__(self) -> str:  # OSError would print a tuple of errno fields
         return " ".join(str(part) for part in self.args)
+
+
+class DiskError(DataError, OSError):
+    """A file or folder cannot be written: a full disk, no rights, a fault.
+
+    Attributes:
+        strerror: the reason, in the system's words.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.strerror = reason or message
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 # Characters that would control a terminal, or break a page or a figure.

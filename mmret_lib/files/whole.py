@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from mmret_lib.files.disk import mark_unused, mark_used, sync_folder
+from mmret_lib.files.disk import disk_error, is_disk_fault, mark_unused, mark_used, sync_folder
 from mmret_lib.files.errors import DataError
 
 MANY_FILES = 100  # from here on it is faster to force everything onto the disk at once
@@ -40,15 +40,16 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
     Yields:
         The file to write into, open for bytes.
+
+    Raises:
+        DiskError: it cannot be written; a file of that name stays as it was.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file
         return
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
-    with _draft(path, Path.touch) as draft:
+    with _writing(path), _draft(path, Path.touch) as draft:
         with draft.open("wb") as file:
             yield file
         move_into_place(draft, path)
@@ -88,13 +89,12 @@ def whole_folder(folder: Path, holds: set[str] | None = None) -> Iterator[Path]:
 
     Raises:
         DataError: `folder` holds other things than `holds`, which replacing it would delete.
+        DiskError: it cannot be written, and stays as it was.
     """
     folder = Path(os.path.realpath(folder))
     put_back(folder)
     refuse_strangers(folder, holds)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    with _draft(folder, Path.mkdir) as draft:
+    with _writing(folder), _draft(folder, Path.mkdir) as draft:
         yield draft
         mode = draft.stat().st_mode & 0o666
         files = [path for path in draft.rglob("*") if path.is_file()]
@@ -208,6 +208,24 @@ def _exchange(draft: Path, folder: Path) -> bool:
     except AttributeError:  # an older C library
         pass
     return False
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder above `path`; turn what keeps it from being written into a DiskError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        # A file elsewhere that could not be read, inside the block, is no failure of writing.
+        name = getattr(error, "filename", None)
+        near = not isinstance(name, str) or Path(os.path.abspath(name)).is_relative_to(path.parent)
+        if near and is_disk_fault(error):
+            raise disk_error(path, "writing it", error) from error
+        raise
 
 
 @contextmanager

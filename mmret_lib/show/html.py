@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmret_lib.data.images import Picture, read_image
+from mmret_lib.files.disk import disk_errors
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.files.whole import write_text
@@ -106,12 +107,8 @@ def write_page(
     if os.path.isdir(path):
         raise DataError(f"{path} is a folder; name a file, such as {path / 'page.html'}")
     page = _page(query, hits, title)
-    try:
+    with disk_errors(path, "writing the page"):
         write_text(path, page)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be written ({error.strerror}); choose another place for the page"
-        ) from error
     return path
 
 

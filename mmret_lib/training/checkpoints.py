@@ -9,7 +9,9 @@ from torch import Tensor
 
 from mmret_lib.encoders.load import load_model
 from mmret_lib.encoders.weights import read_safetensors
+from mmret_lib.files.disk import disk_errors
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.training.history import write_tensorboard
 from mmret_lib.training.identity import Identity, differences
 from mmret_lib.training.keep import BEST, RunKeeper
 from mmret_lib.training.snapshots import HOLDS, Snapshots
@@ -167,6 +169,13 @@ class Checkpoints:
         self.state.put_weights(weights)
         progress.history.model_epoch = progress.best_epoch
 
+    def write_tensorboard(self, row: dict[str, float]) -> None:
+        """Add the figures of one epoch, a row of the history, to TensorBoard's files."""
+        if self.folder and self.state.processes.first:
+            folder = self.folder / "tensorboard"
+            with self._warn_if_not_saved("TensorBoard's figures"), disk_errors(folder, "writing"):
+                write_tensorboard(folder, row)
+
     @contextmanager
     def _warn_if_not_saved(self, what: str) -> Iterator[None]:
         """Turn an error of the disk into a warning, so that the training goes on."""
@@ -174,8 +183,8 @@ class Checkpoints:
             yield
         except OSError as error:
             warnings.warn(
-                f"{what} could not be saved in {self.folder} ({error}); training goes on, and what "
-                "was saved before stays. Make room or mend the disk",
+                f"{what} could not be saved in {self.folder} ({error.strerror or error}); training "
+                "goes on, and what was saved before stays. Make room or mend the disk",
                 stacklevel=2,
             )
 

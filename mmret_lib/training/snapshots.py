@@ -11,6 +11,7 @@ after that, and one that cannot be read is passed over for the one before it.
 import re
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,19 +44,16 @@ class Snapshots:
             facts: the rest; must be what json can hold.
 
         Raises:
-            OSError: the disk is full or may not be written to. The snapshots before stay.
+            DiskError: the disk is full or may not be written to. The snapshots before stay.
         """
         record = {"format": "mmret snapshot", "version": VERSION, "step": step, **facts}
-        try:
-            with whole_folder(self.folder_of(step), HOLDS) as draft:
-                path = draft / "tensors.safetensors"
-                # Copies: safetensors takes no two names for one memory, and rows only as they lie.
-                plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
-                save_file(plain, path)
-                record["sha256"] = checksum_of(path, "sha256", progress=False)
-                write_manifest(draft / "snapshot.json", record, "checksum")
-        except SafetensorError as error:  # its way of saying that the disk is full
-            raise OSError(str(error)) from error
+        with whole_folder(self.folder_of(step), HOLDS) as draft:
+            path = draft / "tensors.safetensors"
+            # Copies: safetensors takes no two names for one memory, and rows only as they lie.
+            plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+            save_file(plain, path)
+            record["sha256"] = checksum_of(path, "sha256", progress=False)
+            write_manifest(draft / "snapshot.json", record, "checksum")
         kept = {path.name for path in self._all()[:KEPT]}
         for path in self.folder.iterdir():  # older ones, and what killed processes left
             if "step-" in path.name and path.name not in kept:
@@ -97,13 +95,27 @@ class Snapshots:
         folders = [p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8,}", p.name)]
         return sorted(folders, key=lambda path: int(path.name[5:]), reverse=True)
 
+    def newest_place(self) -> dict[str, Any] | None:
+        """Where the newest readable snapshot was taken: its "step", "epoch" and the like.
+
+        The tensors are not read: this is for messages.
+        """
+        for folder in self._all():
+            with suppress(OSError, ValueError):
+                return _record(folder)
+        return None
+
     def steps(self) -> list[int]:
         """List the numbers of steps after which the snapshots were taken, the newest first."""
         return [int(path.name[5:]) for path in self._all()]
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    return read_manifest(folder / "snapshot.json", "mmret snapshot", VERSION, "checksum")
+
+
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    record = read_manifest(folder / "snapshot.json", "mmret snapshot", VERSION, "checksum")
+    record = _record(folder)
     path = folder / "tensors.safetensors"
     if checksum_of(path, "sha256", progress=False) != record["sha256"]:
         raise ValueError("tensors.safetensors is not as it was written")

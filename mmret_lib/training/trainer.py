@@ -35,7 +35,7 @@ from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.devices import pick_precision
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
-from mmret_lib.training.history import History, summary_writer, write_tensorboard
+from mmret_lib.training.history import History, summary_writer
 from mmret_lib.training.identity import training_identity
 from mmret_lib.training.schedule import fill_in_budget, rate_factor
 from mmret_lib.training.state import Progress, TrainingState
@@ -309,8 +309,8 @@ class Trainer:
                 now.best_rsum, now.best_epoch = rsum, now.epoch
                 self.checkpoints.save_best(now, restored=self.config.patience != 0)
         now.history.rows.append(row)
-        if self.config.tensorboard and self.folder and self.processes.first:
-            write_tensorboard(self.folder / "tensorboard", row)
+        if self.config.tensorboard:
+            self.checkpoints.write_tensorboard(row)
         return row
 
     def _save(self, now: Progress) -> None:
