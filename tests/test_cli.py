@@ -16,10 +16,12 @@ from unittest import mock
 
 import pandas as pd
 import pytest
+from file_server import FileServer
 from PIL import Image
 from transformers import DistilBertConfig
 
 from mmret_lib.cli import main
+from mmret_lib.data.coco_photos import get_photos
 from mmret_lib.data.store import Store
 from mmret_lib.encoders import train_wordpiece
 
@@ -362,6 +364,44 @@ def test_data_of_coco_takes_the_parts_that_lie_there(home, tmp_path):
     out = mmret(home, "data", "coco", "--root", tmp_path, "--parts")
     assert "coco train+restval: 2 images, 10 captions" in out
     assert "coco val: 1 images" in out and "coco test: 1 images" in out
+
+
+@pytest.mark.slow
+def test_a_number_of_cocos_photos_is_fetched_trained_on_and_measured(home, tmp_path, monkeypatch):
+    """The evening's set, from one command to honest figures; a repeated call fetches nothing."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    records = []
+    with FileServer() as server:
+        monkeypatch.setitem(get_photos.__kwdefaults__, "hosts", [server.url])
+        for index in range(90):
+            file = io.BytesIO()
+            Image.new("RGB", (40, 30), (2 * index, 9, 200)).save(file, "JPEG")
+            name = f"COCO_val2014_{index:012d}.jpg"
+            server.put(f"/val2014/{name}", file.getvalue())
+            split = ("train", "restval", "val", "test")[index % 4]
+            sentences = [{"raw": f"picture {index}"}] * 5
+            records.append({"filepath": "val2014", "filename": name, "cocoid": index})
+            records[-1] |= {"split": split, "sentences": sentences}
+        (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records}))
+        data = ("data", "coco", "--root", tmp_path)
+        out = mmret(home, *data, "--images", "60")
+        assert "coco train+restval: 42 images" in out and "coco test: 15 images" in out
+        assert out.index("CC BY 4.0") < out.index("60 photos of COCO") < out.index("packed at 64")
+        asked = len(server.requests)
+        assert asked == 60
+        out = mmret(home, *data, "--size", "0")  # goes on with the same choice
+        assert "coco val: 3 images" in out and len(server.requests) == asked
+    out = mmret(home, "train", "--data", "coco", "--root", tmp_path, "--out", "evening", *TINY)
+    assert "coco: train+restval to train on, test to test on, and to validate on val" in out
+    assert "coco test:" not in out
+    out = mmret(home, "evaluate", "evening")
+    assert "15 of Karpathy's 22 photos of test, the choice of" in out
+
+
+def test_a_number_of_photos_is_for_coco_alone(home, tmp_path):
+    for more in (["flickr8k"], ["coco", "--parts", "2017"]):
+        out = mmret(home, "data", *more, "--root", tmp_path, "--images", "20000", ok=False)
+        assert "--images 20000 fetches photos of coco one by one" in out
 
 
 def test_what_a_data_set_says_cannot_steer_the_terminal(home, run, photos, tmp_path):

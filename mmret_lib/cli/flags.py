@@ -27,7 +27,8 @@ class ReadingFlags:
     """the column that says which split a row is in, where it is not called split"""
     images: str | None = None
     """the folder of the photos of coco, flickr8k or flickr30k, where it is not found in the root
-    folder; for your own photos, --root names it"""
+    folder; for your own photos, --root names it. For mmret data coco also how many photos to fetch,
+    such as 20000"""
     max_missing: float | None = None
     """share of photos whose file may be missing, and of captions that may be empty, by default
     0.01; more are an error"""

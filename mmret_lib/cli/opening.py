@@ -97,7 +97,7 @@ def where(
     reading: ReadingFlags = NOT_GIVEN,
 ) -> tuple[str, Path | None, str, dict[str, Any]]:
     """What to use a run on: name, root, split, and the other options of `load_pairs`."""
-    from mmret_lib.data import usual_splits
+    from mmret_lib.data import splits_beside, usual_splits
 
     name = data or trained["name"]
     own_root = root is not None
@@ -109,4 +109,6 @@ def where(
         if own_root:  # its photos are not in the folder that the run's were in
             kept.pop("images", None)
         options = {**kept, **options}
+    if split is None and name == trained["name"] and trained.get("split"):
+        split = splits_beside(name, root, trained["split"], **options)[1]
     return name, root, split or usual_splits(name, root, **options)[2], options

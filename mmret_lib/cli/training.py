@@ -50,9 +50,11 @@ def train(
         data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
             root, vsepp is features in VSE++'s layout, and folder is your own photos.
         root: the folder of the data set.
-        split: what to train on, by default the set's training split.
+        split: what to train on, by default the set's training split. For coco that is Karpathy's
+            train+restval where his split file is there, else train2017 without 1,000 photos.
         val_split: what to measure recall on after each epoch, by default the set's validation
-            split; none measures nothing.
+            split (for coco Karpathy's val, else these 1,000 photos: train2017-val), if it holds
+            none of the photos to train on; none measures nothing.
         loss: sum_triplet, max_triplet, simclr or barlow_twins; any other name in
             `mmret_lib.losses.LOSSES`.
         out: run folder to write, by default runs/DATA-LOSS.
@@ -68,7 +70,7 @@ def train(
         backbones: the networks that turn photos and captions into features.
         config: how to train.
     """
-    from mmret_lib.data import usual_splits
+    from mmret_lib.data import splits_beside, usual_splits
     from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model
@@ -88,8 +90,13 @@ def train(
             "--captions names the captions file of --data folder"
         )
     options = reading.options(data, root)
-    train_split, usual_val, _ = usual_splits(data, root, **options)
-    split, val_split = split or train_split, text_or_none(val_split or usual_val or "none")
+    split = split or usual_splits(data, root, **options)[0]
+    usual_val, test_split = splits_beside(data, root, split, **options)
+    val_split = text_or_none(val_split or usual_val or "none")
+    validated_on = val_split or "nothing, so no best model is kept (--val-split names a split)"
+    print(
+        f"{data}: {split} to train on, {test_split} to test on, and to validate on {validated_on}"
+    )
     pairs = load(data, root, split, **options)
     model = build_model(
         loss,

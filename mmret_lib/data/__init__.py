@@ -25,7 +25,7 @@ from mmret_lib.data import album, coco, flickr, folder, vsepp
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.files.errors import DataError
 
-__all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs", "usual_splits"]
+__all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs", "splits_beside", "usual_splits"]
 
 
 def _load_scenes(root: str | Path | None, **options: Any) -> Pairs:
@@ -49,7 +49,7 @@ DATASETS: dict[str, tuple[Callable[..., Pairs], str | None]] = {
 SPLITS = {
     "scenes": ("train", "val", "test"),
     "album": ("train", "val", "test"),
-    "coco": ("train2017", None, "val2017"),
+    "coco": ("train2017-train", "train2017-val", "val2017"),  # without Karpathy's split file
     "flickr8k": ("train", "dev", "test"),
     "flickr30k": ("train", "val", "test"),
     "vsepp": ("train", "dev", "test"),
@@ -105,10 +105,37 @@ def usual_splits(
     """The splits of a data set to train on, to validate on (or None), and to report.
 
     Args:
-        name, root, options: as `load_pairs` takes them. Those of "folder" depend on its captions
-            file.
+        name, root, options: as `load_pairs` takes them. Those of "coco" depend on whether
+            Karpathy's split file is there, those of "folder" on its captions file.
 
     Raises:
-        MissingFile, DataError: a captions file that cannot be read.
+        MissingFile, DataError: a folder or captions file that cannot be read.
     """
+    if name == "coco" and root is not None:
+        return coco.usual_splits(root)
     return folder.usual_splits(root, **options) if name == "folder" else SPLITS[name]
+
+
+def splits_beside(
+    name: str, root: str | Path | None, train: str, **options: Any
+) -> tuple[str | None, str]:
+    """The splits to validate on (or None), and to report, for a model trained on `train`.
+
+    They are the usual ones, unless these hold photos of `train`: then there is no split to
+    validate on, and for COCO's official splits the split to report is the official one.
+
+    Args:
+        name, root, options: as `load_pairs` takes them.
+        train: the split that the model is trained on.
+
+    Raises:
+        MissingFile, DataError: as `usual_splits`.
+    """
+    usual, validation, test = usual_splits(name, root, **options)
+    parts = {*train.split("+")}
+    if name == "coco":
+        test = coco.test_split_after(train) or test
+        free = parts <= {*usual.split("+")}
+    else:
+        free = train == usual or not parts & {"all", "val", "dev", validation}
+    return validation if free else None, test

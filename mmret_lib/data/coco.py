@@ -9,13 +9,14 @@ Every record is checked here before pycocotools, which checks nothing, indexes t
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from pycocotools.coco import COCO
 
 from mmret_lib.data.assembling import Photo, assemble
-from mmret_lib.data.coco_sample import chosen_part
+from mmret_lib.data.coco_sample import chosen_part, hold_out
 from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import (
@@ -30,6 +31,8 @@ from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.places import user_path
 
 LAYOUT = "annotations/captions_<split>.json and the images in <split>/, as in the official archives"
+HELD_OUT = re.compile(r"((?:train|val)20\d\d)-(train|val)")
+OFFICIAL = re.compile(r"(?:train|val)(20\d\d)(?:-train|-val)?")
 KARPATHY_SPLITS = {"train", "restval", "val", "test"}
 
 
@@ -53,9 +56,10 @@ def read_coco(
 
     Args:
         root: the folder that holds `annotations/` and the image folders.
-        split: "train2017", "val2017", "train2014", "val2014", … ; or, of Karpathy's split file,
-            "train", "restval", "val", "test" or several joined by "+". Where both other paths
-            are given it is only a label.
+        split: "train2017", "val2017", "train2014", "val2014", … ; "train2017-val" for 1,000 photos
+            of train2017 that are held out to validate on, "train2017-train" for the others; or, of
+            Karpathy's split file, "train", "restval", "val", "test" or several joined by "+". Where
+            both other paths are given it is only a label.
         annotations: the caption file, relative to root, if it is not the official one.
         images: the image folder, relative to root, if it is not the official one.
         karpathy: Karpathy's split file, relative to root, if it is not a `dataset_coco.json` in
@@ -73,6 +77,12 @@ def read_coco(
     source = root / user_path(annotations or f"annotations/captions_{split}.json")
     listings: dict[str, set[str]] = {}
     notes: list[str] = []
+    part = ""
+    held_out = HELD_OUT.fullmatch(split)
+    if held_out and annotations is None and karpathy is None and not source.is_file():
+        official, part = held_out.groups()
+        source = root / f"annotations/captions_{official}.json"
+        images = images or official
     if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not source.is_file():
         karpathy = karpathy or find_split_file(root, COCO_FILE) or COCO_FILE
     if karpathy is not None:
@@ -90,6 +100,7 @@ def read_coco(
             hint = f". There are {first_few(present, ', ')}" if present else ""
             raise MissingFile(f"{source} does not exist; expected {LAYOUT}{hint}")
         photos = list(read_captions(source))
+        photos = hold_out(photos, part) if part else photos
         folder = root / user_path(images or split)
     return assemble(
         photos,
@@ -102,6 +113,41 @@ def read_coco(
         listings=listings,
         notes=notes,
     )
+
+
+def usual_splits(root: str | Path) -> tuple[str, str, str]:
+    """The splits of a COCO folder to train on, to validate on, and to report; none overlap.
+
+    With `dataset_coco.json` in the folder or near it these are Karpathy's "train+restval", "val"
+    and "test", on which published figures are measured; without it "train2017-train" and
+    "train2017-val", which divide train2017, and "val2017" (or those of 2014, where only they are).
+
+    Raises:
+        MissingFile: if there is no such folder.
+        DataError: if there are several `dataset_coco.json` that differ.
+    """
+    root = existing_folder(root, LAYOUT)
+    if find_split_file(root, COCO_FILE):
+        return "train+restval", "val", "test"
+    there = {path.stem[-4:] for path in (root / "annotations").glob("captions_*20??.json")}
+    year = "2014" if there == {"2014"} else "2017"
+    return f"train{year}-train", f"train{year}-val", f"val{year}"
+
+
+def test_split_after(trained: str) -> str | None:
+    """The official split that holds none of the photos that a model was trained on.
+
+    Most of Karpathy's test photos lie in train2017, so what was trained on that is not tested on
+    them.
+
+    Args:
+        trained: the split that it was trained on.
+
+    Returns:
+        "val2017" for "train2017" and "train2017-train", likewise for 2014; else None.
+    """
+    year = OFFICIAL.fullmatch(trained)
+    return f"val{year[1]}" if year and trained.startswith("train") else None
 
 
 def read_captions(source: Path) -> Iterator[Photo]:

@@ -6,6 +6,8 @@ val, and 14,000 to train on. A larger part holds every smaller one.
 
 The choice is kept in the root as `.mmret-photos.json`: where the other photos are not there,
 `load_pairs("coco", …)` reads the chosen ones of Karpathy's splits.
+
+Without Karpathy's file, photos to validate on are held out of an official split, likewise.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ from mmret_lib.files.records import read_note, write_json
 NOTE = ".mmret-photos.json"
 # Which split each next photo is of: any beginning of the choice is divided in about this way.
 PATTERN = ("train", "test", "train", "train") * 4 + ("train", "test", "val", "train")
-ENOUGH_TO_VALIDATE = 1000  # photos of val; then the places of val go to photos to train on
+ENOUGH_TO_VALIDATE = 1000  # photos; further places of val go to photos to train on
 
 
 def choose(source: Path, count: int) -> list[Photo]:
@@ -65,6 +67,27 @@ def _next(waiting: Mapping[str, Iterator[Photo]], split: str) -> Photo | None:
     return next((p for s in (split, *waiting) if (p := next(waiting[s], None)) is not None), None)
 
 
+def hold_out(photos: list[Photo], part: str) -> list[Photo]:
+    """Divide a split: 1,000 of its photos (a tenth of fewer than 10,000) are to validate on.
+
+    Args:
+        photos: of an official split, all of them.
+        part: "val" for the photos that are held out, "train" for the others.
+
+    Returns:
+        The photos of that part, in their order.
+    """
+    count = min(ENOUGH_TO_VALIDATE, len(photos) // 10)
+    held = {photo.image_id for photo in sorted(photos, key=_chance)[:count]}
+    return [photo for photo in photos if (photo.image_id in held) == (part == "val")]
+
+
+def chosen_ids(root: Path) -> set[int | str]:
+    """The ids of the photos that were chosen for `root`; none if no choice was made."""
+    ids = read_note(root / NOTE).get("ids")
+    return set(ids) if isinstance(ids, list) else set()
+
+
 def keep_choice(root: Path, chosen: list[Photo]) -> None:
     """Write which photos were chosen, for `chosen_part`."""
     ids = [photo.image_id for photo in chosen]
@@ -92,7 +115,7 @@ def chosen_part(
         The photos, in the same order, and a line that says which part of the split they are, if
         they are only a part.
     """
-    ids = set(read_note(root / NOTE).get("ids", ()))
+    ids = chosen_ids(root)
     chosen = [photo for photo in photos if photo.image_id in ids]
     if not chosen or len(chosen) == len(photos):
         return photos, []

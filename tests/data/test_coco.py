@@ -5,7 +5,10 @@ import json
 import pytest
 from photo_folders import CLIMBING, coco_content, put_coco, put_photo
 
+from mmret_lib.data import load_pairs, splits_beside, usual_splits
 from mmret_lib.data.coco import read_coco
+from mmret_lib.data.coco_sample import hold_out
+from mmret_lib.data.assembling import Photo
 from mmret_lib.files.errors import DataError, MissingFile
 
 
@@ -245,3 +248,72 @@ def test_missing_folders_and_files_say_what_was_expected(tmp_path):
     (tmp_path / "val2017").write_text("a file")
     with pytest.raises(MissingFile, match="val2017 is not a folder"):
         read_coco(tmp_path)
+
+
+# ---------------------------------------------------------------- what to train and validate on
+
+
+def put_many(root, split="train2017", count=40):
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(count)],
+        "annotations": [{"id": n, "image_id": n, "caption": "a dog"} for n in range(count)],
+    }
+    put_coco(root, content, photos=[f"{n}.jpg" for n in range(count)], split=split)
+
+
+def test_photos_are_held_out_of_train2017_to_validate_on(tmp_path):
+    """Else no best model of COCO could be kept; these ids must stay the same ever after."""
+    put_many(tmp_path)
+    val = load_pairs("coco", root=tmp_path, split="train2017-val")
+    train = load_pairs("coco", root=tmp_path, split="train2017-train")
+    assert val.image_ids == [23, 28, 34, 39]
+    assert sorted(val.image_ids + train.image_ids) == list(range(40))
+    assert (val.split, train.split) == ("train2017-val", "train2017-train")
+    assert val.images[0].parent == tmp_path / "train2017"
+    with pytest.raises(MissingFile, match=r"captions_train2014\.json does not exist"):
+        load_pairs("coco", root=tmp_path, split="train2014-val")
+
+
+def test_a_thousand_photos_are_held_out_at_most():
+    photos = [Photo("", n, "", []) for n in range(20_000)]
+    assert len(hold_out(photos, "val")) == 1000 and len(hold_out(photos, "train")) == 19_000
+
+
+def test_the_usual_splits_of_coco(tmp_path):
+    put_many(tmp_path)
+    official = ("train2017-train", "train2017-val", "val2017")
+    assert usual_splits("coco", tmp_path) == official
+    (tmp_path / "annotations" / "dataset_coco.json").write_text("{}")
+    assert usual_splits("coco", tmp_path) == ("train+restval", "val", "test")
+    (tmp_path / "annotations" / "dataset_coco.json").unlink()
+    captions = tmp_path / "annotations" / "captions_train2017.json"
+    captions.rename(captions.with_name("captions_train2014.json"))
+    assert usual_splits("coco", tmp_path) == ("train2014-train", "train2014-val", "val2014")
+
+
+@pytest.mark.parametrize(
+    ("train", "with_karpathy", "without"),
+    [
+        ("train+restval", ("val", "test"), None),
+        ("train", ("val", "test"), None),
+        ("train+restval+val", (None, "test"), None),
+        ("train2017", (None, "val2017"), (None, "val2017")),
+        ("train2017-train", (None, "val2017"), ("train2017-val", "val2017")),
+        ("train2014", (None, "val2014"), (None, "val2014")),
+    ],
+)
+def test_nothing_is_validated_or_tested_on_photos_to_train_on(
+    tmp_path, train, with_karpathy, without
+):
+    put_many(tmp_path)
+    if without is not None:
+        assert splits_beside("coco", tmp_path, train) == without
+    (tmp_path / "dataset_coco.json").write_text("{}")
+    assert splits_beside("coco", tmp_path, train) == with_karpathy
+
+
+def test_splits_of_other_sets_that_hold_the_photos_to_train_on(tmp_path):
+    assert splits_beside("flickr8k", tmp_path, "train") == ("dev", "test")
+    for train in ("train+dev", "train+val", "all"):
+        assert splits_beside("flickr8k", tmp_path, train) == (None, "test")
+    assert splits_beside("scenes", None, "train") == ("val", "test")

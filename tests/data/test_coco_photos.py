@@ -319,7 +319,9 @@ def test_a_kill_leaves_whole_photos_and_the_next_call_goes_on(server, root):
     assert 30 <= len(there) < 150
     for path in root.rglob("*.jpg"):
         Image.open(path).load()
-    (root / "val2014" / f".{Path(server.requests[0][0]).name}.part").touch()
+    chosen = [root / str(p.file_name) for p in choose(root / "dataset_coco.json", 150)]
+    cut = next(path for path in chosen if path.name not in there)
+    cut.with_name(f".{cut.name}.part").touch()  # what the process may have left
     time.sleep(0.5)  # the server has yet to notice
     server.requests.clear()
     assert len(get_photos(root, 150, progress=False, hosts=[server.url])) == 150
