@@ -6,9 +6,9 @@ import pytest
 from photo_folders import CLIMBING, coco_content, put_coco, put_photo
 
 from mmret_lib.data import load_pairs, splits_beside, usual_splits
+from mmret_lib.data.assembling import Photo
 from mmret_lib.data.coco import read_coco
 from mmret_lib.data.coco_sample import hold_out
-from mmret_lib.data.assembling import Photo
 from mmret_lib.files.errors import DataError, MissingFile
 
 
