@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mmret_lib.data.assembling import Photo
 from mmret_lib.data.coco_photos import choose_photos, fetch_photos
 from mmret_lib.data.feature_files import SPAN, Computed, Side, make_side
-from mmret_lib.data.pairs import Pairs, Photo
+from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store_files import key_of
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.feature_sides import image_backbone, text_backbone
@@ -157,7 +158,7 @@ def _choice(count: int, root: Path, out: Path, place: Path | None, choose: Choos
     if kept:
         _keep(kept, folder)
     return [
-        Photo(record, image_id, file_name, captions, {"split": split})
+        Photo(record, image_id, file_name, captions, image_info={"split": split})
         for record, image_id, file_name, split, captions in note["photos"]
     ]
 
