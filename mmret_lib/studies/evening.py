@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from mmret_lib.data.assembling import Photo
+from mmret_lib.data.assembling import Photo, clean_captions
 from mmret_lib.data.coco_photos import choose_photos, fetch_photos
 from mmret_lib.data.feature_files import SPAN, Computed, Side, make_side
 from mmret_lib.data.pairs import Pairs
@@ -147,10 +147,11 @@ def _choice(count: int, root: Path, out: Path, place: Path | None, choose: Choos
         _take(kept, folder)
     note = read_note(folder / "photos.json")
     if note.get("count") != count:
-        photos = choose(root, count)
+        photos, _ = clean_captions(choose(root, count), root, 0.01)
         rows = [
             [p.record, p.image_id, p.file_name, (p.image_info or {})["split"], p.captions]
             for p in photos
+            if p.captions
         ]
         note = {"count": count, "photos": rows}
         folder.mkdir(parents=True, exist_ok=True)
@@ -158,8 +159,8 @@ def _choice(count: int, root: Path, out: Path, place: Path | None, choose: Choos
     if kept:
         _keep(kept, folder)
     return [
-        Photo(record, image_id, file_name, captions, image_info={"split": split})
-        for record, image_id, file_name, split, captions in note["photos"]
+        Photo(record, image_id, name, captions, [record] * len(captions), {"split": split})
+        for record, image_id, name, split, captions in note["photos"]
     ]
 
 
