@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmret_lib.data.assembling import Photo, assemble
-from mmret_lib.data.karpathy import read_karpathy
+from mmret_lib.data.karpathy import find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import chosen_splits, existing_folder, first_few
 from mmret_lib.data.tables import delimited_rows, read_text
@@ -14,7 +14,7 @@ from mmret_lib.files.places import user_path
 
 LAYOUT_8K = (
     "Images/ (or Flicker8k_Dataset/), captions.txt (or Flickr8k.token.txt) and the official lists "
-    "Flickr_8k.{train,dev,test}Images.txt"
+    "Flickr_8k.{train,dev,test}Images.txt, or in place of these Karpathy's dataset_flickr8k.json"
 )
 LAYOUT_30K = (
     "flickr30k-images/ (or flickr30k_images/, Images/) and dataset_flickr30k.json, results.csv or "
@@ -23,6 +23,10 @@ LAYOUT_30K = (
 FOLDERS_8K = ["Images", "Flicker8k_Dataset", "Flickr8k_Dataset"]
 FOLDERS_30K = ["flickr30k-images", "flickr30k_images", "Images"]
 SPLITS_8K = ["train", "dev", "test"]
+CAPTIONS_8K = ["captions.txt", "Flickr8k.token.txt"]
+LISTS_8K = "Flickr_8k.{}Images.txt"
+INNER_8K = "Flickr8k_text"  # the folder that the archive of text files may unpack to
+JSON_8K, JSON_30K = "dataset_flickr8k.json", "dataset_flickr30k.json"
 
 Row = tuple[int, str, str]  # line number, file name, caption
 BAR_HEADER = "image_name|"
@@ -41,7 +45,9 @@ def read_flickr8k(
     """Read one split of Flickr8k; images in the order of the caption file.
 
     The official lists name all 8,000 photos. Where a copy holds fewer, the names that have no
-    caption in it are counted in one line of `skipped`.
+    caption in it are counted in one line of `skipped`. Where the lists or the caption file are not
+    there, Karpathy's `dataset_flickr8k.json` gives the same splits, and the captions; it is looked
+    for as `karpathy.find_split_file` does.
 
     Args:
         root: the folder that holds the photos and the text files.
@@ -56,7 +62,18 @@ def read_flickr8k(
         DataError: if a line of a text file is wrong; the message names it.
     """
     root = existing_folder(root, LAYOUT_8K)
-    source = _first(root, ["captions.txt", "Flickr8k.token.txt"], "Flickr8k_text", LAYOUT_8K)
+    if karpathy := _in_place_of_lists(root, split):
+        parts = "+".join("val" if part == "dev" else part for part in split.split("+"))
+        return assemble(
+            read_karpathy(karpathy, parts),
+            _image_folder(root, images, FOLDERS_8K, LAYOUT_8K),
+            karpathy,
+            name="flickr8k",
+            split=split,
+            max_missing=max_missing,
+            notes=[f"splits and captions are those of {karpathy}"],
+        )
+    source = _first(root, CAPTIONS_8K, INNER_8K, LAYOUT_8K)
     folder = _image_folder(root, images, FOLDERS_8K, LAYOUT_8K)
     photos = _group(_rows(source))
     skipped: list[str] = []
@@ -64,8 +81,7 @@ def read_flickr8k(
         parts = "+".join("dev" if part == "val" else part for part in split.split("+"))
         listed: set[str] = set()
         for part in sorted(chosen_splits(parts, SPLITS_8K, "Flickr8k")):
-            name = f"Flickr_8k.{part}Images.txt"
-            official = _first(root, [name], "Flickr8k_text", LAYOUT_8K)
+            official = _first(root, [LISTS_8K.format(part)], INNER_8K, LAYOUT_8K)
             names = {line.strip() for line in read_text(official).splitlines() if line.strip()}
             absent = sorted(names - photos.keys())
             if absent:
@@ -86,6 +102,14 @@ def read_flickr8k(
     )
 
 
+def _in_place_of_lists(root: Path, split: str) -> Path | None:
+    """Karpathy's file of Flickr8k, where captions or the official lists of `split` are missing."""
+    lists = [] if split == "all" else [[LISTS_8K.format(part)] for part in SPLITS_8K]
+    if all(_find(root, names, INNER_8K) for names in (CAPTIONS_8K, *lists)):
+        return None
+    return find_split_file(root, JSON_8K)
+
+
 def read_flickr30k(
     root: str | Path,
     split: str = "test",
@@ -95,9 +119,9 @@ def read_flickr30k(
 ) -> Pairs:
     """Read one split of Flickr30k.
 
-    Karpathy's `dataset_flickr30k.json` holds splits and captions and is preferred; without it only
-    "all" can be read, from `results.csv`, `captions.txt` or `results_20130124.token`. Images keep
-    the order of the file.
+    Karpathy's `dataset_flickr30k.json` holds splits and captions and is preferred; it is looked for
+    as `karpathy.find_split_file` does. Without it only "all" can be read, from `results.csv`,
+    `captions.txt` or `results_20130124.token`. Images keep the order of the file.
 
     Args:
         root: the folder that holds the photos and one of these files.
@@ -111,7 +135,7 @@ def read_flickr30k(
     root = existing_folder(root, LAYOUT_30K)
     folder = _image_folder(root, images, FOLDERS_30K, LAYOUT_30K)
     photos: list[Photo]
-    source = root / "dataset_flickr30k.json"
+    source = find_split_file(root, JSON_30K) or root / JSON_30K
     if source.is_file():
         photos = read_karpathy(source, split)
     else:
@@ -175,10 +199,14 @@ def _group(rows: Iterator[Row]) -> dict[str, Photo]:
 
 def _first(root: Path, names: list[str], inner: str, layout: str) -> Path:
     """The first of these files that is there, in root or in the folder its archive unpacks to."""
-    paths = [path for name in names for path in (root / name, root / inner / name)]
-    if path := next(filter(Path.is_file, paths), None):
+    if path := _find(root, names, inner):
         return path
     raise MissingFile(f"{root} has no {' or '.join(names)}; expected {layout}")
+
+
+def _find(root: Path, names: list[str], inner: str) -> Path | None:
+    paths = [path for name in names for path in (root / name, root / inner / name)]
+    return next(filter(Path.is_file, paths), None)
 
 
 def _image_folder(root: Path, images: str | Path | None, names: list[str], layout: str) -> Path:

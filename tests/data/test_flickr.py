@@ -143,6 +143,48 @@ def test_flickr8k_says_what_is_missing(tmp_path):
         read_flickr8k(tmp_path)
 
 
+def put_karpathy(path, **splits) -> None:
+    """Karpathy's file with a caption of its own for each photo: name -> split."""
+    images = [
+        {"filename": name + ".jpg", "split": split, "sentences": [{"raw": f"Of {name}."}]}
+        for name, split in splits.items()
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"images": images}))
+
+
+@pytest.mark.parametrize("gone", ["captions.txt", "Flickr_8k.devImages.txt"])
+@pytest.mark.parametrize("place", ["", "karpathy", "annotations", "..", "Images"])
+def test_karpathys_flickr8k_in_place_of_what_is_missing(tmp_path, gone, place):
+    root = tmp_path / "flickr8k"
+    put_flickr8k(root)
+    (root / gone).unlink()
+    put_karpathy(root / place / "dataset_flickr8k.json", c="val", a="train", b="test")
+    for split, name in (("dev", "c"), ("val", "c"), ("train", "a"), ("test", "b")):
+        pairs = read_flickr8k(root, split)
+        assert (pairs.image_ids, pairs.captions) == ([f"{name}.jpg"], [f"Of {name}."])
+        assert pairs.images[0].is_file() and pairs.split == split
+        assert "dataset_flickr8k.json" in pairs.notes[0]
+
+
+def test_the_official_files_of_flickr8k_come_first(tmp_path):
+    put_flickr8k(tmp_path)
+    put_karpathy(tmp_path / "dataset_flickr8k.json", a="test")
+    assert read_flickr8k(tmp_path, "train").captions == ["A girl in a pink dress ."]
+    assert len(read_flickr8k(tmp_path, "all")) == 3
+    (tmp_path / "captions.txt").unlink()
+    assert read_flickr8k(tmp_path, "all").captions == ["Of a."]
+
+
+@pytest.mark.parametrize("place", ["flickr30k-images", "karpathy", "..", "../caption_datasets"])
+def test_karpathys_flickr30k_wherever_it_lies(tmp_path, place):
+    root = tmp_path / "flickr30k"
+    put_flickr30k(root, "flickr30k-images")
+    (root / place).mkdir(exist_ok=True)
+    put_karpathy(root / place / "dataset_flickr30k.json", **{"1": "train", "2199200615": "val"})
+    assert read_flickr30k(root, "val").captions == ["Of 2199200615."]
+
+
 # ---------------------------------------------------------------- Flickr30k
 
 
