@@ -21,7 +21,7 @@ from mmret_lib.data.store import Store
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.saved import read_branches, read_state, write_model
 from mmret_lib.encoders.text import TextEncoder
-from mmret_lib.encoders.trainable import chosen_parts, few_weights, parameter_groups
+from mmret_lib.encoders.trainable import chosen_parts, few_weights, parameter_groups, usual_lr
 from mmret_lib.encoders.weights import load_state
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
@@ -229,7 +229,7 @@ class DualEncoder(nn.Module):
 
     def parameter_groups(
         self,
-        backbone_lr: float,
+        backbone_lr: float | None,
         projection_lr: float,
         weight_decay: float,
         image_lr: float | None = None,
@@ -241,15 +241,41 @@ class DualEncoder(nn.Module):
         zero limits what a layer can express and prevents no overfitting.
 
         Args:
-            backbone_lr: peak learning rate of both backbones.
+            backbone_lr: peak learning rate of both backbones; None: see `backbone_rates`.
             projection_lr: of both projections.
             weight_decay: of matrices and kernels.
             image_lr: of the image branch's backbone, where it is not `backbone_lr`.
             text_lr: of the text branch's backbone.
         """
-        image_lr = backbone_lr if image_lr is None else image_lr
-        text_lr = backbone_lr if text_lr is None else text_lr
-        return parameter_groups(self, image_lr, text_lr, projection_lr, weight_decay)
+        rates = self.backbone_rates(backbone_lr, image_lr, text_lr)
+        return parameter_groups(self, rates["image"], rates["text"], projection_lr, weight_decay)
+
+    def backbone_rates(
+        self,
+        backbone_lr: float | None = None,
+        image_lr: float | None = None,
+        text_lr: float | None = None,
+    ) -> dict[str, float]:
+        """Return "image" and "text" -> the peak learning rate of the branch's backbone.
+
+        What is not given goes by the weights that the backbone has now: 5e-5 for pretrained ones,
+        1e-3 for random ones and for the mini backbones.
+
+        Args:
+            backbone_lr: of both.
+            image_lr, text_lr: of one branch, in place of `backbone_lr`.
+        """
+        random = self.random_backbones()
+        rates = {}
+        for (name, branch), given in zip(
+            self._branches().items(), (image_lr, text_lr), strict=True
+        ):
+            if given is None:
+                given = backbone_lr
+            if given is None:
+                given = usual_lr(branch.backbone_name, name in random)
+            rates[name] = given
+        return rates
 
     def frozen_backbones(self) -> list[str]:
         """List the branches, "image" or "text", whose backbone does not train."""

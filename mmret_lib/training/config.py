@@ -20,11 +20,12 @@ class TrainConfig:
     with validation pairs 40 at most and a patience of 4"""
     batch_size: int = 128
     """pairs per step, over all processes; each image is compared with this many texts"""
-    backbone_lr: float = 1e-3
-    """peak learning rate of the two backbones"""
+    backbone_lr: float | None = None
+    """peak learning rate of the two backbones, by default as the weights of each want it: 5e-5 for
+    pretrained ones (ImageNet's, the hub's, timm's, those of a run), which a larger rate would
+    undo; 1e-3 for random ones and for the mini backbones, all of whose figures were measured so"""
     image_lr: float | None = None
-    """peak learning rate of the image branch's backbone, by default backbone_lr: a pretrained
-    backbone can train at 5e-5 beside a random one at 1e-3"""
+    """peak learning rate of the image branch's backbone, by default backbone_lr"""
     text_lr: float | None = None
     """peak learning rate of the text branch's backbone, by default backbone_lr"""
     projection_lr: float = 2e-3
@@ -34,9 +35,10 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     """cosine: down to zero; multistep: times gamma at each milestone (the slides'); constant"""
     warmup: float = 0.1
-    """share of the steps over which the rates rise from zero"""
+    """share of the steps over which the rates rise from zero; with "multistep" it ends before the
+    first milestone, after three quarters of the steps before it at the latest"""
     milestones: tuple[int, ...] = (1, 4, 10)
-    """epochs after which "multistep" cuts the rates"""
+    """epochs, from 1, after which "multistep" cuts the rates"""
     gamma: float = 0.5
     """what "multistep" multiplies the rates by"""
     clip: float = 1.0
@@ -104,3 +106,5 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise DataError(f"{name} is {value}; it must lie in {low}…{high}")
+        if any(milestone < 1 for milestone in self.milestones):
+            raise DataError(f"milestones are {self.milestones}; each must be an epoch, from 1")

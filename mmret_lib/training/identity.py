@@ -21,6 +21,7 @@ Identity = dict[str, dict[str, Any]]
 
 # Settings that may change when a training is resumed: they do not change its result.
 FREE = ("device", "snapshot_minutes", "tensorboard", "compile")
+BOTH = "backbone_lr"  # what counts is the rate of each branch, image_lr and text_lr
 
 # Attributes of a module that are not settings: its mode, and what `train_only` set.
 NO_SETTINGS = {"training", "trains", "number", "trained_part"}
@@ -48,7 +49,7 @@ def training_identity(
     pairs = store.pairs
     content = json.dumps([pairs.captions, pairs.owner.tolist(), [p.name for p in pairs.images]])
     identity = {
-        "config": {name: value for name, value in asdict(config).items() if name not in FREE},
+        "config": {n: value for n, value in asdict(config).items() if n not in (*FREE, BOTH)},
         "loss": {"loss": type(loss).__name__, **_settings(loss)},
         "model": {"model": type(model).__name__, **_settings(model)},
         "starting weights": {**_summaries(model, ""), **_summaries(loss, "loss.")},
@@ -90,7 +91,12 @@ def _completed(section: str, before: dict[str, Any], now: dict[str, Any]) -> dic
     """Add to a section of an older record the entries that did not exist when it was written."""
     if section == "config":  # before a setting existed, training went as its default says now
         defaults = json.loads(json.dumps(asdict(TrainConfig(patience=0))))
-        return {**{name: value for name, value in defaults.items() if name in now}, **before}
+        before = {**{name: value for name, value in defaults.items() if name in now}, **before}
+        both = before.pop(BOTH, None)
+        for name in ("image_lr", "text_lr"):  # not filled in before; None where nothing trains
+            if before[name] is None or now[name] is None:
+                before[name] = both if now[name] is not None else None
+        return before
     if section == "model":  # such as a crop that no backbone had then
         kept = {n: v for n, v in before.items() if n.rpartition(".")[2] not in NO_SETTINGS}
         return {**now, **kept}

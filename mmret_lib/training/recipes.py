@@ -5,6 +5,7 @@ The command line, the demo and the benchmarks build their models and losses here
 """
 
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,9 +16,12 @@ from mmret_lib import __version__
 from mmret_lib.data.feature_files import Side
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.image import ImageEncoder
+from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.losses import LOSSES
 from mmret_lib.losses.base import PairLoss
+from mmret_lib.training.config import TrainConfig
 
 # Barlow Twins' own lambda, 0.0051, was tuned for 8,192 dimensions. With 128 there are 4,000 times
 # fewer off-diagonal entries beside 64 times fewer diagonal ones, and redundancy goes unpunished.
@@ -112,6 +116,38 @@ def build_model(
         captions=pairs.captions,
         **{"standardise": loss in STANDARDISED, **settings},
     )
+
+
+def with_rates(config: TrainConfig, model: DualEncoder) -> TrainConfig:
+    """Fill in the peak learning rates of the backbones that train, as their weights want them."""
+    rates = model.backbone_rates(config.backbone_lr, config.image_lr, config.text_lr)
+    filled: dict[str, Any] = {f"{name}_lr": rates[name] for name in _trained_backbones(model)}
+    return replace(config, **filled)
+
+
+def rates_line(config: TrainConfig, model: DualEncoder) -> str:
+    """Say in one line at which peak learning rates a model trains.
+
+    Args:
+        config: with the rates filled in, as `Trainer.config`.
+    """
+    random, rates = model.random_backbones(), {"image": config.image_lr, "text": config.text_lr}
+    parts = []
+    for name, branch in _trained_backbones(model).items():
+        course = "the course's" if branch.backbone_name == "mini" else "pretrained"
+        weights = "random" if name in random else course
+        parts.append(f"{name} backbone {rates[name]:g} ({weights} weights)")
+    return f"learning rates: {', '.join([*parts, f'projections {config.projection_lr:g}'])}"
+
+
+def _trained_backbones(model: DualEncoder) -> dict[str, ImageEncoder | TextEncoder]:
+    """The branches, "image" or "text", of which the backbone has weights that train."""
+    branches: dict[str, ImageEncoder | TextEncoder] = {"image": model.image, "text": model.text}
+    return {
+        name: branch
+        for name, branch in branches.items()
+        if any(parameter.requires_grad for parameter in branch.backbone.parameters())
+    }
 
 
 def made_by() -> dict[str, str]:

@@ -40,7 +40,7 @@ from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.history import History
 from mmret_lib.training.identity import Identity
-from mmret_lib.training.recipes import made_by, name_of_loss
+from mmret_lib.training.recipes import made_by, name_of_loss, rates_line
 from mmret_lib.training.trainer import Trainer
 from mmret_lib.training.validation import validate
 
@@ -66,7 +66,8 @@ class Run:
         data: name, root ("" where there is none) and split of the training pairs, and what else
             `load_pairs` needs to find them (the captions file of "folder", and its columns);
             `max_unreadable`, where another share of photos may be unreadable than usual.
-        config: `TrainConfig` as a dict, with the epochs, device and precision that were used.
+        config: `TrainConfig` as a dict, with the epochs, learning rates, device and precision that
+            were used.
         history: the rows of `History`.
         loss_settings: "repr" -> the loss with its settings.
         figures: training seconds, the epoch that the model is of, and by the name of a split its
@@ -198,6 +199,7 @@ def train_run(
     )
     if resume and folder and (finished := _finished_run(folder, trainer)):
         return finished
+    _say_rates(trainer, shown)
     history = trainer.fit(resume=resume and snapshots)
     reports = {}
     for name, split in (evaluate_on or {}).items():
@@ -231,6 +233,11 @@ def train_run(
         if trainer.checkpoints.keeper:
             trainer.checkpoints.keeper.finish(trainer.identity)
     return TrainedRun(model, record, history, reports)
+
+
+def _say_rates(trainer: Trainer, shown: bool) -> None:
+    if shown and trainer.folder:  # without snapshots: the demo, which prints a table of its own
+        say(rates_line(trainer.config, trainer.model))
 
 
 def _augmented(config: TrainConfig) -> str:

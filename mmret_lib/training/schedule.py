@@ -11,6 +11,9 @@ FEWEST_STEPS = 430  # with fewer, random weights learn too little from a small d
 # 68.6 % after 10 epochs, and 54.1 % after the 72 that 430 steps take.
 PROJECTION_EPOCHS = 10
 MOST_PROJECTION_EPOCHS, PROJECTION_PATIENCE = 40, 4  # where validation pairs say when to stop
+# Of the steps before the first milestone, the most that warm-up takes. With all of them, or more,
+# the rates would be cut as soon as they reach their peak, or before.
+WARMUP_SHARE = 0.75
 
 
 def enough_epochs(images: int, batch_size: int) -> int:
@@ -41,15 +44,27 @@ def fill_in_budget(
 
 
 def rate_factor(step: int, config: TrainConfig, steps_per_epoch: int) -> float:
-    """Return the factor, 0…1, of the peak learning rates at ``step`` (from 0)."""
+    """Return the factor, 0…1, of the peak learning rates at ``step`` (from 0).
+
+    It rises to 1, which at least one step has, however few there are, and then never rises again.
+    """
     assert config.epochs is not None  # the trainer fills it in
     total = config.epochs * steps_per_epoch
-    rising = min(1.0, (step + 1) / (config.warmup * total)) if config.warmup else 1.0
+    warmup = warmup_steps(config, steps_per_epoch)
+    rising = min(1.0, (step + 1) / warmup) if warmup else 1.0
     if config.schedule == "cosine":
-        begin = config.warmup * total
-        progress = max(0.0, step - begin) / max(1.0, total - begin)
+        progress = max(0.0, step - warmup) / max(1.0, total - warmup)
         return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     if config.schedule == "multistep":
         passed = sum(step >= milestone * steps_per_epoch for milestone in config.milestones)
         return rising * config.gamma**passed
     return rising
+
+
+def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> float:
+    """Return the number of steps over which the rates rise; it need not be whole."""
+    assert config.epochs is not None
+    steps = config.warmup * config.epochs * steps_per_epoch
+    if config.schedule == "multistep" and config.milestones:
+        steps = min(steps, WARMUP_SHARE * min(config.milestones) * steps_per_epoch)
+    return steps

@@ -37,6 +37,7 @@ from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
 from mmret_lib.training.history import History, summary_writer
 from mmret_lib.training.identity import training_identity
+from mmret_lib.training.recipes import with_rates
 from mmret_lib.training.schedule import fill_in_budget, rate_factor
 from mmret_lib.training.state import Progress, TrainingState
 from mmret_lib.training.validation import validate
@@ -61,7 +62,8 @@ class Trainer:
         progress: show progress bars.
 
     Attributes:
-        config: with the number of epochs, the patience, the device and the precision filled in.
+        config: with the number of epochs, the patience, the learning rates, the device and the
+            precision filled in.
         identity: tells this training from others; see `training_identity`.
 
     Raises:
@@ -115,6 +117,7 @@ class Trainer:
             backbones=model.trains_backbones,
             validated=validation is not None,
         )
+        config = with_rates(config, model)
         self.identity = training_identity(model, loss, data, config, self.validation)
         precision: Any = str(self.dtype).removeprefix("torch.")
         self.config = replace(config, device=str(self.device), precision=precision)

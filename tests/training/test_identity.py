@@ -140,11 +140,16 @@ def test_a_record_of_an_older_version_lacks_only_what_came_later(world):
     older = {name: dict(section) for name, section in identity.items()}
     for name in ("train_image", "text_lr", "patience"):
         del older["config"][name]
+    older["config"] |= {"backbone_lr": 1e-3, "image_lr": None}  # not filled in by the branch
     older["model"]["trained_part"] = "all"
     del older["model"]["image.features"]
     assert differences(older, identity) == []
+    with pytest.warns(UserWarning, match="the text backbone has random weights"):
+        frozen = trainer(world, config=dataclasses.replace(CONFIG, train="image")).identity
+    rates = {"backbone_lr": 1e-3, "image_lr": None, "text_lr": 1e-4}  # the last without effect
+    assert differences({**frozen, "config": {**frozen["config"], **rates}}, frozen) == []
     changed = trainer(world, config=dataclasses.replace(CONFIG, text_lr=5e-5, patience=2)).identity
     assert sorted(differences(older, changed)) == [
         "patience: was 0, is now 2",
-        "text_lr: was None, is now 5e-05",
+        "text_lr: was 0.001, is now 5e-05",
     ]

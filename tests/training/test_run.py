@@ -63,12 +63,23 @@ def test_the_record_says_what_the_settings_came_to(splits, tmp_path, monkeypatch
     train(splits, "run", TrainConfig(batch_size=16), root="data", figures={"ceiling": 1})
     run = load_run("run")[1]
     assert run.config["epochs"] == 1
+    assert (run.config["image_lr"], run.config["text_lr"]) == (1e-3, 1e-3)
     assert run.config["device"] == str(pick_device("auto"))
     assert run.config["precision"] in ("float32", "float16", "bfloat16")
     assert run.data == {"name": "scenes", "root": str(tmp_path / "data"), "split": "train"}
     assert run.loss == "simclr" and "temperature=0.07" in run.loss_settings["repr"]
     assert run.figures["ceiling"] == 1
     assert torch.__version__.startswith(run.made_by["torch"])
+
+
+def test_the_learning_rates_are_printed_at_the_start(splits, tmp_path, capsys):
+    train(
+        splits, tmp_path / "run", dataclasses.replace(SHORT, epochs=1, text_lr=2e-4), progress=True
+    )
+    assert capsys.readouterr().out.splitlines()[0] == (
+        "learning rates: image backbone 0.001 (random weights), text backbone 0.0002 (random "
+        "weights), projections 0.002"
+    )
 
 
 def test_without_a_folder_nothing_is_kept(splits, tmp_path, monkeypatch):

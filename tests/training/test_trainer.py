@@ -112,6 +112,7 @@ def test_each_branch_trains_at_its_own_rate(splits):
         group["name"].partition(",")[0]: group["lr"] for group in trainer.optimizer.param_groups
     }
     assert rates == {"image backbone": 1e-3, "text backbone": 5e-5, "projection": 2e-3}
+    assert (trainer.config.image_lr, trainer.config.text_lr) == (1e-3, 5e-5)
     config = dataclasses.replace(SHORT, train="image", train_image="nothing")
     with pytest.raises(DataError, match="Nothing of either branch would train"):
         Trainer(model, SimCLR(), splits[0], config, progress=False)
