@@ -396,6 +396,7 @@ def test_a_number_of_cocos_photos_is_fetched_trained_on_and_measured(home, tmp_p
     assert "coco test:" not in out
     out = mmret(home, "evaluate", "evening")
     assert "15 of Karpathy's 22 photos of test, the choice of" in out
+    assert "comparable: not with published" in out and "15 photos, not the 5,000" in out
 
 
 def test_a_number_of_photos_is_for_coco_alone(home, tmp_path):

@@ -231,7 +231,8 @@ def evaluate(
         data: data set, by default the one that the run was trained on.
         root: its folder, by default the run's.
         split: what to rank, by default the data set's test split.
-        protocol: full ranks all images at once; 1k is the mean of five folds of 1,000 (COCO).
+        protocol: full ranks all images at once; 1k is the mean of five folds of 1,000 (COCO). A
+            line says which published figures the result may be compared with.
         judgements: more right answers for COCO, found by people: the file sits_test.csv of CxC, or
             the data folder of ECCV Caption.
         against: another run folder; the difference of both is printed, with its interval.

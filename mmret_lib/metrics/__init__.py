@@ -6,7 +6,7 @@ rank. `failures` lists every query with its rank and the
 best wrong answer: open it to ask why a rank is 3. `intervals` estimates how sure a figure is and
 compares two runs, `judged` counts further right answers, `ceiling` computes the best possible
 recall, or the one that people's captions allow, `chance` that of a random order, and `inputs`
-checks what is to be ranked.
+checks what is to be ranked. `published` says which papers' figures a recall may be compared with.
 """
 
 from mmret_lib.metrics.report import Report, evaluate, report_from_scores

@@ -23,6 +23,7 @@ from mmret_lib.metrics.ceiling import best_possible
 from mmret_lib.metrics.failures import query_table
 from mmret_lib.metrics.intervals import compare, compare_text, interval_text
 from mmret_lib.metrics.judged import evaluate_judged
+from mmret_lib.metrics.published import comparable_with
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.devices import pick_device
 from mmret_lib.training.run import load_run
@@ -57,7 +58,8 @@ def evaluate_run(
         max_unreadable: share of images that may be left out because they cannot be read.
 
     Returns:
-        `Report.as_dict()`, and under "judged" and "against" what was asked for.
+        `Report.as_dict()`, under "comparable" what published figures they may be compared with, and
+        under "judged" and "against" what was asked for.
 
     Raises:
         DataError: the protocol does not fit the data set, an embedding is not finite, or a file
@@ -70,6 +72,10 @@ def evaluate_run(
     report, image_emb, text_emb = _rank(model, data, protocol, title)
     say(f"{title}:\n{report}\n{interval_text(report)}")
     figures: dict[str, Any] = report.as_dict()
+    pool = pairs.name, pairs.split, len(pairs), len(pairs.captions)
+    if comparable := comparable_with(*pool, protocol):
+        say(f"comparable: {comparable}")
+        figures["comparable"] = comparable
     if pairs.name == "scenes" and protocol == "full":
         say(f"the best possible here:\n{best_possible(pairs)}")
         sources = [scene_truth(pairs)]
