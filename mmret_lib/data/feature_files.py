@@ -3,6 +3,8 @@
     FOLDER/manifest.json       which backbone, which data, with checksums; written last
     FOLDER/values-KEY.npy      float16 or float32 (rows, views, F); view 0 is not augmented
     FOLDER/names-KEY.npy       uint64 (rows,): a hash of each photo's id, or of each caption
+    FOLDER/hashes-KEY.npy      uint64 (rows,): a hash of each photo's pixels (`pixel_hash`); not
+                               where there were no pixels
 
 KEY is a hash of what they were made from. They are written span by span (`spans`): a call that was
 killed goes on where it stopped, and of a damaged file only what is damaged is computed again.
@@ -14,25 +16,27 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mmret_lib.data.pixel_hash import UNKNOWN, Hashes
 from mmret_lib.data.spans import Unfinished, fill, spans_of
 from mmret_lib.data.store_files import check_folder, key_of, map_array, save_array
 from mmret_lib.files import records
 from mmret_lib.files.cache import InUse
 from mmret_lib.files.disk import alone, disk_errors
 from mmret_lib.files.errors import DataError, MissingFile, short
-from mmret_lib.files.records import damage_of, write_manifest
+from mmret_lib.files.records import damage_of, entry_of, write_manifest
 
 FORMAT, VERSION = "mmret features", 1
 SPAN = 64  # rows that are written together
 DTYPES = ("float32", "float16")
 FILE_NAMES = re.compile(
-    r"manifest\.json|\.lock|(values|names)-[0-9a-f]{16}\.(npy|journal)(\.part)?|\..*\.part"
+    r"manifest\.json|\.lock|(values|names|hashes)-[0-9a-f]{16}\.(npy|journal)(\.part)?|\..*\.part"
 )
 UNITS = {"image": "images", "text": "captions"}
 # What an origin says, in the order in which a difference is reported; and the word for it.
@@ -44,8 +48,8 @@ ORIGIN = {
     "augment": "another augmentation",
 }
 
-# (rows of a span, views, F), and row -> why its photo cannot be read
-Computed = tuple[npt.NDArray[Any], dict[str, str]]
+# (rows of a span, views, F); row -> why its photo cannot be read; the hashes of the photos' pixels
+Computed = tuple[npt.NDArray[Any], dict[str, str], Hashes | None]
 
 
 def names_of(records: Iterable[object]) -> npt.NDArray[np.uint64]:
@@ -83,6 +87,18 @@ class Side:
     def key(self) -> str:
         """A hash of what the features were made from."""
         return key_of_origin(self.manifest["origin"])
+
+    @cached_property
+    def hashes(self) -> Hashes:
+        """A hash of each photo's pixels, uint64 (rows,); `UNKNOWN` where there is none.
+
+        Captions have none, nor has what was not made from pixels, or by an older version.
+        """
+        entry = self.manifest.get("hashes")
+        if entry is None or damage_of(self.folder, entry):
+            return np.full(len(self.names), UNKNOWN, np.uint64)
+        hashes: Hashes = map_array(self.folder, entry, np.uint64, 1, broken)
+        return hashes
 
     def read(self, rows: npt.NDArray[np.int64], views: npt.NDArray[np.int64] | int = 0) -> Any:
         """Copy rows, in one view each: float32 (B, F).
@@ -175,7 +191,7 @@ def make_side(
         names: (rows,), of the rows.
         length: numbers in a feature, F.
         compute: given the numbers of spans of `SPAN` rows, yields each with its values (rows,
-            views, F), finite and of the type that the origin says.
+            views, F), finite and of the type that the origin says, and what `Computed` lists.
         about: a line for `mmret cache`.
 
     Raises:
@@ -200,8 +216,12 @@ def make_side(
         if (manifest := _intact(folder, origin)) is not None:  # another process made it
             return Side._map(folder, manifest, in_use)
 
+        hashes_file = folder / f"hashes-{key}.npy"
+
         def work(file: Unfinished, todo: list[int]) -> Iterator[Any]:
-            for k, (values, faults) in compute(todo):
+            for k, (values, faults, hashes) in compute(todo):
+                if hashes is not None:  # before the values: a span that is there has its hashes
+                    _put(hashes_file, len(names), k * SPAN, hashes)
                 yield k, (file.write(k, np.ascontiguousarray(values)), faults)
 
         values = fill(
@@ -223,12 +243,26 @@ def make_side(
             "values": {**values, "unit": unit},
             "names": save_array(folder / f"names-{key}.npy", names),
         }
+        if hashes_file.exists():
+            manifest["hashes"] = entry_of(hashes_file)
         write_manifest(folder / "manifest.json", manifest)
         named = {manifest["values"]["name"], manifest["names"]["name"], "manifest.json", ".lock"}
+        named.add(hashes_file.name)
         for name in set(os.listdir(folder)) - named:
             with suppress(OSError):
                 (folder / name).unlink()
     return Side._map(folder, manifest, in_use)
+
+
+def _put(path: Path, rows: int, first: int, hashes: Hashes) -> None:
+    """Write hashes to their place in an array file, which is made if it is not there."""
+    with suppress(OSError, ValueError):
+        array = np.load(path, mmap_mode="r+", allow_pickle=False)
+        if array.shape == (rows,) and array.dtype == np.uint64:
+            array[first : first + len(hashes)] = hashes
+            return
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint64, shape=(rows,))
+    array[first : first + len(hashes)] = hashes
 
 
 def _intact(folder: Path, origin: dict[str, Any]) -> dict[str, Any] | None:

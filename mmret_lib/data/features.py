@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mmret_lib.data.feature_files import UNITS, VERSION, Side
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.pixel_hash import Hashes
 from mmret_lib.data.store import Store
 from mmret_lib.data.store_files import key_of, unreadable_line
 from mmret_lib.data.tokens import Tokenizer, token_table
@@ -59,6 +60,11 @@ class Features:
     def augment(self) -> str | None:
         """How the views were made; None where the images are pixels."""
         return None if isinstance(self.image, Store) else self.image.manifest["origin"]["augment"]
+
+    @property
+    def hashes(self) -> Hashes:
+        """A hash of each image's pixels, uint64 (N,); `UNKNOWN` where it is not known."""
+        return self.image.hashes[self.image_rows]
 
     def __len__(self) -> int:
         """The number of images."""

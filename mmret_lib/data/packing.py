@@ -1,7 +1,7 @@
 """Decode photos into one array on disk, on all processor cores; continue an interrupted call.
 
 The array is written in spans of images (`spans`). A worker decodes a span, writes it to its place
-in the file and answers with its checksum.
+in the file and answers with its checksum and the hashes of its pixels (`pixel_hash`).
 
 Nothing here imports torch: a worker process should start in a moment.
 """
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mmret_lib.data.images import read_pixels
+from mmret_lib.data.pixel_hash import UNKNOWN, Hashes, pixel_hashes
 from mmret_lib.data.spans import Span, Unfinished, fill, write_rows
 from mmret_lib.files.errors import DataError
 
@@ -28,6 +29,7 @@ SPAN = 64  # images that share a task and a checksum
 FEW = 4 * SPAN  # images that are decoded sooner than a second process starts
 
 Worker = subprocess.Popen[str]
+Decoded = tuple[int, dict[str, str], list[int]]  # a span, and the hashes of its pixels
 
 
 def decode_into(
@@ -38,7 +40,7 @@ def decode_into(
     known: dict[int, Span],
     workers: int | None,
     progress: bool,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Hashes]:
     """Decode `images` into `target`, uint8 (N, 3, size, size), row i from image i.
 
     `known` are spans that `target` should hold already, from a manifest; `workers` and `progress`
@@ -46,18 +48,21 @@ def decode_into(
 
     Returns:
         The file's entry in the store's manifest: that of `entry_of`, with the number of `rows`,
-        and `unreadable`: row -> reason.
+        and `unreadable`: row -> reason. And the hash of each row's pixels, uint64 (N,).
 
     Raises:
         DataError: the disk is full, or a worker died; the next call continues.
     """
     tasks = [images[first : first + SPAN] for first in range(0, len(images), SPAN)]
+    hashes: dict[int, list[int]] = {}
 
     def work(file: Unfinished, todo: list[int]) -> Iterator[tuple[int, Span]]:
-        return _decode({k: tasks[k] for k in todo}, file, size, workers)
+        decoded = _decode({k: tasks[k] for k in todo}, file, size, workers)
+        for k, (checksum, faults, hashes[k]) in decoded:
+            yield k, (checksum, faults)
 
     try:
-        return fill(
+        entry = fill(
             target,
             (len(images), 3, size, size),
             np.uint8,
@@ -73,11 +78,19 @@ def decode_into(
             f"a process that packs images into {target.parent} died. What is packed so far is "
             "kept: call again, with workers=1 if memory ran out."
         ) from None
+    pixels = np.load(target, mmap_mode="r")
+    for k in range(len(tasks)):
+        if k not in hashes:  # an earlier call has decoded it
+            hashes[k] = pixel_hashes(pixels[k * SPAN : (k + 1) * SPAN]).tolist()
+    rows = [row for k in range(len(tasks)) for row in hashes[k]]
+    for row in entry["unreadable"]:
+        rows[int(row)] = UNKNOWN
+    return entry, np.array(rows, np.uint64)
 
 
 def _decode(
     todo: dict[int, Sequence[Path]], file: Unfinished, size: int, workers: int | None
-) -> Iterator[tuple[int, Span]]:
+) -> Iterator[tuple[int, Decoded]]:
     """Decode spans in any order; each comes as soon as it is in the file."""
     tasks = {k: (str(file.path), file.start, k * SPAN, list(map(str, todo[k])), size) for k in todo}
     workers = min(workers or os.cpu_count() or 1, len(todo))
@@ -127,7 +140,7 @@ def _worker_processes(count: int) -> Iterator[SimpleQueue[Worker]]:
                 pass
 
 
-def _ask(idle: SimpleQueue[Worker], task: tuple[Any, ...]) -> Span:
+def _ask(idle: SimpleQueue[Worker], task: tuple[Any, ...]) -> Decoded:
     """Have a worker process run `write_span`."""
     worker = idle.get()
     try:
@@ -141,15 +154,15 @@ def _ask(idle: SimpleQueue[Worker], task: tuple[Any, ...]) -> Span:
         idle.put(worker)
     if isinstance(answer, str):
         raise OSError(answer)
-    return answer[0], answer[1]
+    return answer[0], answer[1], answer[2]
 
 
 class WorkerDied(Exception):
     """A worker process ended before its work was done."""
 
 
-def write_span(part: str, start: int, first: int, paths: Sequence[str], size: int) -> Span:
-    """Decode images and write them to rows `first`, `first` + 1, … of the file."""
+def write_span(part: str, start: int, first: int, paths: Sequence[str], size: int) -> Decoded:
+    """Decode images, hash them, and write them to rows `first`, `first` + 1, … of the file."""
     pixels = np.zeros((len(paths), 3, size, size), np.uint8)
     faults = {}
     for place, path in enumerate(paths):
@@ -157,7 +170,8 @@ def write_span(part: str, start: int, first: int, paths: Sequence[str], size: in
             pixels[place] = read_pixels(path, size)
         except DataError as error:
             faults[str(first + place)] = str(error)
-    return write_rows(part, start + first * pixels[0].nbytes, pixels), faults
+    hashes = pixel_hashes(pixels).tolist()
+    return write_rows(part, start + first * pixels[0].nbytes, pixels), faults, hashes
 
 
 def serve() -> None:

@@ -9,6 +9,7 @@ share one copy. The token ids of all captions are stored beside it.
     FOLDER/images-KEY.npy         uint8 (rows, 3, S, S)
     FOLDER/captions-KEY.json      the Pairs: captions, owner, ids, the photos' names
     FOLDER/owners-KEY.npy         int64 (2, M): each caption's image, and a number for its text
+    FOLDER/hashes-KEY.npy         uint64 (rows,): a hash of each image's pixels (`pixel_hash`)
     FOLDER/words-KEY.npy          int32 (M, longest), token ids, one such file per vocabulary
 
 KEY is a hash of what a file was made from, so that only what has changed is made again. Until a
@@ -17,6 +18,7 @@ file is complete its name ends in .part, and a journal beside it lists the image
 
 import json
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,11 +28,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.pixel_hash import Hashes, pixel_hashes
 from mmret_lib.data.reading import enough_of
 from mmret_lib.data.store_files import (
     PARTS,
     bring_up_to_date,
     broken,
+    hashes_file,
     key_of,
     map_array,
     read_manifest,
@@ -148,6 +152,25 @@ class Store:
         if len(token_ids) != len(self.owner):
             raise broken(self.folder, f"{entry['name']} holds {len(token_ids):,} captions")
         return token_ids
+
+    @cached_property
+    def hashes(self) -> Hashes:
+        """A hash of each image's pixels, uint64 (N,).
+
+        A store of an older version has none: they are computed on first use, and kept.
+        """
+        entry = self.manifest.get("hashes")
+        if entry is not None and not damage_of(self.folder, entry):
+            hashes: Hashes = map_array(self.folder, entry, np.uint64, 1)
+            if len(hashes) == len(self.pixels):
+                return hashes[self.rows]
+        hashes = pixel_hashes(self.pixels)
+        with suppress(OSError), alone(self.folder / ".lock"):  # a read-only store stays as it is
+            manifest = read_manifest(self.folder)
+            if manifest["images"]["key"] == self.manifest["images"]["key"]:
+                manifest["hashes"] = save_array(hashes_file(self.folder, manifest), hashes)
+                write_manifest(self.folder / "manifest.json", manifest)
+        return hashes[self.rows]
 
     @classmethod
     def open(cls, folder: str | Path) -> "Store":

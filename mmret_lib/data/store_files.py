@@ -26,7 +26,7 @@ from mmret_lib.files.whole import whole_file, write_text
 VERSION = 2  # raise it when the meaning of a store's bytes changes
 PARTS = ("images", "captions", "owners")  # entries of the manifest without which there is no store
 FILE_NAMES = re.compile(
-    r"manifest\.json|\.lock|(images|captions|owners|words)-[0-9a-f]{16}\.\w+(\.part)?|.*\.(tmp|part)"
+    r"manifest\.json|\.lock|(images|captions|owners|words|hashes)-[0-9a-f]{16}\.\w+(\.part)?|.*\.(tmp|part)"
 )
 
 
@@ -175,8 +175,9 @@ def _make(
         # In a damaged file, only the damaged spans are decoded again.
         known = spans_of(old["images"], SPAN) if old["images"]["key"] == keys["images"] else {}
         path = folder / f"images-{keys['images']}.npy"
-        images = decode_into(path, pairs.images, size, known=known, **options)
+        images, hashes = decode_into(path, pairs.images, size, known=known, **options)
         manifest["images"] = {"key": keys["images"], **images}
+        manifest["hashes"] = save_array(hashes_file(folder, manifest), hashes)
         if images["unreadable"] != old["images"].get("unreadable"):
             manifest["words"] = {}
     if {"captions", "owners"} & outdated.keys():
@@ -190,10 +191,16 @@ def _make(
         manifest["words"] = {}
     write_manifest(folder / "manifest.json", manifest)
     entries = [*(manifest[part] for part in PARTS), *manifest["words"].values()]
+    entries += [manifest["hashes"]] if "hashes" in manifest else []  # older stores have none
     for name in set(os.listdir(folder)) - {e["name"] for e in entries} - {"manifest.json", ".lock"}:
         with suppress(OSError):  # Windows keeps mapped files; the next call deletes them
             (folder / name).unlink()
     return manifest
+
+
+def hashes_file(folder: Path, manifest: dict[str, Any]) -> Path:
+    """The file with the hashes of a store's pixels."""
+    return folder / f"hashes-{manifest['images']['key']}.npy"
 
 
 def save_array(path: Path, array: npt.NDArray[Any]) -> dict[str, Any]:

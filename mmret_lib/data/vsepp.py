@@ -81,7 +81,7 @@ def read_vsepp(
             if bad.size:
                 row = (k * SPAN + int(bad[0])) * step
                 raise DataError(f"{array_file}: row {row} is not finite; fetch the file again")
-            yield k, (rows[:, None], {})
+            yield k, (rows[:, None], {}, None)  # without pixels, no hashes
 
     home = cache_folder() / "features" / f"vsepp-{split}-{origin['data'][:8]}"
     about = f"{len(images):,} images of {array_file}"

@@ -22,6 +22,7 @@ from mmret_lib.data.feature_files import (
     names_of,
 )
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.pixel_hash import UNKNOWN, pixel_hashes
 from mmret_lib.data.store import Store, pack
 from mmret_lib.data.store_files import images_key, key_of, title_of
 from mmret_lib.encoders.dual import DualEncoder, eval_mode
@@ -99,6 +100,8 @@ def image_side(
         with eval_mode(model):
             for group, pixels, unreadable in _pixels(source, size, _groups(todo, batch_size)):
                 images = torch.from_numpy(pixels).to(model.device)  # uint8 (B, 3, S, S)
+                hashes = pixel_hashes(pixels)
+                hashes[list(unreadable)] = UNKNOWN
                 versions = [images]
                 for view in range(1, views + 1):
                     # By number, so that an interrupted call draws the same ones.
@@ -115,7 +118,7 @@ def image_side(
                         if why := unreadable.get(place * SPAN + row):
                             rows[row], faults[str(k * SPAN + row)] = 0, why
                     _check_finite(rows, partial(_photo, source, k), dtype)
-                    yield k, (rows, faults)
+                    yield k, (rows, faults, hashes[place * SPAN : (place + 1) * SPAN])
 
     about = f"{len(names):,} images by {branch.backbone_name}, {views} augmented views, {dtype}"
     options: dict[str, Any] = {"about": about, "progress": progress}
@@ -158,7 +161,7 @@ def text_side(
                 for k, part, span in zip(group, parts, spans, strict=True):
                     rows = part.numpy().astype(dtype)
                     _check_finite(rows, partial(_caption, span), dtype)
-                    yield k, (rows, {})
+                    yield k, (rows, {}, None)
 
     about = f"{len(captions):,} captions by {branch.backbone_name}, {dtype}"
     options: dict[str, Any] = {"about": about, "progress": progress}
