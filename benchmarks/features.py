@@ -116,7 +116,7 @@ def repeated(features: Features, count: int, folder: Path) -> Features:
         def compute(todo: list[int]) -> Any:
             for k in todo:
                 rows = np.arange(k * SPAN, min((k + 1) * SPAN, len(names))) % len(kept.values)
-                yield k, (kept.values[rows].astype(np.float16), {})
+                yield k, (kept.values[rows].astype(np.float16), {}, None)
 
         length = kept.values.shape[2]
         options = {"about": "repeated", "progress": False}

@@ -304,8 +304,12 @@ def test_own_photos_with_a_captions_file(home, own_photos):
         "split_column": "part",
     }
     assert "4 images, 8 captions" in mmret(home / "own", "evaluate", "../owned")
-    assert "very photos" in mmret(home, "evaluate", "owned", "--split", "train")
-    assert "very photos" not in mmret(home, "evaluate", "owned", "--split", "all")
+    out = mmret(home, "evaluate", "owned", "--split", "all", ok=False)
+    assert "6 of 10 test images were trained on (the first is 0.png)" in out
+    assert "R@1" not in out and "--allow-leak" in out
+    leaked = ("--split", "train", "--allow-leak", "--json", "leaked.json")
+    assert "6 of 6 test images were trained on" in mmret(home, "evaluate", "owned", *leaked)
+    assert json.loads((home / "leaked.json").read_text())["trained_on"] == 6
     assert "4 images searched" in mmret(home, "search", "owned", "Picture 3")
     out = mmret(home, "index", "owned", "own-index", "--split", "all")
     assert "10 images, 20 captions" in out

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mmret_lib.data.pixel_hash import UNKNOWN
 from mmret_lib.search import SearchIndex
 from mmret_lib.training import load_run
 
@@ -32,6 +33,7 @@ def test_an_earlier_run_opens_with_its_record(step5):
     assert run.loss == "simclr" and run.data["name"] == "scenes" and run.config["epochs"] == 1
     assert run.history[0]["t2i_r1"] == 10.0
     assert model.dim == 128 and not model.training
+    assert model.trained_on.tolist() == [UNKNOWN]  # it kept no hashes of its scenes
 
 
 @pytest.mark.parametrize("name", ["index", "index-hnsw"])

@@ -80,7 +80,7 @@ def run(world, name: str, changes: dict) -> dict:
     with contextlib.suppress(Lost):
         one.fit()
     state = {**one.model.state_dict(), **one.loss.state_dict()}
-    report = validate(one.model, world, processes=one.processes)
+    report = validate(one.model, world, processes=one.processes, allow_leak=True)
     return {"losses": losses, "gradients": gradients, "state": state, "figures": report.as_dict()}
 
 

@@ -29,6 +29,9 @@ def prepare(
     COCO one by one (3.3 GB), with all 5,000 of Karpathy's test split and 1,000 of val among them;
     a larger number fetches only the difference.
 
+    At the end it counts the photos that are there twice, within a split or in two splits, even at
+    another size or under another name.
+
     Args:
         data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
             root, vsepp is features in VSE++'s layout, and folder is your own photos.
@@ -41,7 +44,7 @@ def prepare(
         reading: how the data set is read.
     """
     from mmret_lib.data import SPLITS, folder
-    from mmret_lib.data.store import pack
+    from mmret_lib.data.duplicates import duplicate_lines
 
     count, reading = _count_of(data, parts, reading)
     splits = [split for split in SPLITS[data] if split]
@@ -55,15 +58,28 @@ def prepare(
     loaded = _loaded(data, root, splits, options)
     if root is not None and not count and _fetch(data, root, parts, keep_archives, loaded):
         loaded = _loaded(data, root, splits, options)
+    stores = {}
     for split, pairs in loaded.items():
         if pairs is None:
             if data == "coco" and any(loaded.values()):
                 continue
             pairs = load(data, root, split, **options)  # says what is missing
         print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
-        for side in filter(None, size if pairs.features is None else ()):  # else it has no photos
-            store = pack(pairs, side, max_unreadable=unreadable({}, reading))
-            print(f"  packed at {side} pixels: {store.folder}")
+        sides = size if pairs.features is None else ()  # features have no photos
+        stores[split] = _pack(pairs, sides, unreadable({}, reading))
+    for line in duplicate_lines({split: store for split, store in stores.items() if store}):
+        print(line)
+
+
+def _pack(pairs: Any, sizes: tuple[int, ...], max_unreadable: float) -> Any:
+    """Pack pairs at each size; return the last store, or None."""
+    from mmret_lib.data.store import pack
+
+    store = None
+    for side in filter(None, sizes):
+        store = pack(pairs, side, max_unreadable=max_unreadable)
+        print(f"  packed at {side} pixels: {store.folder}")
+    return store
 
 
 def _count_of(data: str, parts: tuple[str, ...], reading: ReadingFlags) -> tuple[int, ReadingFlags]:

@@ -7,9 +7,10 @@ is missing; `karpathy` reads the split files that papers use. `sources` download
 entry in `DATASETS`.
 `photos` lists a folder of photos without captions, and `decoding` reads photos that are looked at
 once. `store` packs the pictures of `Pairs` and their `tokens`: `packing` decodes all pictures,
-`images` reads one, `store_files` updates the files. `features` holds what frozen backbones make of
-pictures and captions, in `feature_files`; `spans` writes these files, and the pixels, so that an
-interrupted call can go on.
+`images` reads one, `store_files` updates the files. `pixel_hash` finds the copies of a picture, and
+`duplicates` counts those in a data set. `features` holds what frozen backbones make of pictures and
+captions, in `feature_files`; `spans` writes these files, and the pixels, so that an interrupted
+call can go on.
 `loader` makes batches of either, `augment` varies their pictures. `judgements` reads right answers
 that a data set counts as wrong.
 

@@ -15,7 +15,10 @@ Not found are copies that were mirrored, turned, or cut at another place.
 """
 
 import hashlib
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,40 +62,54 @@ def pixel_hashes(pixels: npt.NDArray[np.uint8]) -> Hashes:
     return hashes
 
 
-def near_pairs(some: Hashes, others: Hashes) -> npt.NDArray[np.int64]:
-    """Find the pairs of hashes that differ in `NEAR` bits at most: (pairs, 2), indices of each.
+def copies_in(some: Hashes, others: Hashes) -> npt.NDArray[np.int64]:
+    """Find the first copy of each picture of `others` among `some`.
+
+    With the same hashes on both sides, a picture that has no copy before it finds itself.
+
+    Args:
+        some: uint64 (N,).
+        others: uint64 (M,).
+
+    Returns:
+        (M,) indices into `some`, -1 where there is no copy. `UNKNOWN` has none.
+    """
+    found = np.full(len(others), -1)
+    if not len(some) or not len(others):
+        return found
+    distinct, first = np.unique(some, return_index=True)
+    asked, place = np.unique(others, return_inverse=True)
+    none = len(some)
+    firsts = np.full(len(asked), none)
+    for i, j in _near(distinct, asked):
+        np.minimum.at(firsts, j, first[i])
+    found = firsts[place]
+    return np.where(found < none, found, -1)
+
+
+def _near(some: Hashes, others: Hashes) -> Iterator[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+    """Yield the indices (i, j) of hashes that differ in `NEAR` bits at most, some of them twice.
 
     The 64 bits are cut into NEAR + 1 blocks: of two hashes that differ in NEAR bits, one block is
-    equal. So only hashes that share a block are compared, and 118,000 with themselves take a second
-    or two, not a minute. `UNKNOWN` is near to nothing.
+    equal. So only hashes that share a block are compared: 118,000 with as many take a second.
     """
-    known, asked = np.flatnonzero(some != UNKNOWN), np.flatnonzero(others != UNKNOWN)
-    found = [np.empty((0, 2), np.int64)]
     edges = np.linspace(0, _BITS, NEAR + 2).astype(int)
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         mask = np.uint64((1 << int(end - start)) - 1)
-        keys = (some[known] >> np.uint64(start)) & mask
-        order = known[np.argsort(keys, kind="stable")]
-        keys = np.sort(keys)
-        for first in range(0, len(asked), 4096):  # the candidates of all at once may be too many
-            part = asked[first : first + 4096]
-            wanted = (others[part] >> np.uint64(start)) & mask
+        keys = (some >> np.uint64(start)) & mask
+        order = np.argsort(keys, kind="stable")
+        keys = keys[order]
+        for begin in range(0, len(others), 4096):  # the candidates of all at once may be too many
+            part = others[begin : begin + 4096]
+            wanted = (part >> np.uint64(start)) & mask
             low, high = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, "right")
             counts = high - low
-            j = np.repeat(part, counts)
+            j = np.repeat(np.arange(len(part)), counts)
             offsets = np.arange(len(j)) - np.repeat(np.cumsum(counts) - counts, counts)
             i = order[np.repeat(low, counts) + offsets]
-            near = np.bitwise_count(some[i] ^ others[j]) <= NEAR
-            found.append(np.stack([i[near], j[near]], axis=1))
-    return np.unique(np.concatenate(found), axis=0)
-
-
-def found_in(hashes: Hashes, trained_on: Hashes) -> npt.NDArray[np.bool_]:
-    """Say which pictures are among others: (N,) of the N hashes."""
-    distinct, place = np.unique(hashes, return_inverse=True)
-    found = np.zeros(len(distinct), bool)
-    found[near_pairs(np.unique(trained_on), distinct)[:, 1]] = True
-    return found[place]
+            near = np.bitwise_count(some[i] ^ part[j]) <= NEAR
+            near &= (some[i] != UNKNOWN) & (part[j] != UNKNOWN)
+            yield i[near], begin + j[near]
 
 
 @cache
@@ -108,7 +125,8 @@ def _transform(size: int) -> npt.NDArray[np.float32]:
     cells = shares / shares.sum(axis=1, keepdims=True)  # (grid, S): the mean over each cell
     frequencies = np.arange(max(map(max, _frequencies())) + 1)[:, None]
     cosines = np.cos(np.pi * frequencies * (2 * np.arange(_GRID) + 1) / (2 * _GRID))
-    return (2 / _GRID * cosines @ cells).astype(np.float32)
+    transform: npt.NDArray[np.float32] = (2 / _GRID * cosines @ cells).astype(np.float32)
+    return transform
 
 
 @cache

@@ -19,6 +19,7 @@ from transformers import CLIPModel, PreTrainedTokenizerBase
 from mmret_lib.encoders.checkpoints import model_folder, read_clip
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.image import ImageEncoder
+from mmret_lib.encoders.saved import TRAINED_ON, read_trained_on, write_trained_on
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
@@ -29,7 +30,7 @@ from mmret_lib.files.whole import whole_folder
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 FILES = {"config.json", "model.safetensors", "preprocessor_config.json"}
-FILES |= {"tokenizer.json", "tokenizer_config.json"}
+FILES |= {"tokenizer.json", "tokenizer_config.json", TRAINED_ON}
 
 
 class ClipImage(ImageEncoder):
@@ -116,7 +117,9 @@ class ClipEncoder(DualEncoder):
         place = model_folder(str(folder), optional=("preprocessor_config.json",))
         clip, tokenizer = read_clip(place)
         _check_end_token(place, clip, tokenizer)
-        return cls(clip, tokenizer, **_read_colours(place)).eval()
+        model = cls(clip, tokenizer, **_read_colours(place)).eval()
+        model.trained_on = read_trained_on(place)
+        return model
 
     def check_can_be_saved(self) -> None:
         """Any CLIP can be saved."""
@@ -141,6 +144,7 @@ class ClipEncoder(DualEncoder):
                 "image_std": self.image.std.flatten().tolist(),
             }
             write_json(draft / "preprocessor_config.json", colours)
+            write_trained_on(draft, self.trained_on)
 
 
 def _check_end_token(folder: Path, clip: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:

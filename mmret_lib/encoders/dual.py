@@ -17,9 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from mmret_lib.data.features import Features
+from mmret_lib.data.pixel_hash import Hashes
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.image import ImageEncoder
-from mmret_lib.encoders.saved import read_branches, read_state, write_model
+from mmret_lib.encoders.saved import (
+    read_branches,
+    read_state,
+    read_trained_on,
+    write_model,
+)
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.encoders.trainable import chosen_parts, few_weights, parameter_groups, usual_lr
 from mmret_lib.encoders.weights import load_state
@@ -42,6 +48,8 @@ class DualEncoder(nn.Module):
 
     Attributes:
         trained_parts: "image" and "text" -> "whole", "projection" or "nothing"; see `train_only`.
+        trained_on: uint64 (n,), the hashes of the images that it was trained on
+            (`data.pixel_hash`); `UNKNOWN` among them stands for images that are not known.
     """
 
     def __init__(self, image: ImageEncoder, text: TextEncoder, standardise: bool = False) -> None:
@@ -60,6 +68,7 @@ class DualEncoder(nn.Module):
             for _ in range(2)
         )
         self.trained_parts = {"image": "whole", "text": "whole"}
+        self.trained_on: Hashes = np.empty(0, np.uint64)
         self._random_weights = {
             name: few_weights(branch.backbone)
             for name, branch in self._branches().items()
@@ -327,6 +336,7 @@ class DualEncoder(nn.Module):
         folder = user_path(folder).absolute()
         model = cls(*read_branches(folder))
         load_state(model, read_state(folder), folder / "model.safetensors")
+        model.trained_on = read_trained_on(folder)
         return model.eval()
 
 

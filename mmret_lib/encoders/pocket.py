@@ -7,6 +7,7 @@ features of the album's split "train" (`training.pocket_heads`, `mmret pretrain 
 import torch
 
 from mmret_lib.encoders.dual import DualEncoder
+from mmret_lib.encoders.saved import read_trained_on
 from mmret_lib.encoders.weights import load_state, read_safetensors
 from mmret_lib.files.places import shipped
 
@@ -25,6 +26,7 @@ def pocket_model() -> DualEncoder:
     path = shipped(PROJECTIONS)
     with torch.random.fork_rng(devices=[]):  # the projections begin at random; nothing should show
         model = DualEncoder.from_names("pocket", "pocket", "pocket", "pocket")
+    model.trained_on = read_trained_on(path.parent)
     state = {name: value.float() for name, value in read_safetensors(path).items()}
     for name, branch in (("image", model.image), ("text", model.text)):
         part = {key.partition(".")[2]: v for key, v in state.items() if key.startswith(name)}

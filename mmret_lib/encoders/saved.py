@@ -4,6 +4,7 @@
     FOLDER/model.safetensors     the weights, except those in the next file
     FOLDER/frozen.safetensors    the backbones that were frozen, where there are any
     FOLDER/text/                 the vocabulary, and the sizes of the text backbone
+    FOLDER/trained_on.npy        the hashes of the images that the model was trained on
 
 Frozen weights are the same in each model of a training, and often most of it. They are written
 once: a second folder on the same disk gets the same file by a hard link. To the system a hard link
@@ -13,11 +14,13 @@ is a file like any other, so each folder can be copied, moved or deleted without
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mmret_lib import __version__
+from mmret_lib.data.pixel_hash import UNKNOWN, Hashes
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.encoders.weights import (
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 
 VERSION = 2
 FROZEN = "frozen.safetensors"
-FILES = {"model.safetensors", FROZEN, "model.json", "text"}
+TRAINED_ON = "trained_on.npy"
+FILES = {"model.safetensors", FROZEN, "model.json", "text", TRAINED_ON}
 _NAME_OR_NONE = (str, type(None))
 SETTINGS = {  # the entries of model.json, and the type of each
     "written_by": str,
@@ -122,6 +126,33 @@ def write_model(model: "DualEncoder", folder: Path, share: Path | None = None) -
             },
         }
         write_json(draft / "model.json", settings)
+        write_trained_on(draft, model.trained_on)
+
+
+def write_trained_on(folder: Path, hashes: Hashes) -> None:
+    """Write the hashes of the images that a model was trained on into its folder."""
+    np.save(folder / TRAINED_ON, hashes, allow_pickle=False)
+
+
+def read_trained_on(folder: Path) -> Hashes:
+    """Read what `write_trained_on` wrote: uint64 (n,).
+
+    A model of an older version has no such file, nor has a published one. Which images it was
+    trained on is then not known, and the answer is one `UNKNOWN`.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / TRAINED_ON
+    try:
+        hashes: Hashes = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        return np.array([UNKNOWN], np.uint64)
+    except Exception as error:  # a damaged header makes numpy raise nearly anything
+        raise DataError(f"{path} cannot be read ({error}). Copy the folder again.") from None
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise DataError(f"{path} holds {hashes.dtype} {hashes.shape}. Copy the folder again.")
+    return hashes
 
 
 def _take_frozen(source: Path, target: Path, digest: str) -> bool:

@@ -26,6 +26,7 @@ from mmret_lib.metrics.judged import evaluate_judged
 from mmret_lib.metrics.published import comparable_with
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.devices import pick_device
+from mmret_lib.training.leak import find_leak
 from mmret_lib.training.run import load_run
 
 
@@ -40,6 +41,8 @@ def evaluate_run(
     table: Path | None = None,
     json_file: Path | None = None,
     max_unreadable: float = 0.01,
+    allow_leak: bool = False,
+    recorded: bool = False,
 ) -> dict[str, Any]:
     """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
@@ -56,22 +59,32 @@ def evaluate_run(
         table: CSV file to write, with every query, its rank and hits and the best wrong answer.
         json_file: JSON file to write, with the figures that are returned.
         max_unreadable: share of images that may be left out because they cannot be read.
+        allow_leak: rank images that the model was trained on, too.
+        recorded: the run's record says that it was trained on these images; see `find_leak`.
 
     Returns:
-        `Report.as_dict()`, under "comparable" what published figures they may be compared with, and
-        under "judged" and "against" what was asked for.
+        `Report.as_dict()`, under "comparable" what published figures they may be compared with,
+        under "judged" and "against" what was asked for, and under "trained_on" how many images were
+        trained on, if any.
 
     Raises:
-        DataError: the protocol does not fit the data set, an embedding is not finite, or a file
-            cannot be used.
+        DataError: the model, or the one that it is compared with, was trained on some of these
+            images, and `allow_leak` is not set; the protocol does not fit the data set, an
+            embedding is not finite, or a file cannot be used.
     """
     data = data_for(model.to(pick_device()), pairs, max_unreadable=max_unreadable)
+    leak = find_leak(model, data, recorded=recorded)
+    if not allow_leak:
+        leak.refuse()
     pairs = data.pairs
+    other = _open_other(against, pairs, max_unreadable, allow_leak) if against else None
     sources = read_judgements(judgements, pairs) if judgements else []
     title = f"{name} on {pairs.name} {pairs.split}"
     report, image_emb, text_emb = _rank(model, data, protocol, title)
-    say(f"{title}:\n{report}\n{interval_text(report)}")
+    say("\n".join(filter(None, (f"{title}:\n{report}", interval_text(report), leak.text))))
     figures: dict[str, Any] = report.as_dict()
+    if leak.count:
+        figures["trained_on"] = leak.count
     pool = pairs.name, pairs.split, len(pairs), len(pairs.captions)
     if comparable := comparable_with(*pool, protocol):
         say(f"comparable: {comparable}")
@@ -84,10 +97,8 @@ def evaluate_run(
         say(judged)
         if judgements:
             figures.setdefault("judged", {})[source.name] = judged.as_dict()
-    if against:
-        other, _ = load_run(against)
-        other_data = data_for(other.to(pick_device()), pairs, max_unreadable=max_unreadable)
-        other_report, *_ = _rank(other, other_data, protocol, str(against))
+    if against and other:
+        other_report, *_ = _rank(*other, protocol, str(against))
         difference = compare(report, other_report)
         say(f"against {against}:\n{compare_text(difference, name, against.name)}")
         figures["against"] = (
@@ -100,6 +111,17 @@ def evaluate_run(
         write_json(json_file, figures)
         say(f"wrote {json_file}")
     return figures
+
+
+def _open_other(
+    run: Path, pairs: Pairs, max_unreadable: float, allow_leak: bool
+) -> tuple[DualEncoder, Store | Features]:
+    """The model that is compared, and the same images as it takes them."""
+    model, _ = load_run(run)
+    data = data_for(model.to(pick_device()), pairs, max_unreadable=max_unreadable)
+    if not allow_leak:
+        find_leak(model, data).refuse(str(run))
+    return model, data
 
 
 def _rank(

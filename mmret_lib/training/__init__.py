@@ -6,7 +6,8 @@
 comparing its `identity`; `keep` copies them to a folder that outlives the session. `recipes` builds
 a loss and its model by name, `devices` picks the hardware, `distributed` joins several processes,
 `grad_cache` sends a large batch through in pieces, and `second_views` embeds what the terms within
-a branch compare. `pocket_heads` trains the projections of the pocket model.
+a branch compare. `leak` finds pictures that a model is measured on and was trained on.
+`pocket_heads` trains the projections of the pocket model.
 """
 
 from importlib import import_module

@@ -6,10 +6,12 @@ is to be measured on, so that copies are found under other names, in other folde
 sizes (`data.pixel_hash`).
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from mmret_lib.data.features import Features
-from mmret_lib.data.pixel_hash import UNKNOWN, found_in
+from mmret_lib.data.pixel_hash import UNKNOWN, copies_in
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError, on_one_line
@@ -20,33 +22,51 @@ REMEDY = (
 )
 
 
+@dataclass(frozen=True)
+class Leak:
+    """What a comparison of a model's training pictures with other pictures found.
+
+    Attributes:
+        count: pictures that the model was trained on.
+        text: "3 of 1,000 test images were trained on (the first is a.jpg)"; where none were found
+            but the pixels of some pictures are not known, a line that says so; else "".
+    """
+
+    count: int
+    text: str
+
+    def refuse(self, run: str = "") -> None:
+        """Raise DataError if there are such pictures; `run` names the model in the message."""
+        if self.count:
+            raise DataError(f"{run and f'{run}: '}{self.text}. {REMEDY}")
+
+
 def note_trained_on(model: DualEncoder, data: Store | Features) -> None:
-    """Add the hashes of the pictures to those that the model was trained on."""
+    """Add the hashes of pictures to those that the model was trained on."""
     model.trained_on = np.union1d(model.trained_on, data.hashes)
 
 
-def count_trained_on(model: DualEncoder, data: Store | Features) -> tuple[int, str]:
-    """Count the pictures that the model was trained on: how many, and the file name of the first.
+def find_leak(
+    model: DualEncoder, data: Store | Features, kind: str = "test", *, recorded: bool = False
+) -> Leak:
+    """Count the pictures that the model was trained on.
 
-    Pictures whose pixels are not known are not counted.
+    Args:
+        kind: of these pictures, for the text: "test" or "validation".
+        recorded: the run's record names these very pictures as its training split. This decides
+            where the run has no hashes: an older version made it, or its features have no photos.
     """
-    found = np.flatnonzero(found_in(data.hashes, model.trained_on))
-    return len(found), on_one_line(data.pairs.images[found[0]].name) if len(found) else ""
-
-
-def can_be_checked(model: DualEncoder, data: Store | Features) -> bool:
-    """Whether the pixels are known of all pictures: those trained on, and these."""
-    return UNKNOWN not in model.trained_on and bool((data.hashes != UNKNOWN).all())
-
-
-def leak_text(model: DualEncoder, data: Store | Features, kind: str = "test") -> str:
-    """Say how many of the pictures were trained on: "3 of 1,000 test images …"; "" for none."""
-    count, first = count_trained_on(model, data)
-    such_as = f" (the first is {first})" if count < len(data) else ""
-    return f"{count:,} of {len(data):,} {kind} images were trained on{such_as}" if count else ""
-
-
-def refuse_leak(model: DualEncoder, data: Store | Features) -> None:
-    """Raise DataError if the model was trained on any of the pictures."""
-    if leak := leak_text(model, data):
-        raise DataError(f"{leak}. {REMEDY}")
+    found = np.flatnonzero(copies_in(model.trained_on, data.hashes) >= 0)
+    total = f"{len(data):,} {kind} images were trained on"
+    if 0 < len(found) < len(data):
+        first = on_one_line(data.pairs.images[found[0]].name)
+        return Leak(len(found), f"{len(found):,} of {total} (the first is {first})")
+    if len(found):
+        return Leak(len(found), f"{len(found):,} of {total}")
+    run_known, all_known = UNKNOWN not in model.trained_on, (data.hashes != UNKNOWN).all()
+    if run_known and all_known:
+        return Leak(0, "")
+    if recorded:
+        return Leak(len(data), f"{len(data):,} of {total}, as the run's record says")
+    why = "these features have no photos" if run_known else "the run has no hashes of its photos"
+    return Leak(0, f"whether {kind} images were trained on cannot be checked: {why}")

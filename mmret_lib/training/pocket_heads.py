@@ -15,6 +15,7 @@ from mmret_lib.data import load_pairs
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import keep_features
 from mmret_lib.encoders.pocket import PROJECTIONS, projections
+from mmret_lib.encoders.saved import TRAINED_ON, write_trained_on
 from mmret_lib.encoders.weights import write_tensors
 from mmret_lib.files.whole import whole_folder
 from mmret_lib.losses import SimCLR
@@ -41,7 +42,7 @@ def train_heads(
     the model of the first seed.
 
     Args:
-        out: folder for `projections.safetensors`.
+        out: folder for `projections.safetensors`, and the hashes of the photos trained on.
         model: by default the two pocket backbones.
         epochs: numbers of epochs to choose from.
         seeds: of the projections' first values and of the order of the pairs.
@@ -82,8 +83,9 @@ def train_heads(
     for branch in (chosen.image, chosen.text):
         for value in branch.projection.parameters():
             value.data = value.data.half().float()
-    with whole_folder(out, {Path(PROJECTIONS).name, "recipe.json"}) as draft:
+    with whole_folder(out, {Path(PROJECTIONS).name, TRAINED_ON, "recipe.json"}) as draft:
         write_tensors(draft / Path(PROJECTIONS).name, projections(chosen))
+        write_trained_on(draft, chosen.trained_on)
     reports = {"val": validate(chosen, val), "test": validate(chosen, test)}
     return {
         "epochs": best,

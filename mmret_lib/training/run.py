@@ -40,6 +40,7 @@ from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.history import History
 from mmret_lib.training.identity import Identity
+from mmret_lib.training.leak import find_leak, note_trained_on
 from mmret_lib.training.recipes import made_by, name_of_loss, rates_line
 from mmret_lib.training.trainer import Trainer
 from mmret_lib.training.validation import validate
@@ -120,6 +121,7 @@ def train_run(
     resume: bool = False,
     snapshots: bool = True,
     keep: str | Path | None = None,
+    allow_leak: bool = False,
     on_epoch: Callable[[History], object] | None = None,
     progress: bool = True,
 ) -> TrainedRun:
@@ -137,7 +139,8 @@ def train_run(
         model: trained in place; `build_model` makes one.
         loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
         validation: pairs to measure recall on after each epoch.
-        evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures.
+        evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures. If the
+            pairs of `validation` are among them and overlap the training pairs, they are left out.
         root: folder of the data set, for the run's record; the built-in world has none.
         data_options: what else `load_pairs` needs to find the data again, for the run's record.
         figures: more figures for the run's record.
@@ -150,6 +153,7 @@ def train_run(
         keep: a second folder, such as one of a mounted Drive, for a copy of the newest snapshot
             now and then, and of the finished run. With `resume`, a run folder that was lost with
             the session comes back from there.
+        allow_leak: evaluate on pictures that the model is trained on, too.
         on_epoch: called with the history after each epoch.
 
     Returns:
@@ -157,7 +161,8 @@ def train_run(
 
     Raises:
         DataError: the folder holds other things than a run, or (with `resume`) another training;
-            the model cannot be saved; whatever `Trainer` raises.
+            the model cannot be saved; `evaluate_on` has pictures that are trained on; whatever
+            `Trainer` raises.
     """
     folder = user_path(folder) if folder is not None else None
     if folder is not None:
@@ -199,14 +204,19 @@ def train_run(
     )
     if resume and folder and (finished := _finished_run(folder, trainer)):
         return finished
+    note_trained_on(model, trainer.loader.store)
+    ranked = {
+        name: trainer.validation if split is validation and trainer.validation else data(split)
+        for name, split in (evaluate_on or {}).items()
+    }
+    if not allow_leak:
+        ranked = _without_leaks(model, ranked, trainer.validation)
     _say_rates(trainer, shown)
     history = trainer.fit(resume=resume and snapshots)
-    reports = {}
-    for name, split in (evaluate_on or {}).items():
-        known = trainer.validation if split is validation else None
-        reports[name] = validate(
-            model, known if known is not None else data(split), processes=processes
-        )
+    reports = {
+        name: validate(model, split, processes=processes, allow_leak=True)
+        for name, split in ranked.items()
+    }
     trained_on = trainer.loader.store.pairs
     record = Run(
         loss=name_of_loss(loss),
@@ -233,6 +243,25 @@ def train_run(
         if trainer.checkpoints.keeper:
             trainer.checkpoints.keeper.finish(trainer.identity)
     return TrainedRun(model, record, history, reports)
+
+
+def _without_leaks(
+    model: DualEncoder,
+    splits: dict[str, Store | Features],
+    validation: Store | Features | None,
+) -> dict[str, Store | Features]:
+    """Refuse splits with pictures that are trained on, but only leave out the validation split.
+
+    That one is measured during the training, where `Trainer.fit` warns of it.
+    """
+    kept = {}
+    for name, split in splits.items():
+        leak = find_leak(model, split)
+        if split is not validation:
+            leak.refuse()  # better now than after the training
+        if not leak.count:
+            kept[name] = split
+    return kept
 
 
 def _say_rates(trainer: Trainer, shown: bool) -> None:

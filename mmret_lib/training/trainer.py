@@ -10,6 +10,7 @@ Started as several processes (see `distributed`), the same two lines train one m
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,7 @@ from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
 from mmret_lib.training.history import History, summary_writer
 from mmret_lib.training.identity import training_identity
+from mmret_lib.training.leak import find_leak, note_trained_on
 from mmret_lib.training.recipes import with_rates
 from mmret_lib.training.schedule import fill_in_budget, rate_factor
 from mmret_lib.training.state import Progress, TrainingState
@@ -180,6 +182,12 @@ class Trainer:
         torch.manual_seed(self.config.seed + self.processes.rank)
         self.generator.manual_seed(self.config.seed)
         now = self.checkpoints.begin(resume)
+        note_trained_on(self.model, self.loader.store)
+        if self.validation is not None and self.config.validate and self.processes.first:
+            leak = find_leak(self.model, self.validation, "validation")
+            if leak.count:
+                about = "recall on them says little about others"
+                warnings.warn(f"{leak.text}: {about}", stacklevel=2)
         bar = tqdm(
             total=epochs * len(self.loader),
             initial=now.epoch * len(self.loader) + now.step,
@@ -303,7 +311,10 @@ class Trainer:
         now.history.training_seconds += now.seconds
         now.epoch, now.step, now.losses, now.seconds = now.epoch + 1, 0, [], 0.0
         if self.validation is not None and self.config.validate:
-            report = validate(self.model, self.validation, processes=self.processes)
+            # `fit` has said whether it overlaps the training split.
+            report = validate(
+                self.model, self.validation, processes=self.processes, allow_leak=True
+            )
             # All processes use those of process 0, so that all stop after the same epoch.
             figures = self.processes.broadcast(report.as_dict())
             row |= {name: value for name, value in figures.items() if "2" in name}

@@ -10,6 +10,7 @@ from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.distributed import Processes
+from mmret_lib.training.leak import find_leak
 
 TEXTS_AT_ONCE = 16384  # sorted by length together; a large set's features need not fit in memory
 
@@ -19,6 +20,7 @@ def validate(
     data: Store | Features,
     *,
     processes: Processes | None = None,
+    allow_leak: bool = False,
     **options: Any,
 ) -> Report:
     """Embed a split and measure its recalls and ranks.
@@ -26,11 +28,17 @@ def validate(
     Args:
         data: the packed split, or its kept features: N images, M captions.
         processes: where several train together, each embeds its share, and all get the report.
+        allow_leak: measure pictures that the model was trained on, too.
         options: passed on to `evaluate`.
 
     Returns:
         recall@K, mean and median rank in both directions.
+
+    Raises:
+        DataError: the model was trained on some of these pictures, and `allow_leak` is not set.
     """
+    if not allow_leak:
+        find_leak(model, data).refuse()
     processes = processes or Processes(0, 1, model.device)
     need_captions(data.owner, "measuring recall")
     count = len(data.owner)

@@ -30,7 +30,7 @@ class Computer:
             if k == self.dies:
                 raise KeyboardInterrupt
             self.computed.append(k)
-            yield k, (VALUES[k * SPAN : (k + 1) * SPAN].astype(ORIGIN["dtype"]), {})
+            yield k, (VALUES[k * SPAN : (k + 1) * SPAN].astype(ORIGIN["dtype"]), {}, None)
 
 
 def make(folder, compute=None, **changes):
@@ -189,7 +189,7 @@ def test_photos_that_cannot_be_read_are_left_out(tmp_path):
     def compute(todo):
         for k in todo:
             faults = {str(SPAN): "64.png is empty"} if k == 1 else {}
-            yield k, (VALUES[k * SPAN : (k + 1) * SPAN], faults)
+            yield k, (VALUES[k * SPAN : (k + 1) * SPAN], faults, None)
 
     side = make(tmp_path / "image", compute)
     features = join(pairs, side, np.arange(ROWS), None)

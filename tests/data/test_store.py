@@ -15,8 +15,11 @@ from small_stores import SIDE, Letters, decoded_anew, drawn, noise, photo_set
 
 from mmret_lib.data import Pairs
 from mmret_lib.data.images import read_pixels
+from mmret_lib.data.pixel_hash import pixel_hashes
 from mmret_lib.data.store import Store, pack
+from mmret_lib.data.store_files import read_manifest
 from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.records import write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -185,6 +188,16 @@ def test_a_copy_of_a_store_opens(packed, tmp_path):
 
 
 # ---------------------------------------------------------------- unreadable images
+
+
+def test_a_store_of_an_older_version_gets_its_hashes_once(packed, monkeypatch):
+    manifest = read_manifest(packed.folder)
+    (packed.folder / manifest.pop("hashes")["name"]).unlink()
+    write_manifest(packed.folder / "manifest.json", manifest)
+    expected = pixel_hashes(packed[:])
+    np.testing.assert_array_equal(Store.open(packed.folder).hashes, expected)
+    monkeypatch.setattr("mmret_lib.data.store.pixel_hashes", lambda _: pytest.fail("once"))
+    np.testing.assert_array_equal(Store.open(packed.folder).hashes, expected)
 
 
 def test_unreadable_images_are_left_out_counted_and_named(tmp_path, pairs):

@@ -19,6 +19,7 @@ from small_stores import SIDE, Letters, decoded_anew, drawn, images_file, photo_
 
 from mmret_lib.data import packing
 from mmret_lib.data.packing import SPAN
+from mmret_lib.data.pixel_hash import pixel_hashes
 from mmret_lib.data.store import Store, pack
 from mmret_lib.files.errors import DataError
 
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow  # nearly every test trains or writes much
 ROOT = Path(__file__).resolve().parents[2]
 
 PARTS = ["manifest.json", "images-*.npy", "captions-*.json", "owners-*.npy", "words-*.npy"]
+PARTS += ["hashes-*.npy"]
 
 
 def all_that_it_says(store: Store, letters: Letters) -> tuple:
@@ -36,6 +38,7 @@ def all_that_it_says(store: Store, letters: Letters) -> tuple:
         store.pairs.owner.tolist(),
         store.pairs.images,
         np.array(store.token_ids(letters)).tolist(),
+        store.hashes.tolist(),
     )
 
 
@@ -58,7 +61,7 @@ def test_a_damaged_file_is_told_and_mended(packed, pairs, part, how):
                 "text": b"Sign in to go on",
             }[how]
         )
-    if not part.startswith("words"):  # those are made again in silence
+    if not part.startswith(("words", "hashes")):  # those are made again in silence
         with pytest.raises(DataError) as caught:
             Store.open(packed.folder)
         assert str(packed.folder) in str(caught.value) and "ack it again" in str(caught.value)
@@ -176,7 +179,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_any_moment_the_next_call_finishes_the_job(tmp_path, workers):
     photos = photo_set(tmp_path / "photos", 500)
-    expected = pack(photos, 64, tmp_path / "expected", progress=False)[:]
+    sound = pack(photos, 64, tmp_path / "expected", progress=False)
+    expected, hashes = sound[:], sound.hashes
     script = tmp_path / "packer.py"
     script.write_text(PACKER)
     command = [sys.executable, script, tmp_path / "photos", tmp_path / "store", "500", str(workers)]
@@ -197,6 +201,7 @@ def test_killed_at_any_moment_the_next_call_finishes_the_job(tmp_path, workers):
     whole = (tmp_path / "store" / "manifest.json").exists()
     store = pack(photos, 64, tmp_path / "store", progress=False)
     np.testing.assert_array_equal(store[:], expected)
+    np.testing.assert_array_equal(store.hashes, hashes)
     assert not list(store.folder.glob("*.part"))
     # One that was killed after its manifest, before it had swept up, leaves a journal behind.
     assert whole or not list(store.folder.glob("*.journal"))
@@ -219,6 +224,7 @@ def test_a_journal_is_not_believed_without_its_bytes(tmp_path, monkeypatch):
     seen = decoded_anew(monkeypatch)
     again = pack(pairs, SIDE, folder, progress=False)
     np.testing.assert_array_equal(again[:], expected)
+    np.testing.assert_array_equal(again.hashes, pixel_hashes(expected))
     assert seen == pairs.images[SPAN:]
 
 

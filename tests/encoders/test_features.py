@@ -45,6 +45,8 @@ def test_the_same_from_photos_and_from_a_store(model, pairs, tmp_path):
     other = keep_features(model, store, folder=tmp_path / "other", views=1, progress=False)
     np.testing.assert_array_equal(one.image.values, other.image.values)
     np.testing.assert_array_equal(one.text.values, other.text.values)
+    np.testing.assert_array_equal(one.hashes, other.hashes)
+    np.testing.assert_array_equal(one.hashes, store.hashes)
     assert one.image.key == other.image.key and one.text.key == other.text.key
     assert len(one) == len(pairs) and one.views == 2
     with torch.no_grad():
@@ -247,6 +249,7 @@ def test_killed_at_any_moment_the_next_call_finishes_the_job(tmp_path):
     features = keep_features(model, pairs, folder=tmp_path / "kept", **options)
     np.testing.assert_array_equal(features.image.values, expected.image.values)
     np.testing.assert_array_equal(features.text.values, expected.text.values)
+    np.testing.assert_array_equal(features.hashes, expected.hashes)
     assert not list((tmp_path / "kept").rglob("*.part"))
     # One that was killed after its manifest, before it had swept up, leaves a journal behind.
     assert {path.parent for path in (tmp_path / "kept").rglob("*.journal")} <= whole

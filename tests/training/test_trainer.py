@@ -58,7 +58,7 @@ def test_it_learns_pairs_by_heart(splits, device):
         epochs=60, batch_size=32, augment="none", captions="first", device=device, warmup=0.1
     )
     Trainer(model, SimCLR(), few, config, progress=False).fit()
-    assert validate(model, few).i2t.recall[1] > 60
+    assert validate(model, few, allow_leak=True).i2t.recall[1] > 60
 
 
 def test_same_seed_same_weights_another_seed_others(splits):
