@@ -17,7 +17,8 @@ help:
 	@echo 'make notebooks ONLY=04  only those with 04 in their path'
 	@echo 'make exercises   make exercises/ from solutions/'
 	@echo 'make docs    the API pages, in build/docs'
-	@echo 'make colab   the tests with the versions that Colab has, in .venv-colab'
+	@echo 'make colab   lessons, exercises and tests with what Colab has, in .venv-colab'
+	@echo 'make colab ONLY=11      only the notebooks with 11 in their path'
 	@echo 'make clean   remove .venv, .venv-colab and caches; runs/ stays'
 	@echo
 	@echo 'Another Python (3.11 or newer): make demo PYTHON=python3.12'
@@ -44,9 +45,13 @@ test: lint docs
 quick: lint
 	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope -m 'not slow and not kill and not browser'
 
+# The tests need more than Colab has: they see its versions, but nothing is hidden from them.
 colab: .venv-colab/.made
+	.venv-colab/bin/python notebooks/colab.py $(ONLY)
+ifndef ONLY
 	.venv-colab/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope
 	.venv-colab/bin/python notebooks/execute.py --check
+endif
 
 lint: .venv/.test
 	$(VENV)/ruff check
@@ -89,13 +94,15 @@ endef
 .venv/.test: .venv/.made pyproject.toml
 	$(call install,[test])
 
-# Colab's Python if uv finds or may fetch it, else the one of .venv. --override and not
-# --constraint: Colab, too, has versions side by side that do not admit each other.
+# Colab's Python if uv finds or may fetch it (make colab COLAB_PYTHON=/path/to/python3.13), else the
+# one of .venv. --override and not --constraint: Colab, too, has versions side by side that do not
+# admit each other. Its torch is built for another CUDA than the registry's, whose libraries differ.
 COLAB_PYTHON ?= 3.13
 .venv-colab/.made: .venv/.made pyproject.toml tests/colab.txt
 	rm -rf .venv-colab
-	$(VENV)/uv venv --quiet --seed --python $(COLAB_PYTHON) .venv-colab \
-	  || $(VENV)/uv venv --quiet --seed --python $(VENV)/python .venv-colab
+	$(VENV)/uv venv --quiet --python $(COLAB_PYTHON) .venv-colab \
+	  || $(VENV)/uv venv --quiet --python $(VENV)/python .venv-colab
+	sed '/^nvidia-/d; /^cuda-/d' tests/colab.txt > .venv-colab/versions.txt
 	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python \
-	  --override tests/colab.txt --editable '.[test]'
+	  --override .venv-colab/versions.txt --editable '.[test]' pip
 	@touch $@

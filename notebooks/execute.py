@@ -158,6 +158,46 @@ def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
             cell.outputs = old.outputs
 
 
+def run_cells(
+    notebook: NotebookNode,
+    name: str,
+    folder: Path,
+    cell_seconds: float = CELL_SECONDS,
+    **options: object,
+) -> None:
+    """Run all cells in a clean kernel that starts in a folder; the outputs go into the notebook.
+
+    Args:
+        name: what messages call the notebook.
+        options: further traits of nbclient's `NotebookClient`.
+
+    Raises:
+        LessonError: a cell failed or took too long, or the kernel died.
+    """
+    current: list[str] = []
+    client = NotebookClient(
+        notebook,
+        timeout=cell_seconds,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],
+        on_cell_start=lambda cell, cell_index: current.append(cell.id),
+        **options,
+    )
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        problem = f"{error.ename}: {error.evalue}"
+        raise LessonError(f"{name}, cell {current[-1]!r}: {problem}") from error
+    except CellTimeoutError as error:
+        problem = f"not done after {cell_seconds:g} seconds"
+        raise LessonError(f"{name}, cell {current[-1]!r}: {problem}") from error
+    except DeadKernelError as error:
+        raise LessonError(f"{name}, cell {current[-1]!r}: the kernel died") from error
+
+
 def execute(file: Path, *, fresh: bool = False, cell_seconds: float = CELL_SECONDS) -> bool:
     """Execute one notebook and store it.
 
@@ -171,27 +211,7 @@ def execute(file: Path, *, fresh: bool = False, cell_seconds: float = CELL_SECON
     before = nbformat.reads(stored, as_version=4)
     notebook = nbformat.reads(stored, as_version=4)
     fill(notebook, file)
-    current: list[str] = []
-    client = NotebookClient(
-        notebook,
-        timeout=cell_seconds,
-        kernel_name="python3",
-        resources={"metadata": {"path": str(file.parent)}},
-        record_timing=False,
-        store_widget_state=False,
-        extra_arguments=["--log-level=ERROR"],
-        on_cell_start=lambda cell, cell_index: current.append(cell.id),
-    )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        problem = f"{error.ename}: {error.evalue}"
-        raise LessonError(f"{file.name}, cell {current[-1]!r}: {problem}") from error
-    except CellTimeoutError as error:
-        problem = f"not done after {cell_seconds:g} seconds"
-        raise LessonError(f"{file.name}, cell {current[-1]!r}: {problem}") from error
-    except DeadKernelError as error:
-        raise LessonError(f"{file.name}, cell {current[-1]!r}: the kernel died") from error
+    run_cells(notebook, file.name, file.parent, cell_seconds)
     tidy(notebook)
     if not fresh:
         keep_outputs(notebook, before)
@@ -203,13 +223,9 @@ def execute(file: Path, *, fresh: bool = False, cell_seconds: float = CELL_SECON
     return True
 
 
-def chosen(words: list[str]) -> list[Path]:
+def chosen(words: list[str], folders: tuple[str, ...] = ("notebooks", "solutions")) -> list[Path]:
     """The lessons, then the solutions; given words, those whose path contains one of them."""
-    files = [
-        file
-        for folder in ("notebooks", "solutions")
-        for file in sorted((ROOT / folder).glob("*.ipynb"))
-    ]
+    files = [file for folder in folders for file in sorted((ROOT / folder).glob("*.ipynb"))]
     if not words:
         return files
     names = [Path(word).resolve() if word.endswith(".ipynb") else word for word in words]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from on_colab.sitecustomize import read_image
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -31,12 +32,7 @@ CONDA_NAMES = {
 # Where the name one imports differs from the one one installs.
 IMPORT_NAMES = {"pillow": "PIL", "ipython": "IPython", "huggingface-hub": "huggingface_hub"}
 
-# The versions that Colab has, one "name==version" a line; `make colab` installs the same file.
-COLAB = dict(
-    line.split("==")
-    for line in (ROOT / "tests" / "colab.txt").read_text(encoding="utf-8").splitlines()
-    if not line.startswith("#")
-)
+COLAB = read_image()
 NOT_ON_COLAB = {"tyro"}
 
 # What an extra brings, and the one module that may import it, inside a function: the rest of the
