@@ -16,7 +16,7 @@ import pandas as pd
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import Store, pack
-from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.metrics.ceiling import CEILING_NOTE, best_possible
 from mmret_lib.show.tables import display_name
 from mmret_lib.training import TrainConfig, build_loss, build_model, made_by, train_run
 
@@ -72,6 +72,7 @@ def report(rows: pd.DataFrame, ceiling: dict) -> str:
     best = [f"{ceiling[name]:.1f}" for name in ("i2t_r1", "i2t_r5", "i2t_r10", "i2t_mean_rank")]
     best += [f"{ceiling[name]:.1f}" for name in ("t2i_r1", "t2i_r5", "t2i_r10", "t2i_mean_rank")]
     lines += ["| *best possible* | " + " | ".join(best) + " | |", ""]
+    lines += [f"*Best possible*: {CEILING_NOTE}.", ""]
     of = {**{trial: mean.loc[trial] for trial in measured}, "the best possible": ceiling}
     for over, under in (
         ("simclr", "the best possible"),

@@ -227,7 +227,8 @@ def evaluate(
     """Rank a split with a trained model: recall@K, mean and median rank, both directions.
 
     Every figure comes with its 95 % interval. On the drawn scenes it also prints the best recalls
-    that are possible, and the recalls where every picture that fits a caption counts as right.
+    that a system scoring each pair by itself can reach, and the recalls where every picture that
+    fits a caption counts as right.
 
     Args:
         run: run folder that `mmret train` wrote.

@@ -1,4 +1,4 @@
-"""How high a recall can be: exactly, for the built-in world; for photos, as far as captions tell.
+"""How high a recall can be: exactly, for the built-in world; for photos, as far as captions say.
 
 In the built-in world, captions say only part of what a scene shows, so even a reader who knew how
 the world was made would confuse some scenes. Such a reader ranks by the generator's own
@@ -10,7 +10,10 @@ probabilities:
   this image and not for another of the pool. P(caption | scene) itself would be the wrong order
   here: a caption that fits everything is likely for each image and tells of none.
 
-No ranking that scores each image-caption pair by itself has a higher expected R@1.
+No ranking that scores each image-caption pair by itself has a higher expected R@1 (scores tie where
+the generator's probabilities do, and ties count at their expectation). A system that matches all
+images with all captions of the pool at once can beat it: a caption that surely belongs to one image
+belongs to no other.
 
 Nobody knows P(caption | photo), but other people described the same photo: `captions_ceiling` puts
 their captions in the photo's place.
@@ -25,9 +28,15 @@ from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.metrics.inputs import Array, check_embeddings, check_owner
 from mmret_lib.metrics.report import Report, report_from_scores
 
+# To be printed beside the ceiling.
+CEILING_NOTE = "of a system that scores each pair by itself; matching all pairs at once can beat it"
+DIGITS = 9  # of a score; what differs beyond them is rounding, and ties
+
 
 def best_possible(pairs: Pairs) -> Report:
     """Report the recalls of the best possible ranking, to read other results beside.
+
+    It is the best that a system which scores each pair of image and caption by itself can reach.
 
     Raises:
         DataError: pairs that do not come from the built-in world.
@@ -39,7 +48,8 @@ def best_possible(pairs: Pairs) -> Report:
         evidence = highest + np.log(np.exp(t2i - highest).sum(axis=0))  # log-sum-exp over images
     fits_any = np.isfinite(evidence)
     i2t = np.where(fits_any, t2i - np.where(fits_any, evidence, 0.0), -np.inf)
-    return report_from_scores(i2t, t2i, owner=pairs.owner)
+    # Equal probabilities differ in the last bits where they were computed from different terms.
+    return report_from_scores(i2t.round(DIGITS), t2i.round(DIGITS), owner=pairs.owner)
 
 
 def captions_ceiling(caption_emb: Array, owner: Array | Sequence[int]) -> Report:
@@ -80,4 +90,4 @@ def captions_ceiling(caption_emb: Array, owner: Array | Sequence[int]) -> Report
         others[owner[asking]] -= emb[asking]
         others /= np.maximum(np.linalg.norm(others, axis=1, keepdims=True), 1e-12)
         scores[:, asking] = others @ emb[asking].T
-    return report_from_scores(scores, owner=owner)
+    return report_from_scores(scores.round(DIGITS), owner=owner)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from mmret_lib.metrics.ceiling import CEILING_NOTE
 from mmret_lib.metrics.report import Report
 
 DISPLAY = {
@@ -69,6 +70,8 @@ def results_text(frame: pd.DataFrame) -> str:
         for name, row in frame.iterrows():
             if line := results_line(str(name), row.to_dict(), prefix):
                 lines.append(line)
+        if not prefix and "ceiling" in frame.index:
+            lines.append(f"(best possible: {CEILING_NOTE})")
     return "\n".join(lines)
 
 

@@ -21,7 +21,8 @@ def training_curves(histories: Mapping[str, History], ceiling: Report | None = N
 
     Args:
         histories: name of a loss -> what `Trainer.fit` returned.
-        ceiling: the best possible report on the same validation pairs; drawn as a dashed line.
+        ceiling: the best possible report on the same validation pairs (of a system that scores
+            each pair by itself); drawn as a dashed line.
 
     Returns:
         A figure. Above, if any history has validation recalls, R@1 in percent per epoch, image to
@@ -87,7 +88,7 @@ def _recall_panels(
                 best, color=INK, linewidth=1.2, linestyle=(0, (6, 4)), label="best possible"
             )
             axes.annotate(  # below the line and to the left, where the curves are still low
-                f"best possible: {best:.1f} %",
+                f"best possible pair by pair: {best:.1f} %",
                 (0, best),
                 xycoords=("axes fraction", "data"),
                 va="top",

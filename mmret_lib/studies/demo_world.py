@@ -16,7 +16,7 @@ from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
 from mmret_lib.losses import LOSSES, negative_weights
-from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.metrics.ceiling import CEILING_NOTE, best_possible
 from mmret_lib.metrics.report import Report
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.show.negatives import weight_maps
@@ -77,6 +77,7 @@ def demo_world(
         if name == FIRST:
             index = SearchIndex.build(model, test)
             _show_answers(index, out)
+            say(f"\nRecalls. Best possible: {CEILING_NOTE}.")
             say(f"\n{results_head('drawn world')}\n{results_line('ceiling', ceiling.as_dict())}")
         say(results_line(name, run.reports["test"].as_dict()), flush=True)
     reports = {name: run.reports["test"] for name, run in runs.items()}

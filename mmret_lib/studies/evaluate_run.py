@@ -19,7 +19,7 @@ from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
-from mmret_lib.metrics.ceiling import best_possible
+from mmret_lib.metrics.ceiling import CEILING_NOTE, best_possible
 from mmret_lib.metrics.failures import query_table
 from mmret_lib.metrics.intervals import compare, compare_text, interval_text
 from mmret_lib.metrics.judged import evaluate_judged
@@ -46,8 +46,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
-    On the built-in world it also prints the best possible recalls, and those that count every
-    picture of which a caption is true as a right answer.
+    On the built-in world it also prints the best recalls that a system scoring each pair by itself
+    can reach, and those that count every picture of which a caption is true as a right answer.
 
     Args:
         model: the trained model.
@@ -90,7 +90,7 @@ def evaluate_run(
         say(f"comparable: {comparable}")
         figures["comparable"] = comparable
     if pairs.name == "scenes" and protocol == "full":
-        say(f"the best possible here:\n{best_possible(pairs)}")
+        say(f"the best possible here, {CEILING_NOTE}:\n{best_possible(pairs)}")
         sources = [scene_truth(pairs)]
     for source in sources:
         judged = evaluate_judged(image_emb, text_emb, source)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmret_lib.data import load_pairs
+from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.files.errors import DataError
 from mmret_lib.metrics import report_from_scores
 from mmret_lib.metrics.ceiling import best_possible, captions_ceiling
@@ -16,6 +17,19 @@ def test_only_the_built_in_world_has_a_ceiling(tmp_path):
     strangers = dataclasses.replace(world, caption_info=None, name="coco")
     with pytest.raises(DataError, match="only the built-in world"):
         best_possible(strangers)
+
+
+def test_equal_probabilities_tie_whatever_the_last_bit_says(tmp_path):
+    pairs = load_pairs("scenes", root=tmp_path, split="val", size=60, identical=0.5, progress=False)
+    likelihood = np.exp(caption_log_likelihood(pairs))
+    posterior = likelihood / likelihood.sum(axis=0)
+    report = best_possible(pairs)
+    for i, row in enumerate(posterior):
+        best, others = row[pairs.owner == i].max(), row[pairs.owner != i]
+        tied = np.isclose(others, best, rtol=1e-7)
+        assert report.i2t.counts.tied[i] == tied.sum()
+        assert report.i2t.counts.better[i] == ((others > best) & ~tied).sum()
+    assert (report.i2t.counts.tied > 0).mean() > 0.3
 
 
 def test_captions_stand_for_their_photo_without_the_one_that_asks():
@@ -31,7 +45,7 @@ def test_captions_stand_for_their_photo_without_the_one_that_asks():
             others = [row for p, row in enumerate(unit[owner == image]) if p != place]
             mean = np.mean(others, axis=0)
             scores[image, caption] = mean @ unit[caption] / np.linalg.norm(mean)
-    assert captions_ceiling(emb, owner) == report_from_scores(scores, owner=owner)
+    assert captions_ceiling(emb, owner) == report_from_scores(scores.round(9), owner=owner)
     assert captions_ceiling(100 * emb, owner.tolist()) == captions_ceiling(emb, owner)
 
 

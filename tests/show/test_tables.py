@@ -72,5 +72,6 @@ def test_results_stand_beside_the_slides() -> None:
     assert "2 images, 2 captions in the pool" in here
     for name in ("SimCLR", "mine", "best possible"):
         assert f"\n{name} " in here
+    assert "scores each pair by itself" in here and "by itself" not in slides
     assert "19.7" in slides and "mine" not in slides
     assert display_name("max_triplet, plain") == "Max Triplet, plain"
