@@ -542,6 +542,19 @@ def test_errors_are_one_line_that_names_the_matter(
     assert "Traceback" not in error and re.search(said, error), error
 
 
+def test_a_copy_without_lists_is_divided_by_names_and_the_run_keeps_that(home, photos, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(photos, root)
+    lists = [path.rename(tmp_path / path.name) for path in root.glob("Flickr_8k.*")]
+    said = "the photos are divided by a hash of their names; published figures"
+    out = mmret(home, "train", "--data", "flickr8k", "--root", root, "--out", "seeded", *TINY)
+    assert f"flickr8k seeded-train: {said}" in out and f"flickr8k seeded-dev: {said}" in out
+    for path in lists:
+        path.rename(root / path.name)
+    out = mmret(home, "evaluate", "seeded")
+    assert "seeded on flickr8k seeded-test" in out and said in out
+
+
 def test_missing_photos_and_their_folder_by_flags_that_the_run_keeps(home, photos, tmp_path):
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     shutil.copytree(photos, root)

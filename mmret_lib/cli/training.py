@@ -119,7 +119,7 @@ def train(
         pairs,
         config,
         validation=validation,
-        evaluate_on={val_split: validation} if val_split and validation is not None else {},
+        evaluate_on={validation.split: validation} if validation is not None else {},
         root=root,
         data_options=options,
         features=features,

@@ -2,7 +2,8 @@
 
 `coco`, `flickr`, `album`, `folder`, `vsepp` and `world` read a data set as `Pairs` (module
 `pairs`), with the checks of `reading` and `tables`, by way of `assembling`, which leaves out what
-is missing; `karpathy` reads the split files that papers use. `sources` downloads data sets, and
+is missing. `finding` looks for photos that lie elsewhere than expected; `karpathy` reads the split
+files that papers use, `seeded` divides photos that have none. `sources` downloads data sets, and
 `coco_photos` as many of COCO's photos as `coco_sample` chooses. A new data set is a reader and an
 entry in `DATASETS`.
 `photos` lists a folder of photos without captions, and `decoding` reads photos that are looked at
@@ -24,6 +25,7 @@ from typing import Any
 
 from mmret_lib.data import album, coco, flickr, folder, vsepp
 from mmret_lib.data.pairs import Pairs
+from mmret_lib.data.seeded import SEEDED
 from mmret_lib.files.errors import DataError
 
 __all__ = ["DATASETS", "SPLITS", "Pairs", "load_pairs", "splits_beside", "usual_splits"]
@@ -123,7 +125,8 @@ def splits_beside(
     """The splits to validate on (or None), and to report, for a model trained on `train`.
 
     They are the usual ones, unless these hold photos of `train`: then there is no split to
-    validate on, and for COCO's official splits the split to report is the official one.
+    validate on, and for COCO's official splits the split to report is the official one. Beside
+    "seeded-train" they are seeded too, even where official lists are there by now.
 
     Args:
         name, root, options: as `load_pairs` takes them.
@@ -132,6 +135,8 @@ def splits_beside(
     Raises:
         MissingFile, DataError: as `usual_splits`.
     """
+    by_hash = SEEDED if train.startswith(SEEDED) else ""
+    train = train.removeprefix(SEEDED)
     usual, validation, test = usual_splits(name, root, **options)
     parts = {*train.split("+")}
     if name == "coco":
@@ -139,4 +144,4 @@ def splits_beside(
         free = parts <= {*usual.split("+")}
     else:
         free = train == usual or not parts & {"all", "val", "dev", validation}
-    return validation if free else None, test
+    return by_hash + validation if free and validation else None, by_hash + test

@@ -5,6 +5,7 @@ left out, counted and named; too many of them are an error.
 """
 
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ def assemble(
     """
     photos, empty = clean_captions(photos, source, max_missing)
     listed = dict(listings or {})  # one listing per folder: 118,000 stats take far longer
+    alike: dict[str, dict[str, str]] = {}  # the same, by plain name; only where one is missing
     kept: list[Photo] = []
     files: list[Path] = []
     left_out = [*skipped, *empty]
@@ -78,6 +80,11 @@ def assemble(
         parent, _, leaf = file_name.rpartition("/")
         if parent not in listed:
             listed[parent] = names_in(folder / parent)
+        if leaf not in listed[parent]:
+            if parent not in alike:
+                alike[parent] = {_plain(name): name for name in listed[parent]}
+            leaf = alike[parent].get(_plain(leaf), leaf)
+            file_name = f"{parent}/{leaf}" if parent else leaf
         if leaf not in listed[parent]:
             missing.append(f"{source}: {photo.record}: {folder / file_name} is missing")
             continue
@@ -158,6 +165,11 @@ def too_many_empty(faults: list[str], count: int, source: Path, max_missing: flo
         f"is the file and the column of the captions; write them, or go on without them: "
         f"--max-missing {enough} (in Python max_missing={enough})."
     )
+
+
+def _plain(name: str) -> str:
+    """A file name in one spelling: copies differ in A.JPG and a.jpg, and in how macOS writes é."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def names_in(folder: Path) -> set[str]:

@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 
 from mmret_lib.data.assembling import Photo, assemble
 from mmret_lib.data.coco_sample import chosen_part, hold_out
+from mmret_lib.data.finding import find_file, find_images
 from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import (
@@ -61,7 +62,9 @@ def read_coco(
             Karpathy's split file, "train", "restval", "val", "test" or several joined by "+". Where
             both other paths are given it is only a label.
         annotations: the caption file, relative to root, if it is not the official one.
-        images: the image folder, relative to root, if it is not the official one.
+        images: the image folder, relative to root. Without it, the folder that holds the photos
+            is looked for in root and below, and one that is not the official one is named in
+            `Pairs.notes`.
         karpathy: Karpathy's split file, relative to root, if it is not a `dataset_coco.json` in
             root or near it, see `karpathy.find_split_file`.
         name: the name that the Pairs carry, for other data sets kept in this format.
@@ -77,12 +80,11 @@ def read_coco(
     source = root / user_path(annotations or f"annotations/captions_{split}.json")
     listings: dict[str, set[str]] = {}
     notes: list[str] = []
-    part = ""
+    part = official = ""
     held_out = HELD_OUT.fullmatch(split)
     if held_out and annotations is None and karpathy is None and not source.is_file():
         official, part = held_out.groups()
         source = root / f"annotations/captions_{official}.json"
-        images = images or official
     if {*split.split("+")} <= KARPATHY_SPLITS and annotations is None and not source.is_file():
         karpathy = karpathy or find_split_file(root, COCO_FILE) or COCO_FILE
     if karpathy is not None:
@@ -90,21 +92,26 @@ def read_coco(
             raise DataError("give either annotations or karpathy: both hold the captions")
         source = root / user_path(karpathy)
         photos = read_karpathy(source, split)
-        folder = root / user_path(images or ".")
-        photos, listings, places = find_by_id(photos, existing_folder(folder, LAYOUT))
+        folder = existing_folder(root / user_path(images or "."), LAYOUT)
+        photos, listings, places = find_by_id(photos, folder)
         photos, notes = chosen_part(root, split, photos, listings, max_missing)
         notes += places
     else:
+        if annotations is None:
+            usual, source = source, find_file(root, source.name, source)
+            notes += [f"the captions were found in {source}"] if source != usual else []
         if not source.is_file():
             present = sorted(path.name for path in (root / "annotations").glob("captions_*.json"))
             hint = f". There are {first_few(present, ', ')}" if present else ""
             raise MissingFile(f"{source} does not exist; expected {LAYOUT}{hint}")
         photos = list(read_captions(source))
+        names = [photo.file_name for photo in photos if isinstance(photo.file_name, str)]
+        folder, places = find_images(root, [official or split], names, source=source, images=images)
         photos = hold_out(photos, part) if part else photos
-        folder = root / user_path(images or split)
+        notes += places
     return assemble(
         photos,
-        existing_folder(folder, LAYOUT),
+        folder,
         source,
         name=name,
         split=split,

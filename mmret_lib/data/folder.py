@@ -22,37 +22,20 @@ from mmret_lib.data.reading import (
     first_few,
     safe_name,
 )
-from mmret_lib.data.tables import Table, read_table
+from mmret_lib.data.tables import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
+    Table,
+    read_table,
+    texts_of,
+)
 from mmret_lib.files.errors import DataError, MissingFile, short
 from mmret_lib.files.places import user_path
 
+# By what a column is named that has no usual name; {what} is image, caption or split.
+REMEDY = "say which: --{what}-column NAME (in Python {what}_column=…)"
 LAYOUT = "the photos that the captions file names"
-IMAGE_COLUMNS = [
-    "image",
-    "filepath",
-    "file_path",
-    "file_name",
-    "filename",
-    "path",
-    "img",
-    "image_path",
-    "image_name",
-    "image_file",
-    "img_path",
-    "file",
-    "photo",
-]
-CAPTION_COLUMNS = [
-    "caption",
-    "title",
-    "text",
-    "comment",
-    "sentence",
-    "captions",
-    "sentences",
-    "description",
-]
-SPLIT_COLUMNS = ["split", "subset", "partition"]
 VALIDATION = ("val", "validation", "valid", "dev")  # one meaning, whichever a file says
 
 
@@ -175,37 +158,12 @@ def _open(
     """The table, and its columns of photos, captions and splits (None where there is none)."""
     asked = [name.lower() for name in (image, caption, part) if name]
     table = read_table(source, [*asked, *IMAGE_COLUMNS, *CAPTION_COLUMNS, *SPLIT_COLUMNS])
-    images = _column(table, image, IMAGE_COLUMNS, "image")
-    captions = _column(table, caption, CAPTION_COLUMNS, "caption")
-    split = _column(table, part, SPLIT_COLUMNS, "split", needed=False)
-    if not images or not captions or images == captions:
+    images = table.column("image", IMAGE_COLUMNS, REMEDY, image)
+    captions = table.column("caption", CAPTION_COLUMNS, REMEDY, caption)
+    split = table.column("split", SPLIT_COLUMNS, REMEDY, part, needed=False)
+    if images == captions:
         raise DataError(f"{source}: photos and captions are both read from {images!r}; name two")
     return table, (images, captions, split)
-
-
-def _column(
-    table: Table, asked: str | None, usual: Sequence[str], what: str, needed: bool = True
-) -> str | None:
-    present = f"its columns are {', '.join(map(short, table.columns)) or 'none'}"
-    remedy = f"say which: --{what}-column NAME (in Python {what}_column=…)"
-    if asked is not None:
-        if asked in table.columns:
-            return asked
-        raise DataError(f"{table.source} has no column {short(asked)}; {present}; {remedy}")
-    fitting = [c for c in table.columns if c.lower().replace(" ", "_").replace("-", "_") in usual]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = " and ".join(map(repr, fitting))
-        raise DataError(
-            f"{table.source}: {names} could each be the {what} column; {present}; {remedy}"
-        )
-    if needed:
-        raise DataError(
-            f"{table.source} has no {what} column with one of the usual names "
-            f"({first_few(usual, ', ')}); {present}; {remedy}. The first line must name the columns"
-        )
-    return None
 
 
 def _group(
@@ -229,8 +187,7 @@ def _group(
                 f"{short(splits[name])}; put all rows of a photo into one split"
             )
         photo = photos.setdefault(name, Photo(f"line {number}", name, name))
-        value = row.get(caption)
-        for text in value if isinstance(value, list) else [value]:
+        for text in texts_of(row.get(caption)):
             if isinstance(text, str) and (text := text.strip()):
                 if (name, text) in seen:
                     repeated.append(f"line {number} ({name})")

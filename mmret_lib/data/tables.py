@@ -7,10 +7,10 @@ tabs. The text may be UTF-8 or UTF-16, with or without a byte order mark.
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from mmret_lib.data.reading import first_few, parse_json
 from mmret_lib.files.errors import DataError, MissingFile, short
@@ -21,6 +21,36 @@ EXPECTED = (
     "expected a first line that names the columns, separated by commas or tabs, or one JSON object "
     "a line"
 )
+
+
+# The usual names of columns, in small letters.
+IMAGE_COLUMNS = [
+    "image",
+    "filepath",
+    "file_path",
+    "file_name",
+    "filename",
+    "path",
+    "img",
+    "image_path",
+    "image_name",
+    "image_file",
+    "img_path",
+    "file",
+    "photo",
+]
+CAPTION_COLUMNS = [
+    "caption",
+    "title",
+    "text",
+    "comment",
+    "sentence",
+    "captions",
+    "sentences",
+    "raw",
+    "description",
+]
+SPLIT_COLUMNS = ["split", "subset", "partition"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +66,58 @@ class Table:
     source: Path
     columns: list[str]
     rows: Iterator[tuple[int, dict[str, Any]]]
+
+    @overload
+    def column(
+        self, what: str, usual: Sequence[str], remedy: str, asked: str | None = None
+    ) -> str: ...
+    @overload
+    def column(
+        self, what: str, usual: Sequence[str], remedy: str, asked: str | None, *, needed: bool
+    ) -> str | None: ...
+    def column(
+        self,
+        what: str,
+        usual: Sequence[str],
+        remedy: str,
+        asked: str | None = None,
+        *,
+        needed: bool = True,
+    ) -> str | None:
+        """Find a column by its name, never by its place.
+
+        Args:
+            what: what stands in it, for messages: "image", "caption" or "split".
+            usual: names that it may have, in small letters.
+            remedy: what to do where none has or several have such a name; may hold "{what}".
+            asked: its name, if the user gave one.
+            needed: whether it is an error that there is none; else the result is then None.
+
+        Raises:
+            DataError: there is no such column, or several.
+        """
+        present = f"its columns are {', '.join(map(short, self.columns)) or 'none'}"
+        remedy = remedy.format(what=what)
+        if asked is not None:
+            if asked in self.columns:
+                return asked
+            raise DataError(f"{self.source} has no column {short(asked)}; {present}; {remedy}")
+        named = {name: name.lower().replace(" ", "_").replace("-", "_") for name in self.columns}
+        fitting = [name for name in self.columns if named[name] in usual]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            names = " and ".join(map(repr, fitting))
+            raise DataError(
+                f"{self.source}: {names} could each be the {what} column; {present}; {remedy}"
+            )
+        if needed:
+            raise DataError(
+                f"{self.source} has no {what} column with one of the usual names "
+                f"({first_few(usual, ', ')}); {present}; the first line must name the columns; "
+                f"{remedy}"
+            )
+        return None
 
 
 def read_table(source: Path, known: Collection[str]) -> Table:
@@ -75,6 +157,16 @@ def read_table(source: Path, known: Collection[str]) -> Table:
         if any(map(str.strip, row))  # spreadsheets write rows of separators alone
     )
     return Table(source, columns, filled)
+
+
+def texts_of(value: Any) -> list[Any]:
+    """The captions in a cell: one, or a list of them, which in a CSV is written as JSON."""
+    if isinstance(value, str) and value.lstrip().startswith('["'):
+        try:
+            value = parse_json(value)
+        except (ValueError, RecursionError):  # a caption that begins like a list
+            return [value]
+    return value if isinstance(value, list) else [value]
 
 
 def read_text(path: Path) -> str:
