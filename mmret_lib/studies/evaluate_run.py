@@ -46,6 +46,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
+    A line says which published figures they may be compared with.
+
     On the built-in world it also prints the best recalls that a system scoring each pair by itself
     can reach, and those that count every picture of which a caption is true as a right answer.
 
@@ -63,9 +65,8 @@ def evaluate_run(
         recorded: the run's record says that it was trained on these images; see `find_leak`.
 
     Returns:
-        `Report.as_dict()`, under "comparable" what published figures they may be compared with,
-        under "judged" and "against" what was asked for, and under "trained_on" how many images were
-        trained on, if any.
+        `Report.as_dict()`, under "judged" and "against" what was asked for, and under "trained_on"
+        how many images were trained on, if any.
 
     Raises:
         DataError: the model, or the one that it is compared with, was trained on some of these
@@ -88,7 +89,6 @@ def evaluate_run(
     pool = pairs.name, pairs.split, len(pairs), len(pairs.captions)
     if comparable := comparable_with(*pool, protocol):
         say(f"comparable: {comparable}")
-        figures["comparable"] = comparable
     if pairs.name == "scenes" and protocol == "full":
         say(f"the best possible here, {CEILING_NOTE}:\n{best_possible(pairs)}")
         sources = [scene_truth(pairs)]
