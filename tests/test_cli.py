@@ -17,6 +17,7 @@ from unittest import mock
 import pandas as pd
 import pytest
 from file_server import FileServer
+from photo_folders import coco_content, put_coco
 from PIL import Image
 from transformers import DistilBertConfig
 
@@ -24,6 +25,7 @@ from mmret_lib.cli import main
 from mmret_lib.data.coco_photos import get_photos
 from mmret_lib.data.store import Store
 from mmret_lib.encoders import train_wordpiece
+from mmret_lib.files.errors import MissingFile
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--epochs", "1", "--batch-size", "16"]
@@ -555,6 +557,41 @@ def test_a_copy_without_lists_is_divided_by_names_and_the_run_keeps_that(home, p
     assert "seeded on flickr8k seeded-test" in out and said in out
 
 
+@pytest.mark.parametrize("network", [True, False])
+def test_data_fetches_the_lists_that_a_copy_lacks(home, photos, tmp_path, monkeypatch, network):
+    root = tmp_path / "root"
+    shutil.copytree(photos, root)
+    lists = [path.rename(tmp_path / path.name) for path in root.glob("Flickr_8k.*")]
+    asked = []
+
+    def get(name, root, parts, **_):
+        asked.append((name, parts))
+        if not network:
+            raise MissingFile("no network")
+        for path in lists:
+            shutil.copy(path, root)
+
+    monkeypatch.setattr("mmret_lib.data.sources.get", get)
+    out = mmret(home, "data", "flickr8k", "--root", root, "--size", "0")
+    assert asked == [("flickr8k", ("text",))]
+    if network:
+        assert "flickr8k train: 24 images" in out
+    else:
+        assert "was not fetched: no network" in out
+        assert "divided by a hash" in out and "flickr8k seeded-train:" in out
+
+
+def test_data_says_which_split_lacks_too_many_photos(home, tmp_path):
+    photos = [{"id": number, "file_name": f"{number}.jpg"} for number in range(20)]
+    captions = [{"id": n, "image_id": n, "caption": f"photo {n}"} for n in range(20)]
+    content = {"images": photos, "annotations": captions}
+    put_coco(tmp_path, content, photos=("0.jpg",), split="train2017")
+    put_coco(tmp_path, coco_content())
+    out = mmret(home, "data", "coco", "--root", tmp_path, "--size", "0")
+    assert "coco val2017: 3 images" in out
+    assert "coco train2017-train: 17 of the 18 images" in out and "--max-missing 0.95" in out
+
+
 def test_missing_photos_and_their_folder_by_flags_that_the_run_keeps(home, photos, tmp_path):
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     shutil.copytree(photos, root)
@@ -564,7 +601,7 @@ def test_missing_photos_and_their_folder_by_flags_that_the_run_keeps(home, photo
     out = mmret(home, *arguments, "--images", elsewhere, ok=False)
     assert "--max-missing 0.05" in out
     mmret(home, *arguments, "--images", elsewhere, "--max-missing", "0.05")
-    out = mmret(home, "evaluate", "part", "--split", "train")
+    out = mmret(home, "evaluate", "part", "--split", "train", "--allow-leak")
     assert "23 images" in out and "p1.jpg is missing" in out
     for flags, said in (
         (["--images", "500"], "--images 500 is a number"),
@@ -584,7 +621,8 @@ def test_unreadable_images_are_counted_and_too_many_refused(home, photos):
         out = mmret(home, *arguments, "--max-unreadable", "0.1")
         assert "1 of 24 images could not be read" in out and "p1.jpg" in out
         # The run keeps the share; other commands take the flag.
-        for command in (["evaluate", "few"], ["search", "few", "picture"], ["index", "few", "i"]):
+        evaluation = ["evaluate", "few", "--allow-leak"]
+        for command in (evaluation, ["search", "few", "picture"], ["index", "few", "i"]):
             assert "p1.jpg" in mmret(home, *command, "--split", "train")
         data = ["--data", "flickr8k", "--root", photos, "--split", "train"]
         for command in (["index", "p"], ["search", "picture"]):

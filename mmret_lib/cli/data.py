@@ -1,5 +1,6 @@
 """The commands that keep data ready: data prepares a data set, cache lists what is kept."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from tyro.conf import Positional
 
 from mmret_lib.cli.flags import NOT_GIVEN, DataName, Reading, ReadingFlags
 from mmret_lib.cli.opening import load, load_if_there, unreadable
-from mmret_lib.files.errors import DataError
+from mmret_lib.files.errors import DataError, MissingFile
 
 KARPATHY_SPLITS = ("train+restval", "val", "test")
 
@@ -23,14 +24,14 @@ def prepare(
 ) -> None:
     """Fetch a data set, check it, and pack its photos so that they load fast in training.
 
-    Called again, the command continues where it stopped. Photos of Flickr30k have to be requested
-    by hand; the command says where, and what to do with them. A data set that lies under root
-    already is only checked and packed. `mmret data coco --images 20000` fetches so many photos of
-    COCO one by one (3.3 GB), with all 5,000 of Karpathy's test split and 1,000 of val among them;
-    a larger number fetches only the difference.
-
-    At the end it counts the photos that are there twice, within a split or in two splits, even at
-    another size or under another name.
+    Called again, the command continues where it stopped. Photos of Flickr30k have to be
+    requested by hand; the command says where, and what to do with them. A data set that lies
+    under root already is only checked and packed; of Flickr8k and Flickr30k, the files that
+    divide it into splits are fetched where they are missing. `mmret data coco --images 20000`
+    fetches so many photos of COCO one by one (3.3 GB), with all 5,000 of Karpathy's test split
+    and 1,000 of val among them; a larger number fetches only the difference. At the end it
+    counts the photos that are there twice, within a split or in two splits, even at another
+    size or under another name.
 
     Args:
         data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
@@ -64,7 +65,7 @@ def prepare(
             if data == "coco" and any(loaded.values()):
                 continue
             pairs = load(data, root, split, **options)  # says what is missing
-        print(f"{data} {split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
+        print(f"{data} {pairs.split}: {len(pairs):,} images, {len(pairs.captions):,} captions")
         sides = size if pairs.features is None else ()  # features have no photos
         stores[split] = _pack(pairs, sides, unreadable({}, reading))
     for line in duplicate_lines({split: store for split, store in stores.items() if store}):
@@ -116,9 +117,22 @@ def _fetch(
 ) -> bool:
     """Fetch the parts of a data set, unless it lies there; return whether it was fetched."""
     from mmret_lib.data import sources
+    from mmret_lib.data.seeded import SEEDED
+    from mmret_lib.files.records import read_note
 
-    begun = (root / sources.NOTE).exists()  # by an earlier call, perhaps not finished
-    if data not in sources.SETS or not (parts or begun or not any(loaded.values())):
+    if data not in sources.SETS:
+        return False
+    lists = sources.SETS[data].lists
+    seeded = any(pairs and pairs.split.startswith(SEEDED) for pairs in loaded.values())
+    if seeded and not parts:
+        try:
+            sources.get(data, root, lists, keep_archives=keep_archives)
+        except MissingFile as error:
+            print(f"the usual division of {data} was not fetched: {error}", file=sys.stderr)
+        return True
+    # By an earlier call, perhaps not finished.
+    begun = {*read_note(root / sources.NOTE)} - {f"{data}/{part}" for part in lists}
+    if not (parts or begun or not any(loaded.values())):
         return False
     sources.get(data, root, parts or None, keep_archives=keep_archives)
     return True

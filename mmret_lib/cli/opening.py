@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmret_lib.cli.flags import NOT_GIVEN, TAKEN_BY, ReadingFlags
-from mmret_lib.files.errors import DataError, MissingFile, visible
+from mmret_lib.files.errors import DataError, MissingFile, MissingPhotos, visible
 
 
 def load(data: str, root: Path | None, split: str | None, **options: Any) -> Any:
@@ -27,8 +27,11 @@ def load_if_there(data: str, root: Path | None, split: str, **options: Any) -> A
     """Read a split as `load` does, or return None if it is not under root."""
     try:
         return load(data, root, split, **options)
+    except MissingPhotos as error:  # some are there: say why they are not used
+        print(f"{data} {split}: {visible(str(error))}", file=sys.stderr)
     except MissingFile:
-        return None
+        pass
+    return None
 
 
 def open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:

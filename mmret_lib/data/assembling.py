@@ -15,7 +15,7 @@ import numpy as np
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.reading import clean_caption, enough_of, first_few, safe_name
-from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.errors import DataError, MissingPhotos
 
 
 @dataclass
@@ -92,7 +92,7 @@ def assemble(
         files.append(folder / file_name)
     if len(missing) > max_missing * captioned:
         enough = enough_of(len(missing), captioned)
-        raise MissingFile(
+        raise MissingPhotos(
             f"{len(missing):,} of the {captioned:,} images that {source} lists are not in "
             f"{folder}, more than the {max_missing:.1%} that may be missing. The first: "
             f"{first_few(missing)}. Fetch or unpack the images again, or go on with those that are "

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmret_lib.data.finding import folders_below
 from mmret_lib.data.flickr import LAYOUT_30K, read_flickr30k
+from mmret_lib.data.photos import ENDING
 from mmret_lib.files.disk import alone, disk_errors, ensure_room
 from mmret_lib.files.download import fetch
 from mmret_lib.files.errors import DataError, MissingFile
@@ -41,6 +43,7 @@ class Source:
         groups: short names for several parts at once.
         usual: the parts, or groups of them, that are fetched when none are asked for.
         photos: folders in which the photos are looked for, where they cannot be fetched.
+        lists: the parts that divide the photos into splits.
         by_hand: how to get such photos.
     """
 
@@ -49,6 +52,7 @@ class Source:
     usual: tuple[str, ...]
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     photos: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     by_hand: str = ""
 
 
@@ -128,6 +132,7 @@ SETS: dict[str, Source] = {
             "images": _flickr8k("Flickr8k_Dataset.zip", "f18a1e2920de5bd84dae7cf08ec78978"),
         },
         usual=("text", "images"),
+        lists=("text",),
     ),
     "flickr30k": Source(
         terms=(
@@ -136,6 +141,7 @@ SETS: dict[str, Source] = {
         ),
         parts={"karpathy": Part(KARPATHY, only=("dataset_flickr30k.json",))},
         usual=("karpathy",),
+        lists=("karpathy",),
         photos=("flickr30k-images", "flickr30k_images", "Images"),
         by_hand=(
             "The photos of Flickr30k are handed out on request only: fill in the form at "
@@ -186,7 +192,7 @@ def get(
     source = sets[name]
     chosen = _chosen_parts(name, source, parts)
     root = user_path(root)
-    if source.photos and not any((root / folder).is_dir() for folder in source.photos):
+    if source.photos and not _has_photos(root, source.photos):
         raise MissingFile(
             f"{root} has no folder {' or '.join(source.photos)}. {source.by_hand}, and unpack them "
             f"there. Then run this again. Expected in the end: {LAYOUT_30K}"
@@ -211,6 +217,12 @@ def get(
     if source.photos:
         read_flickr30k(root, "all")
     return root
+
+
+def _has_photos(root: Path, usual: Sequence[str]) -> bool:
+    return any((root / folder).is_dir() for folder in usual) or any(
+        ENDING.fullmatch(Path(name).suffix) for _, names, _ in folders_below(root) for name in names
+    )
 
 
 def _chosen_parts(name: str, source: Source, parts: Sequence[str] | None) -> dict[str, Part]:

@@ -34,6 +34,10 @@ class DiskError(DataError, OSError):
         return str(self.args[0])
 
 
+class MissingPhotos(MissingFile):
+    """A part of the photos that a data set lists is not there."""
+
+
 # Characters that would control a terminal, or break a page or a figure.
 _VISIBLE = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
 _VISIBLE |= {0x7F: 0x2421} | dict.fromkeys([*range(0x80, 0xA0), *range(0xD800, 0xE000)], 0xFFFD)
