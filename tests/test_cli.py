@@ -180,7 +180,7 @@ def test_a_killed_training_goes_on(home, photos):
     process.kill()
     process.wait()
     assert not (home / "killed" / "run.json").exists()
-    assert "not finished: go on with it (resume)" in mmret(home, *arguments, ok=False)
+    assert "not finished: go on with it (--resume" in mmret(home, *arguments, ok=False)
     for option, value, said in OTHER_TRAININGS:
         value = small_bert(home) if value == "BERT" else value
         changed = [*arguments, "--resume", option, value]

@@ -40,7 +40,7 @@ def open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:
         from mmret_lib.encoders.pocket import pocket_model
 
         return pocket_model(), {"name": "", "root": ""}, "pocket model"
-    from mmret_lib.training.run import load_run
+    from mmret_lib.training.run_folder import load_run
 
     model, record = load_run(run)
     return model, record.data, Path(run).name

@@ -74,7 +74,8 @@ def train(
     from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
     from mmret_lib.training.recipes import build_loss, build_model
-    from mmret_lib.training.run import HOLDS, train_run
+    from mmret_lib.training.run import train_run
+    from mmret_lib.training.run_folder import HOLDS
     from mmret_lib.training.schedule import fill_in_budget
 
     # What can be wrong in the command should show before minutes of preparation.
@@ -248,7 +249,7 @@ def evaluate(
         reading: how the data set is read, by default as for the run.
     """
     from mmret_lib.studies.evaluate_run import evaluate_run
-    from mmret_lib.training.run import read_run
+    from mmret_lib.training.record import read_run
 
     keep_ids = judgements is not None
     model, pairs, _, share = open_run(run, data, root, split, reading, caption_ids=keep_ids)

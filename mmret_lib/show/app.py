@@ -30,7 +30,9 @@ from mmret_lib.show.push import NegativeWeights
 from mmret_lib.show.server import SETTING, import_voila, launch
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model
-from mmret_lib.training.run import load_run, read_run, train_run
+from mmret_lib.training.record import read_run
+from mmret_lib.training.run import train_run
+from mmret_lib.training.run_folder import load_run
 
 BATCH = 24  # pairs in the map of the negatives; of more, single ones could not be seen
 

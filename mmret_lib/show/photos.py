@@ -23,7 +23,7 @@ from mmret_lib.search.index import SearchIndex
 from mmret_lib.search.photos import index_photos
 from mmret_lib.show.explorer import SearchExplorer
 from mmret_lib.show.server import import_voila, launch
-from mmret_lib.training.run import load_run
+from mmret_lib.training.run_folder import load_run
 
 
 def serve_photos(

@@ -80,6 +80,7 @@ def demo_album(out: Path) -> dict[str, Report]:
             kept["train"],
             CONFIG,
             evaluate_on={"test": kept["test"]},
+            overwrite=True,
             snapshots=False,
         )
         report = reports[name] = run.reports["test"]

@@ -71,6 +71,7 @@ def demo_world(
             validation=val,
             evaluate_on={"test": test},
             figures={"ceiling": ceiling.as_dict()},
+            overwrite=True,
             snapshots=False,
         )
         model.cpu()  # leaves the GPU to the next

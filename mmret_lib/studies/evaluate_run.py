@@ -27,7 +27,7 @@ from mmret_lib.metrics.published import comparable_with
 from mmret_lib.metrics.report import Report, evaluate
 from mmret_lib.training.devices import pick_device
 from mmret_lib.training.leak import find_leak
-from mmret_lib.training.run import load_run
+from mmret_lib.training.run_folder import load_run
 
 
 def evaluate_run(

@@ -71,7 +71,7 @@ class Checkpoints:
         elif not self.started and self.snapshots.steps():
             raise DataError(
                 f"{self.snapshots.folder} holds a training that was not finished: go on with "
-                "it (resume), or delete that folder"
+                "it (--resume, in Python resume=True), or replace it (--overwrite, overwrite=True)"
             )
         elif not self.started and self.keeper and processes.first and self.keeper.newest():
             raise DataError(
@@ -93,7 +93,7 @@ class Checkpoints:
             raise DataError(
                 f"{self.snapshots.folder} is of a training with other frozen weights, of the same "
                 "size. To go on with it, build the model from the weights it had; to train anew, "
-                "choose another folder (--out) or delete this one"
+                "choose another folder (--out), or replace this one (--overwrite)"
             )
         self.started = True
         self._rebuild_best(self.snapshots.folder_of(values["step"]))
@@ -198,5 +198,6 @@ def refuse_another_training(folder: Path, theirs: Identity, ours: Identity) -> N
     if changes := differences(theirs, ours):
         raise DataError(
             f"{folder} is of another training ({'; '.join(changes)}). To go on with that one, give "
-            "the old values; to train anew, choose another folder (--out) or delete this one"
+            "the old values; to train anew, choose another folder (--out), or replace this one "
+            "(--overwrite, in Python overwrite=True)"
         )

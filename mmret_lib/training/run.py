@@ -8,18 +8,17 @@
                         "model_epoch" among the figures of run.json says which
     RUN/best/           the model of the epoch with the best validation figures, in any case
     RUN/snapshots/      only during the training: the snapshots to resume it from
+    RUN/begun.json      only during the training: what of run.json is known then (see `record`)
 
 The folder gets its final content in one step, when all of it is written. No file in it is read as a
 pickle.
 """
 
-import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from torch import nn
 
 from mmret_lib.data.features import Features
@@ -27,62 +26,30 @@ from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for, keep_features
-from mmret_lib.encoders.load import load_model
-from mmret_lib.encoders.weights import refuse_pickle
-from mmret_lib.files.errors import DataError, MissingFile
+from mmret_lib.files.errors import DataError
 from mmret_lib.files.output import say
 from mmret_lib.files.places import refuse_no_text, user_path
-from mmret_lib.files.records import read_json, read_note, write_json
-from mmret_lib.files.whole import link_or_copy, put_back, refuse_strangers, whole_folder
+from mmret_lib.files.records import read_note
+from mmret_lib.files.whole import put_back, refuse_strangers
 from mmret_lib.metrics.report import Report
 from mmret_lib.training.checkpoints import refuse_another_training
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.history import History
-from mmret_lib.training.identity import Identity
+from mmret_lib.training.identity import differences
 from mmret_lib.training.leak import find_leak, note_trained_on
 from mmret_lib.training.recipes import made_by, name_of_loss, rates_line
+from mmret_lib.training.record import Run, write_begun
+from mmret_lib.training.run_folder import (
+    HOLDS,
+    load_run,
+    make_way,
+    refuse_other_epochs,
+    refuse_to_replace,
+    save_safely,
+)
 from mmret_lib.training.trainer import Trainer
 from mmret_lib.training.validation import validate
-
-RUN_VERSION = 1
-KEPT = ("best", "tensorboard")  # written by the trainer, and kept in the finished folder
-HOLDS = {"run.json", "training.json", "history.csv", "model", "snapshots", *KEPT}
-_ENTRIES = {
-    "loss": str,
-    "loss_settings": dict,
-    "data": dict,
-    "config": dict,
-    "figures": dict,
-    "made_by": dict,
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """The record of a training, without its model.
-
-    Attributes:
-        loss: the loss's name on the command line.
-        data: name, root ("" where there is none) and split of the training pairs, and what else
-            `load_pairs` needs to find them (the captions file of "folder", and its columns);
-            `max_unreadable`, where another share of photos may be unreadable than usual.
-        config: `TrainConfig` as a dict, with the epochs, learning rates, device and precision that
-            were used.
-        history: the rows of `History`.
-        loss_settings: "repr" -> the loss with its settings.
-        figures: training seconds, the epoch that the model is of, and by the name of a split its
-            recalls.
-        made_by: versions and machine.
-    """
-
-    loss: str
-    data: dict[str, Any]
-    config: dict[str, Any]
-    history: list[dict[str, float]]
-    loss_settings: dict[str, Any] = field(default_factory=dict)
-    figures: dict[str, Any] = field(default_factory=dict)
-    made_by: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +86,9 @@ def train_run(
     features: str | Path | None = None,
     max_unreadable: float = 0.01,
     resume: bool = False,
+    overwrite: bool = False,
+    begun_from: str | Path | None = None,
+    command: str = "",
     snapshots: bool = True,
     keep: str | Path | None = None,
     allow_leak: bool = False,
@@ -135,8 +105,9 @@ def train_run(
     >>> run.history.column("loss")
 
     Args:
-        folder: run folder to write; an older run there is replaced. None keeps nothing.
-        model: trained in place; `build_model` makes one.
+        folder: run folder to write. None keeps nothing.
+        model: trained in place; `build_model` makes one, and `load_run` opens that of a run, to be
+            trained further.
         loss: called as ``loss(image_emb, text_emb, image_ids=…, caption_ids=…)``.
         validation: pairs to measure recall on after each epoch.
         evaluate_on: name -> pairs to rank at the end, for the reports and the run's figures. If the
@@ -149,6 +120,9 @@ def train_run(
         max_unreadable: share of photos that may be left out because they cannot be read.
         resume: continue the training in the folder, or start one if there is none. A run that is
             finished is only loaded.
+        overwrite: replace what another training left in the folder, finished or not.
+        begun_from: the run that `model` was loaded from, for the run's record.
+        command: the command line, for messages that say how to go on.
         snapshots: save snapshots in the folder while training; without them nothing can be resumed.
         keep: a second folder, such as one of a mounted Drive, for a copy of the newest snapshot
             now and then, and of the finished run. With `resume`, a run folder that was lost with
@@ -160,15 +134,14 @@ def train_run(
         the trained model, its history and its figures.
 
     Raises:
-        DataError: the folder holds other things than a run, or (with `resume`) another training;
-            the model cannot be saved; `evaluate_on` has pictures that are trained on; whatever
-            `Trainer` raises.
+        DataError: the folder holds other things than a run, or (without `overwrite`) a finished
+            run or another training; the model cannot be saved; `evaluate_on` has pictures that are
+            trained on; whatever `Trainer` raises.
+        DiskError: the run cannot be written; the message says where the training is kept.
     """
     folder = user_path(folder) if folder is not None else None
     if folder is not None:
-        put_back(folder)
-        refuse_no_text(folder)
-        refuse_strangers(folder, HOLDS)
+        _check_folder(folder, resume or overwrite)
         model.check_can_be_saved()  # better now than after the training
     config = config or TrainConfig()
     processes = Processes.join(config.device)
@@ -202,7 +175,9 @@ def train_run(
         on_epoch=on_epoch,
         progress=progress,
     )
-    if resume and folder and (finished := _finished_run(folder, trainer)):
+    if folder and overwrite:
+        resume = make_way(folder, trainer, resume)
+    if finished := _finished_run(folder if resume else None, trainer):
         return finished
     note_trained_on(model, trainer.loader.store)
     ranked = {
@@ -211,23 +186,17 @@ def train_run(
     }
     if not allow_leak:
         ranked = _without_leaks(model, ranked, trainer.validation)
+    record = _record_at_start(trainer, root, data_options, max_unreadable, begun_from)
     _say_rates(trainer, shown)
+    if folder and snapshots and processes.first:
+        write_begun(folder, record, command)
     history = trainer.fit(resume=resume and snapshots)
     reports = {
         name: validate(model, split, processes=processes, allow_leak=True)
         for name, split in ranked.items()
     }
-    trained_on = trainer.loader.store.pairs
-    record = Run(
-        loss=name_of_loss(loss),
-        data={
-            "name": trained_on.name,
-            "root": str(user_path(root).resolve()) if root else "",
-            "split": trained_on.split,
-            **(data_options or {}),
-            **({"max_unreadable": max_unreadable} if max_unreadable != 0.01 else {}),
-        },
-        config=asdict(trainer.config),
+    record = replace(
+        record,
         history=history.rows,
         loss_settings={"repr": repr(loss)},
         figures={
@@ -236,12 +205,9 @@ def train_run(
             **{name: report.as_dict() for name, report in reports.items()},
             **(figures or {}),
         },
-        made_by=made_by(),
     )
     if folder is not None and processes.first:
-        save_run(folder, model, record, trainer.identity)
-        if trainer.checkpoints.keeper:
-            trainer.checkpoints.keeper.finish(trainer.identity)
+        save_safely(folder, model, record, trainer)
     return TrainedRun(model, record, history, reports)
 
 
@@ -264,6 +230,40 @@ def _without_leaks(
     return kept
 
 
+def _check_folder(folder: Path, may_be_finished: bool) -> None:
+    """Check, before minutes of preparation, that a run may be written to a folder."""
+    put_back(folder)
+    refuse_no_text(folder)
+    refuse_strangers(folder, HOLDS)
+    if not may_be_finished:
+        refuse_to_replace(folder)
+
+
+def _record_at_start(
+    trainer: Trainer,
+    root: str | Path | None,
+    data_options: Mapping[str, Any] | None,
+    max_unreadable: float,
+    begun_from: str | Path | None,
+) -> Run:
+    """What of the run's record is known before the training: all but figures and history."""
+    trained_on = trainer.loader.store.pairs
+    return Run(
+        loss=name_of_loss(trainer.loss),
+        data={
+            "name": trained_on.name,
+            "root": str(user_path(root).resolve()) if root else "",
+            "split": trained_on.split,
+            **(data_options or {}),
+            **({"max_unreadable": max_unreadable} if max_unreadable != 0.01 else {}),
+        },
+        config=asdict(trainer.config),
+        history=[],
+        loss_settings={"repr": repr(trainer.loss)},
+        made_by={**made_by(), **({"from": str(begun_from)} if begun_from else {})},
+    )
+
+
 def _say_rates(trainer: Trainer, shown: bool) -> None:
     if shown and trainer.folder:  # without snapshots: the demo, which prints a table of its own
         say(rates_line(trainer.config, trainer.model))
@@ -275,12 +275,14 @@ def _augmented(config: TrainConfig) -> str:
     return "of the photos as they are, not augmented (views=4 keeps four augmented views of each)"
 
 
-def _finished_run(folder: Path, trainer: Trainer) -> TrainedRun | None:
+def _finished_run(folder: Path | None, trainer: Trainer) -> TrainedRun | None:
     """Load the run if it is finished, in its folder or where it is kept.
 
     Raises:
         DataError: another training made it.
     """
+    if folder is None:
+        return None
     identity, keeper = trainer.identity, trainer.checkpoints.keeper
     if keeper:
         if trainer.processes.first and not (folder / "run.json").exists():
@@ -290,7 +292,10 @@ def _finished_run(folder: Path, trainer: Trainer) -> TrainedRun | None:
     if not (folder / "run.json").exists() or (folder / "snapshots").exists():
         return None
     model, record = load_run(folder)
-    if theirs := read_note(folder / "training.json"):  # runs of an older mmret have none
+    theirs = read_note(folder / "training.json")  # runs of an older mmret have none
+    if not theirs or all(line.startswith("epochs:") for line in differences(theirs, identity)):
+        refuse_other_epochs(folder, record, trainer.config)
+    else:
         refuse_another_training(folder, theirs, identity)
     if keeper and trainer.processes.first and keeper.newest().get("kind") != "run":
         keeper.finish(identity)  # that failed when the training was finished
@@ -300,72 +305,3 @@ def _finished_run(folder: Path, trainer: Trainer) -> TrainedRun | None:
         model_epoch=record.figures.get("model_epoch", len(record.history)),
     )
     return TrainedRun(model, record, history, {}, finished_before=True)
-
-
-def save_run(
-    folder: str | Path, model: DualEncoder, record: Run, identity: Identity | None = None
-) -> None:
-    """Save a trained model and its record in a run folder; `train_run` calls this.
-
-    An older run of that name is replaced, and the snapshots are deleted.
-
-    Args:
-        record: written as run.json and history.csv.
-        identity: `Trainer.identity`, so that resuming can tell this training from others.
-
-    Raises:
-        DataError: the folder holds other things, which replacing it would delete.
-    """
-    folder = user_path(folder)
-    with whole_folder(folder, HOLDS) as draft:
-        for name in KEPT:
-            put_back(folder / name)
-        model.save(draft / "model", share=folder / "best")
-        for name in KEPT:
-            if (folder / name).is_dir():
-                # TensorBoard's files are written into, a model's never are.
-                copy = link_or_copy if name == "best" else shutil.copy2
-                shutil.copytree(folder / name, draft / name, copy_function=copy)
-        # Without a column, a history of no epochs (a CLIP as published) could not be read again.
-        columns = None if record.history else ["epoch"]
-        history = pd.DataFrame(record.history, columns=columns)
-        history.to_csv(draft / "history.csv", index=False)
-        entries = {name: getattr(record, name) for name in _ENTRIES}
-        write_json(draft / "run.json", {"format": "mmret run", "version": RUN_VERSION, **entries})
-        if identity is not None:
-            write_json(draft / "training.json", identity)
-
-
-def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
-    """Load a run folder: the trained model, in eval mode on the CPU, and the record of its run.
-
-    Raises:
-        MissingFile: the folder or a part of it is not there (a run that did not end).
-        DataError: of another version, damaged, or holding a pickle.
-    """
-    record = read_run(folder)
-    folder = user_path(folder)
-    for path in folder.rglob("*"):
-        refuse_pickle(path)
-    return load_model(folder / "model"), record
-
-
-def read_run(folder: str | Path) -> Run:
-    """Read the record of a run folder, without its model.
-
-    Raises:
-        MissingFile: the folder or its record is not there (a run that did not end).
-        DataError: of another version, or damaged.
-    """
-    folder = user_path(folder)
-    put_back(folder)
-    if not folder.is_dir():
-        raise MissingFile(f"There is no run folder {folder}. Train one: mmret train --out {folder}")
-    content = read_json(folder / "run.json", "mmret run", RUN_VERSION, _ENTRIES)
-    try:
-        history = pd.read_csv(folder / "history.csv").to_dict("records")
-    except (OSError, ValueError) as error:
-        raise MissingFile(
-            f"{folder / 'history.csv'} cannot be read ({error}). Train the run again."
-        ) from None
-    return Run(**{name: content[name] for name in _ENTRIES}, history=history)
