@@ -11,7 +11,8 @@ coefficients are spread over many frequencies, and none is of rows or of columns
 scenes these only tell where the horizon is. A picture with little in it (one colour, a gradient)
 has hardly any coefficients, so that the hash of its very pixels is taken instead.
 
-Not found are copies that were mirrored, turned, or cut at another place.
+Not found are copies that were mirrored, turned, or cut at another place. Two drawn scenes with one
+thing at the same place can be so alike that they count as one: a pair in some 70 million.
 """
 
 import hashlib
