@@ -33,9 +33,9 @@ SAVED = {"quality 50": (None, 50), "quality 75": (None, 75), "quality 95": (None
 SAVED |= {"300 pixels, quality 85": (300, 85), "160 pixels, quality 80": (160, 80)}
 NOTE = """Looked at: of the pairs that the correlation takes for copies, the two with more than 14
 bits are different pictures of fog. The pair of different photos with 8 bits are two shots of one
-church. The pair of scenes with 3 bits, of two worlds, has one football at the same place of a beach:
-for drawings as sparse as these, one picture in some 70 million pairs is taken for another. Among
-the splits of the course's own world there is none."""
+church. The pair of scenes with 3 bits, of two worlds, has one football at the same place of a
+beach: for drawings as sparse as these, one picture in some 70 million pairs is taken for another.
+Among the splits of the course's own world there is none."""
 SHOWN = 14  # distances up to this one have a column
 
 
@@ -145,7 +145,7 @@ def main() -> None:
         f"differ in {NEAR} bits at most are taken for copies of one picture.",
         "",
         f"| pairs | all |{heads} more | taken for copies |",
-        "|" + "---|" * (SHOWN + 4),
+        "|" + "---|" * (SHOWN + 5),
         *rows,
         "",
         NOTE,

@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pandas as pd
 import pytest
 from file_server import FileServer
@@ -321,6 +322,24 @@ def test_own_photos_with_a_captions_file(home, own_photos):
     other.write_text(json.dumps({"Bild": "7.png", "text": ["Seven.", "7"]}))
     other = ("--captions", other, "--image-column", "Bild", "--root", home / "own" / "town")
     assert "1 images searched" in mmret(home, "search", "owned", "Seven", *other)
+
+
+@pytest.mark.slow
+def test_data_counts_photos_that_are_there_twice(home):
+    folder = home / "twice"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((300, 300)).save(folder / f"{name}.png")
+    Image.open(folder / "a.png").resize((120, 120)).save(folder / "again.jpg", quality=80)
+    splits = {"a.png": "train", "b.png": "train", "c.png": "test", "again.jpg": "test"}
+    rows = [f"{name},picture of {name},{split}" for name, split in splits.items()]
+    (folder / "captions.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
+    given = ("folder", "--captions", "twice/captions.csv", "--size", "64")
+    out = mmret(home, "data", *given)
+    assert "train and test: 1 photo is in both: a.png = again.jpg" in out.splitlines()
+    assert "there twice" not in out
 
 
 def test_the_captions_file_belongs_to_a_folder(home, run, own_photos):

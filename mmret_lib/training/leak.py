@@ -68,5 +68,8 @@ def find_leak(
         return Leak(0, "")
     if recorded:
         return Leak(len(data), f"{len(data):,} of {total}, as the run's record says")
-    why = "these features have no photos" if run_known else "the run has no hashes of its photos"
-    return Leak(0, f"whether {kind} images were trained on cannot be checked: {why}")
+    which = "these features have" if run_known else "the run has"
+    return Leak(
+        0,
+        f"whether {kind} images were trained on cannot be checked: {which} no hashes of all photos",
+    )

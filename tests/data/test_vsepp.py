@@ -5,11 +5,13 @@ import pytest
 
 from mmret_lib.data import load_pairs
 from mmret_lib.data.feature_files import Side
+from mmret_lib.data.pixel_hash import UNKNOWN
 from mmret_lib.encoders import DualEncoder
 from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError, MissingFile
 from mmret_lib.metrics import evaluate
 from mmret_lib.search import SearchIndex
+from mmret_lib.studies.evaluate_run import evaluate_run
 from mmret_lib.training import TrainConfig, build_loss, build_model
 from mmret_lib.training.run import train_run
 
@@ -124,7 +126,7 @@ def test_whatever_is_wrong_is_named(tmp_path, spoil, words):
 
 
 @pytest.mark.slow
-def test_trained_saved_opened_and_searched_without_any_photo(tmp_path):
+def test_trained_saved_opened_and_searched_without_any_photo(tmp_path, capsys):
     root = tmp_path / "data"
     write(root, "train")
     write(root, "dev")
@@ -136,6 +138,9 @@ def test_trained_saved_opened_and_searched_without_any_photo(tmp_path):
     )
     assert run.history.rows[-1]["t2i_r1"] > 0
     opened = DualEncoder.load(tmp_path / "run" / "model")
+    assert opened.trained_on.tolist() == [UNKNOWN]  # there were no pixels
+    evaluate_run(opened, dev, name="mine")
+    assert "were trained on cannot be checked" in capsys.readouterr().out
     assert opened.image.backbone_name == "features:12"
     index = SearchIndex.build(opened, dev, progress=False)
     assert len(index.by_text("picture 3", k=2)) == 2
