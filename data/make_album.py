@@ -8,8 +8,8 @@ Writes, below --out:
     captions.json        their captions in COCO's format, each photo with its licence and address
     ATTRIBUTION.md       licence, address and changes of each photo, as a table
     train/captions.json  captions of the further photos, with COCO's ids where they are known
-    train/features/      what the pocket image backbone makes of these photos, in half precision, and
-                         a hash of the pixels of each
+    train/features/      what the pocket image backbone makes of these photos, in half precision,
+                         and a hash of the pixels of each
 
 The further photos are those of `coco/` and `coco_thumbs/` that are not in the album. The thumbnails
 have no ids, or ids that were guessed from a caption, so photos are also compared by their pixels.
