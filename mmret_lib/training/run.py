@@ -179,13 +179,9 @@ def train_run(
         resume = make_way(folder, trainer, resume)
     if finished := _finished_run(folder if resume else None, trainer):
         return finished
-    note_trained_on(model, trainer.loader.store)
-    ranked = {
-        name: trainer.validation if split is validation and trainer.validation else data(split)
-        for name, split in (evaluate_on or {}).items()
-    }
-    if not allow_leak:
-        ranked = _without_leaks(model, ranked, trainer.validation)
+    ready = {id(validation): trainer.validation} if trainer.validation is not None else {}
+    to_rank = {name: ready.get(id(s)) or data(s) for name, s in (evaluate_on or {}).items()}
+    to_rank = to_rank if allow_leak else _without_leaks(trainer, to_rank)
     record = _record_at_start(trainer, root, data_options, max_unreadable, begun_from)
     _say_rates(trainer, shown)
     if folder and snapshots and processes.first:
@@ -193,7 +189,7 @@ def train_run(
     history = trainer.fit(resume=resume and snapshots)
     reports = {
         name: validate(model, split, processes=processes, allow_leak=True)
-        for name, split in ranked.items()
+        for name, split in to_rank.items()
     }
     record = replace(
         record,
@@ -212,18 +208,17 @@ def train_run(
 
 
 def _without_leaks(
-    model: DualEncoder,
-    splits: dict[str, Store | Features],
-    validation: Store | Features | None,
+    trainer: Trainer, splits: dict[str, Store | Features]
 ) -> dict[str, Store | Features]:
     """Refuse splits with pictures that are trained on, but only leave out the validation split.
 
     That one is measured during the training, where `Trainer.fit` warns of it.
     """
+    note_trained_on(trainer.model, trainer.loader.store)
     kept = {}
     for name, split in splits.items():
-        leak = find_leak(model, split)
-        if split is not validation:
+        leak = find_leak(trainer.model, split)
+        if split is not trainer.validation:
             leak.refuse()  # better now than after the training
         if not leak.count:
             kept[name] = split

@@ -183,7 +183,7 @@ class Trainer:
         self.generator.manual_seed(self.config.seed)
         now = self.checkpoints.begin(resume)
         note_trained_on(self.model, self.loader.store)
-        if self.validation is not None and self.config.validate and self.processes.first:
+        if self.validation is not None and self.processes.first:
             leak = find_leak(self.model, self.validation, "validation")
             if leak.count:
                 about = "recall on them says little about others"
