@@ -46,7 +46,7 @@ def home(tmp_path_factory):
 
 DATA = "--data folder --root . --captions captions.csv"
 COMMANDS = {
-    "train": f"train {DATA} --out run --epochs 1 --batch-size 8 --val-split test",
+    "train": f"train {DATA} --out run --overwrite --epochs 1 --batch-size 8 --val-split test",
     "evaluate": "evaluate run --json figures.json --table queries.csv",
     "evaluate against": "evaluate run --against run",
     "search": "search run слон --out page.html --json hits.json",

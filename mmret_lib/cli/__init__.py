@@ -1,7 +1,8 @@
 """The command `mmret`: demo, data, features, train, evaluate, search, index, app and some more.
 
 Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
-reads what a command names, `help` mends the texts of --help, and `data`, `training`, `searching`
+reads what a command names, `starting` what a training starts from, `stopping` says what is kept
+of one that is stopped, `help` mends the texts of --help, and `data`, `training`, `searching`
 and `making` (what the course shows and ships) have the commands, grouped by what a user does.
 Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
 them. torch and transformers are imported inside the commands, so that help and errors come at once.
@@ -23,6 +24,7 @@ from mmret_lib.cli.flags import types
 from mmret_lib.cli.help import join_lines
 from mmret_lib.cli.making import demo, experiments, pretrain
 from mmret_lib.cli.searching import explore, make_index, search
+from mmret_lib.cli.stopping import TYPED, Terminated
 from mmret_lib.cli.training import evaluate, features, train
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.files.output import accept_all_characters
@@ -50,6 +52,7 @@ for name, command in COMMANDS.items():
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; an error that the user can fix is one line, without a traceback."""
     accept_all_characters()
+    TYPED[:] = sys.argv[1:] if arguments is None else arguments
     warnings.showwarning = lambda message, *_: print(
         f"warning: {visible(str(message))}", file=sys.stderr
     )
@@ -65,6 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         print(f"mmret: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nmmret: stopped; nothing half-written was kept", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        kept = str(stop) or "what is written is whole, and the same command does the rest"
+        print(f"\nmmret: stopped; {visible(kept)}", file=sys.stderr)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)

@@ -122,6 +122,13 @@ class TrainFlags(TrainConfig):
         "random"
     )
 
+    def __post_init__(self) -> None:
+        """Check nothing yet: the parser would name its own parts; commands call `check_flags`."""
+
+    def check_flags(self) -> None:
+        """Raise DataError, which names the flag, for a value out of its range."""
+        self.check(flags=True)
+
 
 for kind in (ReadingFlags, BackboneFlags, TrainConfig):
     join_lines_of_fields(kind)

@@ -24,6 +24,9 @@ def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config 
         size: drawn scenes to train on; by default all 8,000.
         config: how to train on the drawn scenes, the same for every loss.
     """
+    config.check_flags()
+    if size is not None and size < 1:
+        raise DataError(f"--size is {size}; it must be at least 1")
     from mmret_lib.studies.demo import run_demo
 
     run_demo(out, config, size=size)

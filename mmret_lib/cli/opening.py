@@ -43,7 +43,13 @@ def open_model(run: Path | None) -> tuple[Any, dict[str, Any], str]:
     from mmret_lib.training.run_folder import load_run
 
     model, record = load_run(run)
-    return model, record.data, Path(run).name
+    return model, record.data, name_of_run(run)
+
+
+def name_of_run(run: Path) -> str:
+    """The name of a run folder, or of a model in one, such as RUN/best, for titles."""
+    run = run.absolute()
+    return f"{run.parent.name}/{run.name}" if run.name in ("best", "model") else run.name
 
 
 def open_run(

@@ -19,22 +19,26 @@ from mmret_lib.cli.flags import (
     Reading,
     text_or_none,
 )
-from mmret_lib.cli.opening import load, open_run, unreadable, where
+from mmret_lib.cli.opening import load, name_of_run, open_run, unreadable, where
+from mmret_lib.cli.starting import data_of, loss_of, start_model
+from mmret_lib.cli.stopping import command_line, stopped_training
 from mmret_lib.files.errors import DataError
 
 
 def train(
-    data: DataName = "scenes",
+    data: DataName | None = None,
     root: Path | None = None,
     split: str | None = None,
     val_split: str | None = None,
-    loss: str = "simclr",
+    loss: str | None = None,
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None,
     out: Path | None = None,
     temperature: float | None = None,
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
-    dim: int = 128,
+    dim: int | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     keep: Path | None = None,
     features: Path | None = None,
     reading: Reading = NOT_GIVEN,
@@ -47,21 +51,26 @@ def train(
     accelerate launch --multi_gpu --num_processes 8 -m mmret_lib.cli train ...
 
     Args:
-        data: the data set; scenes (drawn) and album (photographs) come with mmret and need no
-            root, vsepp is features in VSE++'s layout, and folder is your own photos.
+        data: the data set, by default scenes, or with --from that of the run; scenes (drawn) and
+            album (photographs) come with mmret and need no root, vsepp is features in VSE++'s
+            layout, and folder is your own photos.
         root: the folder of the data set.
         split: what to train on, by default the set's training split. For coco that is Karpathy's
             train+restval where his split file is there, else train2017 without 1,000 photos.
         val_split: what to measure recall on after each epoch, by default the set's validation
             split (for coco Karpathy's val, else these 1,000 photos: train2017-val), if it holds
             none of the photos to train on; none measures nothing.
-        loss: sum_triplet, max_triplet, simclr or barlow_twins; any other name in
-            `mmret_lib.losses.LOSSES`.
+        loss: sum_triplet, max_triplet, simclr or barlow_twins, or any other name in
+            `mmret_lib.losses.LOSSES`; by default simclr, or with --from that of the run.
+        from_: start from the weights of this run (or RUN/best), in a new training with its own
+            plan of the learning rate. Backbones and dimensions are those of the run.
         out: run folder to write, by default runs/DATA-LOSS.
         temperature: temperature of simclr.
         margin: margin of the triplet losses.
         lambda_: weight of the off-diagonal term of barlow_twins.
-        dim: dimensions of the space that photos and captions share, the length of an embedding.
+        dim: dimensions of the space that photos and captions share, the length of an embedding; by
+            default 128, or with --from those of the run.
+        overwrite: replace the run, finished or not, that another training left in the run folder.
         resume: continue the interrupted training in the run folder; without one, start.
         keep: a second folder, such as one of a mounted Drive, that gets the newest snapshot now and
             then, and the finished run; with --resume, a run that was lost comes back from there.
@@ -73,63 +82,68 @@ def train(
     from mmret_lib.data import splits_beside, usual_splits
     from mmret_lib.files.whole import refuse_strangers
     from mmret_lib.training.distributed import Processes
-    from mmret_lib.training.recipes import build_loss, build_model
+    from mmret_lib.training.recipes import build_loss
     from mmret_lib.training.run import train_run
-    from mmret_lib.training.run_folder import HOLDS
+    from mmret_lib.training.run_folder import HOLDS, refuse_to_replace
     from mmret_lib.training.schedule import fill_in_budget
 
     # What can be wrong in the command should show before minutes of preparation.
     processes = Processes.join(config.device)
     if not processes.first:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-    out = out or Path("runs") / f"{data}-{loss}"
-    refuse_strangers(out, HOLDS)
-    loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    config.check_flags()
     if str(reading.captions) in ("random", "first", "all") and data != "folder":
         raise DataError(
             f"the captions that an epoch shows are set by --epoch-captions {reading.captions}; "
             "--captions names the captions file of --data folder"
         )
-    options = reading.options(data, root)
-    split = split or usual_splits(data, root, **options)[0]
-    usual_val, test_split = splits_beside(data, root, split, **options)
+    name, root, options, trained = data_of(from_, data, root, reading)
+    loss = loss_of(from_, loss)
+    started = f"-from-{from_.absolute().name}" if from_ else ""
+    out = out or Path("runs") / f"{name}-{loss}{started}"
+    refuse_strangers(out, HOLDS)
+    if not resume and not overwrite:
+        refuse_to_replace(out)
+    loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    split = split or usual_splits(name, root, **options)[0]
+    usual_val, test_split = splits_beside(name, root, split, **options)
     val_split = text_or_none(val_split or usual_val or "none")
     validated_on = val_split or "nothing, so no best model is kept (--val-split names a split)"
     print(
-        f"{data}: {split} to train on, {test_split} to test on, and to validate on {validated_on}"
+        f"{name}: {split} to train on, {test_split} to test on, and to validate on {validated_on}"
     )
-    pairs = load(data, root, split, **options)
-    model = build_model(
-        loss,
-        pairs,
-        **backbones.settings(),
-        dim=dim,
-        seed=config.seed,
-    )
+    pairs = load(name, root, split, **options)
+    model = start_model(from_, loss, pairs, backbones, dim, config.seed)
     model.train_only(config.train, config.train_image, config.train_text)
     if config.epochs is None and not model.trains_backbones:
         validated = val_split is not None
         budget = fill_in_budget(config, len(pairs), backbones=False, validated=validated)
         wait = f" at most (patience {budget.patience})" if budget.patience else ""
         print(f"{budget.epochs} epochs{wait}, because only projections are trained")
-    validation = load(data, root, val_split, **options) if val_split else None
-    run = train_run(
-        out,
-        model,
-        loss_module,
-        pairs,
-        config,
-        validation=validation,
-        evaluate_on={validation.split: validation} if validation is not None else {},
-        root=root,
-        data_options=options,
-        features=features,
-        max_unreadable=unreadable({}, reading),
-        resume=resume,
-        keep=keep,
-    )
+    validation = load(name, root, val_split, **options) if val_split else None
+    command = command_line() if processes.count == 1 else ""
+    with stopped_training(out, first=processes.first, command=command):
+        run = train_run(
+            out,
+            model,
+            loss_module,
+            pairs,
+            config,
+            validation=validation,
+            evaluate_on={validation.split: validation} if validation is not None else {},
+            root=root,
+            data_options=options,
+            features=features,
+            max_unreadable=unreadable(trained, reading),
+            resume=resume,
+            overwrite=overwrite,
+            begun_from=from_ and from_.absolute(),
+            command=command,
+            keep=keep,
+        )
     if run.finished_before:
-        print(f"{out} is finished already; there is nothing to resume")
+        done = run.record.config["epochs"]
+        print(f"{out} is finished already, with these {done} epochs; nothing was trained")
         return
     seconds = run.history.training_seconds
     among = f" in {processes.count} processes" if processes.count > 1 else ""
@@ -141,8 +155,8 @@ def train(
         f"{seconds:.0f} s of training ({epochs}){among}, "
         f"{run.history.waiting_seconds / seconds:.1%} of it waiting for data"
     )
-    for name, report in run.reports.items():
-        print(f"{data} {name}:\n{report}")
+    for part, report in run.reports.items():
+        print(f"{name} {part}:\n{report}")
     # All of a captions file without splits is trained on, and would be what is measured.
     unseen = " --captions FILE, of photos that it was not trained on"
     print(f"wrote {out}\nMeasure it: mmret evaluate {out}{unseen if split == test_split else ''}")
@@ -258,7 +272,7 @@ def evaluate(
     evaluate_run(
         model,
         pairs,
-        name=run.name,
+        name=name_of_run(run),
         protocol=protocol,
         judgements=judgements,
         against=against,

@@ -87,6 +87,10 @@ class TrainConfig:
     """also write the history for TensorBoard, beside the snapshots"""
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self, flags: bool = False) -> None:
+        """Raise DataError for a value out of its range, named as a flag or as in Python."""
         for name, low, high in (
             ("epochs", 1, math.inf),
             ("batch_size", 2, math.inf),
@@ -102,9 +106,12 @@ class TrainConfig:
             ("chunk_size", 0, math.inf),
             ("patience", 0, math.inf),
             ("snapshot_minutes", 0, math.inf),
+            ("seed", 0, 2**32 - 1),
         ):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise DataError(f"{name} is {value}; it must lie in {low}…{high}")
+                name = f"--{name.replace('_', '-')}" if flags else name
+                allowed = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise DataError(f"{name} is {value}; it must be {allowed}")
         if any(milestone < 1 for milestone in self.milestones):
             raise DataError(f"milestones are {self.milestones}; each must be an epoch, from 1")

@@ -202,8 +202,7 @@ def train_run(
             **(figures or {}),
         },
     )
-    if folder is not None and processes.first:
-        save_safely(folder, model, record, trainer)
+    save_safely(folder, model, record, trainer)
     return TrainedRun(model, record, history, reports)
 
 

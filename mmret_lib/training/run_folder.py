@@ -82,8 +82,10 @@ def load_run(folder: str | Path) -> tuple[DualEncoder, Run]:
     return load_model(folder if is_model(folder) else folder / "model"), record
 
 
-def save_safely(folder: Path, model: DualEncoder, record: Run, trainer: "Trainer") -> None:
+def save_safely(folder: Path | None, model: DualEncoder, record: Run, trainer: "Trainer") -> None:
     """Save the run; where the disk is full, see to it that the training is not lost."""
+    if folder is None or not trainer.processes.first:
+        return
     try:
         save_run(folder, model, record, trainer.identity)
         if trainer.checkpoints.keeper:

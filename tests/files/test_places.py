@@ -31,7 +31,7 @@ from mmret_lib.training.snapshots import Snapshots
 ARGUMENTS = {
     "demo": ["--out=~/a"],
     "prepare": ["coco", "--root=~/a"],
-    "train": ["--root=~/a", "--out=~/a", "--features=~/a"],
+    "train": ["--root=~/a", "--out=~/a", "--features=~/a", "--keep=~/a", "--from=~/a"],
     "evaluate": [
         *("~/a", "--root=~/a", "--judgements=~/a", "--against=~/a", "--table=~/a", "--json=~/a")
     ],
