@@ -16,7 +16,7 @@ from pathlib import Path
 from pycocotools.coco import COCO
 
 from mmret_lib.data.assembling import Photo, assemble
-from mmret_lib.data.coco_sample import chosen_part, hold_out
+from mmret_lib.data.coco_sample import chosen_ids, chosen_part, hold_out
 from mmret_lib.data.finding import find_file, find_images
 from mmret_lib.data.karpathy import COCO_FILE, find_by_id, find_split_file, read_karpathy
 from mmret_lib.data.pairs import Pairs
@@ -109,17 +109,24 @@ def read_coco(
         folder, places = find_images(root, [official or split], names, source=source, images=images)
         photos = hold_out(photos, part) if part else photos
         notes += places
-    return assemble(
-        photos,
-        folder,
-        source,
-        name=name,
-        split=split,
-        max_missing=max_missing,
-        keep_info=keep_info,
-        listings=listings,
-        notes=notes,
-    )
+    try:
+        return assemble(
+            photos,
+            folder,
+            source,
+            name=name,
+            split=split,
+            max_missing=max_missing,
+            keep_info=keep_info,
+            listings=listings,
+            notes=notes,
+        )
+    except MissingFile as error:
+        if karpathy is None:
+            raise
+        count = len(chosen_ids(root))
+        command = f"mmret data coco --root {root}" + (f" --images {count}" if count else "")
+        raise MissingFile(f"{error} {command} fetches what is missing.") from None
 
 
 def usual_splits(root: str | Path) -> tuple[str, str, str]:

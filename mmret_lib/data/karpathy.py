@@ -158,5 +158,5 @@ def find_by_id(
             elsewhere[path.rpartition("/")[0] or str(folder)] += 1
             photo = replace(photo, file_name=path)
         found.append(photo)
-    counts = ", ".join(f"{count:,} in {place}" for place, count in elsewhere.items())
+    counts = ", ".join(f"{count:,} in {place}" for place, count in sorted(elsewhere.items()))
     return found, listings, [f"photos found by their cocoid: {counts}"] if elsewhere else []

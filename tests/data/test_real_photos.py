@@ -123,3 +123,25 @@ def test_photos_keep_their_proportions_until_the_crop(real_data):
             assert read_image(path).size == stored.size
             shapes.add(stored.size)
     assert len(shapes) > 5, "they are of mixed size"
+
+
+def test_real_photos_of_2017_in_karpathys_splits(real_data, tmp_path):
+    """His file names real photos as the archives of 2014 do; the photos are those of 2017."""
+    official = load_pairs("coco", root=real_data / "coco", split="train2017")
+    records = [
+        {
+            "filepath": "val2014",
+            "filename": f"COCO_val2014_{number:012d}.jpg",
+            "cocoid": number,
+            "split": "test" if place % 2 else "restval",
+            "sentences": [{"raw": caption} for caption in official.captions_of(place)],
+        }
+        for place, number in enumerate(official.image_ids)
+    ]
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": records[::-1]}))
+    (tmp_path / "train2017").symlink_to(real_data / "coco" / "train2017")
+    pairs = load_pairs("coco", root=tmp_path, split="test")
+    expected = official.subset(range(len(official) - 1, -1, -2))
+    assert pairs.image_ids == expected.image_ids and pairs.captions == expected.captions
+    assert [path.name for path in pairs.images] == [path.name for path in expected.images]
+    assert pairs.notes == ("photos found by their cocoid: 65 in train2017",)
