@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from mmret_lib.data import load_pairs
 from mmret_lib.data.assembling import Photo, clean_captions
 from mmret_lib.data.coco_photos import choose_photos, fetch_photos
 from mmret_lib.data.feature_files import SPAN, Computed, Side, make_side
@@ -62,6 +63,7 @@ def evening(
     piece: int = PIECE,
     choose: Choose | None = None,
     fetch: Fetch | None = None,
+    name: str = "coco",
     progress: bool = True,
 ) -> tuple[TrainedRun, dict[str, Any]]:
     """Fetch photos of COCO, compute and keep their features, train projections, and measure them.
@@ -84,6 +86,7 @@ def evening(
             of their `image_info` says what they are for: train, restval, val or test.
         fetch: given some of them and `root`, those that could be fetched, as pairs in that order;
             by default `fetch_photos`.
+        name: of the data set, for titles and the run's record.
 
     Returns:
         the run, and the figures on the photos to test on, as `evaluate_run` returns them.
@@ -101,16 +104,18 @@ def evening(
                 folder.mkdir(exist_ok=True)
     root.mkdir(parents=True, exist_ok=True)
     chosen = _choice(count, root, out, place, choose or choose_photos)
-    pairs = {split: _pairs(chosen, split, root) for split in ("train", "val", "test")}
-    model = build_model(loss, _pairs(chosen, "", root), **(backbones or PRETRAINED))
+    everything = _pairs(chosen, root, name)
+    model = build_model(loss, everything, **(backbones or PRETRAINED))
     model.train_only("projections")
     model.to(pick_device(config.device if config else "auto"))
     pieces = [chosen[start : start + piece] for start in range(0, len(chosen), piece)]
     work = _Pieces(model, root, out / "features", place, fetch or _fetch_quietly)
     folders = work.run(pieces, progress)
     features = _joined(folders, out / "features" / "all")
-    ready = {split: _with_features(part, features) for split, part in pairs.items()}
-    train, val, test = (ready[split] for split in ("train", "val", "test"))
+    train, val, test = (
+        _with_features(_pairs(chosen, root, name, split), features)
+        for split in ("train", "val", "test")
+    )
     if len(train) < 2 or not len(test):
         raise DataError(
             f"of {len(chosen)} photos {len(train)} are to train on and {len(test)} to test on; "
@@ -166,7 +171,7 @@ def _choice(count: int, root: Path, out: Path, place: Path | None, choose: Choos
     ]
 
 
-def _pairs(chosen: Sequence[Photo], split: str, root: Path) -> Pairs:
+def _pairs(chosen: Sequence[Photo], root: Path, name: str, split: str = "") -> Pairs:
     """The photos of a split ("" for all), in the order of the data set; no file is looked for."""
     names = {"train": ("train", "restval"), "": ("train", "restval", "val", "test")}
     photos = [p for p in chosen if (p.image_info or {})["split"] in names.get(split, (split,))]
@@ -177,9 +182,41 @@ def _pairs(chosen: Sequence[Photo], split: str, root: Path) -> Pairs:
         captions=[caption for photo in photos for caption in photo.captions],
         owner=np.repeat(np.arange(len(photos)), [len(photo.captions) for photo in photos]),
         image_ids=[photo.image_id for photo in photos],
-        name="coco",
+        name=name,
         split=split,
     )
+
+
+def choose_scenes(root: Path, count: int) -> list[Photo]:
+    """Choose drawn scenes in the place of COCO's photos, divided alike; no network is needed."""
+    photos: list[Photo] = []
+    for split, share in (("train", 0.7), ("val", 0.05), ("test", 0.25)):
+        pairs = load_pairs("scenes", split=split, size=max(1, round(share * count)), progress=False)
+        for image, path in enumerate(pairs.images):
+            record, captions = f"images[{len(photos)}]", pairs.captions_of(image)
+            records = [record] * len(captions)
+            info = {"split": split}
+            photos.append(Photo(record, len(photos), str(path), captions, records, info))
+    return sorted(photos, key=lambda photo: str(photo.image_id)[::-1])  # each piece has all splits
+
+
+def fetch_scenes(chosen: Sequence[Photo], root: Path) -> Pairs:
+    """Return drawn scenes, which lie in the cache folder, as if they had been fetched."""
+    return _pairs(chosen, root, "drawn scenes")
+
+
+# What `evening` takes to run on drawn scenes, in the lesson and wherever there is no network.
+STAND_IN: dict[str, Any] = {
+    "choose": choose_scenes,
+    "fetch": fetch_scenes,
+    "name": "drawn scenes",
+    "backbones": {
+        "image_backbone": "mini",
+        "image_weights": "mini",
+        "text_backbone": "mini",
+        "text_weights": "mini",
+    },
+}
 
 
 @dataclass
