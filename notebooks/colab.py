@@ -36,6 +36,7 @@ import sys
 from importlib.util import module_from_spec, spec_from_loader
 
 sys.modules["google.colab"] = module_from_spec(spec_from_loader("google.colab", None))"""
+STUB = "NotImplementedError"
 MISSING = "; Colab's image does not hold it (tests/colab.txt), so the lesson must do without"
 
 
@@ -82,6 +83,12 @@ def on_colab(file: Path, content: Path, repository: Path) -> NotebookNode:
     return notebook
 
 
+def errors_in(notebook: NotebookNode) -> list[tuple[NotebookNode, NotebookNode]]:
+    """Each output that is an error, after its cell."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [(cell, out) for cell in code for out in cell.outputs if out.output_type == "error"]
+
+
 def run_on_colab(file: Path, repository: Path, cell_seconds: float = 900) -> NotebookNode:
     """Run one notebook on a new machine, as it were.
 
@@ -95,12 +102,14 @@ def run_on_colab(file: Path, repository: Path, cell_seconds: float = 900) -> Not
         content.mkdir()
         os.environ["MMRET_CACHE"] = str(Path(folder, "cache"))
         notebook = on_colab(file, content, repository)
-        stubs = ["NotImplementedError"] if is_exercise else []
         try:
-            run_cells(notebook, name, content, cell_seconds, allow_error_names=stubs)
+            run_cells(notebook, name, content, cell_seconds, allow_errors=is_exercise)
         except LessonError as error:
             hint = MISSING if "No module named" in str(error) else ""
             raise LessonError(f"{error}{hint}") from error
+        for cell, error in errors_in(notebook):
+            if error.ename != STUB:
+                raise LessonError(f"{name}, cell {cell.id!r}: {error.ename}: {error.evalue}")
         if not (content / NAME / "mmret_lib").is_dir():
             raise LessonError(f"{name}: its set-up cell fetched nothing")
     return notebook
@@ -128,12 +137,8 @@ def main() -> int:
                 print(re.sub("\x1b\\[[0-9;]*m", "", str(error)), file=sys.stderr, flush=True)
                 failed += 1
                 continue
-            open_tasks = sum(
-                output.output_type == "error"
-                for cell in notebook.cells
-                for output in cell.get("outputs", [])
-            )
-            to_write = f", {open_tasks} cells wait for their student" if open_tasks else ""
+            stubs = len(errors_in(notebook))
+            to_write = f", {stubs} cells wait for their student" if stubs else ""
             seconds = time.perf_counter() - began
             print(f"{file.parent.name}/{file.name}: {seconds:.0f} s{to_write}", flush=True)
     return int(failed > 0)

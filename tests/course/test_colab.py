@@ -202,6 +202,8 @@ def test_a_notebook_is_run_from_its_set_up_cell_on(colab: ModuleType, tmp_path: 
     where = "import os, mmret_lib\nprint(mmret_lib.CLONED, os.path.basename(os.getcwd()))"
     stub = "raise NotImplementedError"
     assert try_out("exercises", where, stub) == ["True notebooks\n", ""]
+    with pytest.raises(colab.LessonError, match="cell 'c0': ZeroDivisionError"):
+        try_out("exercises", "1 / 0")
     lacks = r"^lessons/tiny.ipynb, cell 'c0': .*No module named 'tyro'; Colab's image does not"
     with pytest.raises(colab.LessonError, match=lacks):
         try_out("lessons", "import tyro")
