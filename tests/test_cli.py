@@ -477,7 +477,7 @@ def test_features_and_projections_trained_on_them(home, photos, tmp_path):
     out = tmp_path / "kept"
     made = mmret(home, "features", *flags, "--out", out)
     assert made.strip().endswith(f"--train projections --features {out}")
-    refused = mmret(home, "train", *flags, *run, "--features", out, ok=False)
+    refused = mmret(home, "train", *flags, *run, "--overwrite", "--features", out, ok=False)
     assert "is for features of frozen backbones" in refused
 
 
