@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from mmret_lib.data.images import read_pixels
 from mmret_lib.data.pixel_hash import UNKNOWN, Hashes, pixel_hashes
@@ -79,9 +80,9 @@ def decode_into(
             "kept: call again, with workers=1 if memory ran out."
         ) from None
     pixels = np.load(target, mmap_mode="r")
-    for k in range(len(tasks)):
-        if k not in hashes:  # an earlier call has decoded it
-            hashes[k] = pixel_hashes(pixels[k * SPAN : (k + 1) * SPAN]).tolist()
+    earlier = [k for k in range(len(tasks)) if k not in hashes]  # decoded by another call
+    for k in tqdm(earlier, desc="hashing images", disable=not progress, leave=False, delay=2):
+        hashes[k] = pixel_hashes(pixels[k * SPAN : (k + 1) * SPAN]).tolist()
     rows = [row for k in range(len(tasks)) for row in hashes[k]]
     for row in entry["unreadable"]:
         rows[int(row)] = UNKNOWN

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm.auto import tqdm
 
 from mmret_lib.data.pairs import Pairs
 from mmret_lib.data.pixel_hash import Hashes, pixel_hashes
@@ -164,7 +165,8 @@ class Store:
             hashes: Hashes = map_array(self.folder, entry, np.uint64, 1)
             if len(hashes) == len(self.pixels):
                 return hashes[self.rows]
-        hashes = pixel_hashes(self.pixels)
+        starts = tqdm(range(0, len(self.pixels), 1024), desc="hashing images", leave=False, delay=2)
+        hashes = np.concatenate([pixel_hashes(self.pixels[k : k + 1024]) for k in starts])
         with suppress(OSError), alone(self.folder / ".lock"):  # a read-only store stays as it is
             manifest = read_manifest(self.folder)
             if manifest["images"]["key"] == self.manifest["images"]["key"]:

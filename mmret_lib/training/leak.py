@@ -17,8 +17,8 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.files.errors import DataError, on_one_line
 
 REMEDY = (
-    "A recall over them says little about other images, so none is given. Choose another split "
-    "(--split), or --allow-leak (in Python allow_leak=True) to get it all the same"
+    "A recall over them says little about other images, so none is given. Choose other images "
+    "(--split, --data), or --allow-leak (in Python allow_leak=True) to get it all the same"
 )
 
 
