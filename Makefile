@@ -96,7 +96,8 @@ endef
 
 # Colab's Python if uv finds or may fetch it (make colab COLAB_PYTHON=/path/to/python3.13), else the
 # one of .venv. --override and not --constraint: Colab, too, has versions side by side that do not
-# admit each other. Its torch is built for another CUDA than the registry's, whose libraries differ.
+# admit each other. Its torch is built for another CUDA than the registry's, whose libraries differ. An
+# override drops extras: tinycss2 is what nbconvert wants of bleach[css].
 COLAB_PYTHON ?= 3.13
 .venv-colab/.made: .venv/.made pyproject.toml tests/colab.txt
 	rm -rf .venv-colab
@@ -104,5 +105,5 @@ COLAB_PYTHON ?= 3.13
 	  || $(VENV)/uv venv --quiet --python $(VENV)/python .venv-colab
 	sed '/^nvidia-/d; /^cuda-/d' tests/colab.txt > .venv-colab/versions.txt
 	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python \
-	  --override .venv-colab/versions.txt --editable '.[test]' pip
+	  --override .venv-colab/versions.txt --editable '.[test]' pip tinycss2
 	@touch $@
