@@ -73,10 +73,10 @@ class Checkpoints:
                 f"{self.snapshots.folder} holds a training that was not finished: go on with "
                 "it (--resume, in Python resume=True), or replace it (--overwrite, overwrite=True)"
             )
-        elif not self.started and self.keeper and processes.first and self.keeper.newest():
+        elif not self.started and processes.first and self._keeps_something():
             raise DataError(
-                f"{self.keeper.kept.folder} keeps a training of this name: go on with it "
-                "(resume), give the run another name (--out), or delete that folder"
+                f"{self.keeper and self.keeper.kept.folder} keeps a training of this name: go on "
+                "with it (resume), give the run another name (--out), or replace it (--overwrite)"
             )
         if self.snapshots is None or snapshot is None:
             if self.started:
@@ -98,6 +98,11 @@ class Checkpoints:
         self.started = True
         self._rebuild_best(self.snapshots.folder_of(values["step"]))
         return self.state.restore(tensors, values)
+
+    def _keeps_something(self) -> bool:
+        """Whether a training is kept that must not be replaced."""
+        keeper = self.keeper
+        return keeper is not None and not keeper.overwrite and bool(keeper.newest())
 
     def _take_back(self) -> None:
         """Copy the kept snapshot back if the run folder has none, or only older ones."""

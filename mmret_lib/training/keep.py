@@ -31,12 +31,16 @@ class RunKeeper:
         keep: the folder that outlives the session.
         run: the run folder; its name is the name in `keep`.
 
+    Attributes:
+        overwrite: whether another training that is kept may be replaced. It stays until the first
+            copy of this one is whole.
+
     Raises:
         DataError: neither `keep` nor the folder above it is there.
     """
 
     def __init__(self, keep: str | Path, run: Path) -> None:
-        self.run = run
+        self.run, self.overwrite = run, False
         self.kept = Kept(keep, run.name)
         self._thread: threading.Thread | None = None
         self._due = 0.0  # when the next copy may begin, as time.monotonic() counts
@@ -118,10 +122,12 @@ class RunKeeper:
         if found.get("kind") != kind:
             return False
         if changes := differences(found["training"], training):
+            if self.overwrite:
+                return False
             raise DataError(
                 f"{self.kept.folder} keeps another training ({'; '.join(changes)}). To go on with "
                 "that one, give the old values; to train anew, give the run another name (--out), "
-                "or delete that folder"
+                "or delete that folder, or --overwrite"
             )
         return self.kept.take(target, holds) is not None
 

@@ -139,6 +139,8 @@ def make_way(folder: Path, trainer: "Trainer", resume: bool) -> bool:
     newest = trainer.checkpoints.snapshots and trainer.checkpoints.snapshots.newest_place()
     theirs = newest["training"] if newest else read_note(folder / "training.json")
     resume = resume and not (theirs and differences(theirs, trainer.identity))
+    if trainer.checkpoints.keeper:
+        trainer.checkpoints.keeper.overwrite = True
     if not resume and trainer.processes.first:
         for name in ("snapshots", *KEPT):
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -166,6 +166,15 @@ def test_another_training_is_neither_resumed_nor_overwritten(world, tmp_path, in
         trainer(world, keep=tmp_path)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_with_overwrite_another_training_is_replaced(world, tmp_path, in_line, resume):
+    fit_and_lose(trainer(world, loss="sum_triplet", **place(tmp_path)), 3)
+    lose_disk(tmp_path)
+    run(world, tmp_path, overwrite=True, resume=resume)
+    (kept,) = (tmp_path / "drive" / "run").iterdir()
+    assert load_run(kept)[1].loss == "simclr"
+
+
 def test_a_folder_that_fails_is_warned_of_seldom_and_costs_nothing(
     world, undisturbed, tmp_path, in_line, monkeypatch
 ):
