@@ -98,6 +98,17 @@ def open_index(run: Path | None, folder: Path, backend: str | None, other: bool)
     return opened, f"{name} on {visible(opened.pairs.name)} {visible(opened.pairs.split)}"
 
 
+def warn_of(index: Any, run: Path | None) -> None:
+    """Say what is wrong with an index's embeddings, or was with the training of its run."""
+    found = {}
+    if run is not None:
+        from mmret_lib.training.run import read_run
+
+        found = {n: f"in training, {line}" for n, line in read_run(run).findings.items()}
+    for line in {**found, **index.findings()}.values():
+        print(f"warning: {line}", file=sys.stderr)
+
+
 def where(
     trained: dict[str, Any],
     data: str | None,

@@ -8,7 +8,14 @@ import tyro
 from tyro.conf import Positional
 
 from mmret_lib.cli.flags import NOT_GIVEN, Backend, DataName, Reading
-from mmret_lib.cli.opening import open_index, open_model, open_run, unreadable, where
+from mmret_lib.cli.opening import (
+    open_index,
+    open_model,
+    open_run,
+    unreadable,
+    warn_of,
+    where,
+)
 from mmret_lib.files.errors import DataError
 from mmret_lib.files.places import user_path
 
@@ -98,6 +105,7 @@ def search(
             hits = opened.by_image(asked, k)
         else:
             hits = opened.similar_images(asked, k)
+    warn_of(opened, model_of)
     print(f"{title}: {len(opened):,} images searched")
     for line in filter(None, [opened.recall and opened.summary, unfinished(opened)]):
         print(line)
@@ -189,6 +197,7 @@ def make_index(
             max_unreadable=share,
         )
     opened.close()
+    warn_of(opened, model_of)
     counts = f"{len(opened):,} images, {len(opened.pairs.captions):,} captions"
     print(f"{title}: {folder} holds {counts}; {opened.summary}")
 
@@ -202,6 +211,7 @@ def _index_photos(run: Path | None, photos: Path, folder: Path) -> None:
     model, _, _ = open_model(run)
     update = index_photos(model, photos, folder, run=str(run.absolute()) if run else "")
     print(update)
+    warn_of(update.index, run)
     with_run = f"{run} " if run else ""
     print(
         f"{folder} holds {len(update.index):,} photos; search them: "

@@ -267,7 +267,8 @@ def evaluate(
 
     keep_ids = judgements is not None
     model, pairs, _, share = open_run(run, data, root, split, reading, caption_ids=keep_ids)
-    trained = read_run(run).data
+    record = read_run(run)
+    trained = record.data
     learnt = where(trained, None, None, trained["split"]) if trained["split"] else None
     evaluate_run(
         model,
@@ -281,4 +282,5 @@ def evaluate(
         max_unreadable=share,
         allow_leak=allow_leak,
         recorded=where(trained, data, root, split, reading) == learnt,
+        findings=record.findings,
     )

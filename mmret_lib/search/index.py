@@ -33,6 +33,7 @@ from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for
 from mmret_lib.files.errors import DataError
+from mmret_lib.metrics.diagnosis import diagnose
 from mmret_lib.search.cache import CachedSides
 from mmret_lib.search.collection import Collection
 from mmret_lib.search.draft import change
@@ -208,6 +209,19 @@ class SearchIndex:
             return "exact search"
         shares = ", ".join(f"{direction} {share:.3f}" for direction, share in self.recall.items())
         return f"{self.backend} search, recall@{RECALL_AT} against exact: {shares}"
+
+    def findings(self) -> dict[str, str]:
+        """Say in one line each what is wrong with the embeddings: a collapse, or a hub.
+
+        Returns:
+            what `mmret_lib.metrics.diagnosis.diagnose` returns; nothing where all is well. Of an
+            index that is `cached`, only the sides that have been searched are looked at.
+        """
+        with self._lock:
+            # `get` embeds nothing, unlike the brackets of `CachedSides`.
+            known = [self._collection.sides.get(side) for side in SIDES]
+            image_emb, text_emb = (None if side is None else side.emb for side in known)
+            return diagnose(image_emb, text_emb, self.pairs.owner)
 
     # ------------------------------------------------------------------------ searching
 

@@ -4,6 +4,8 @@ It stands among the studies because it needs the data, the model, its run and th
 room further down may import all four.
 """
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
 from mmret_lib.metrics.ceiling import CEILING_NOTE, best_possible
+from mmret_lib.metrics.diagnosis import diagnose
 from mmret_lib.metrics.failures import query_table
 from mmret_lib.metrics.intervals import compare, compare_text, interval_text
 from mmret_lib.metrics.judged import evaluate_judged
@@ -43,6 +46,7 @@ def evaluate_run(
     max_unreadable: float = 0.01,
     allow_leak: bool = False,
     recorded: bool = False,
+    findings: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Print a model's recalls with their 95 % intervals, and write the files asked for.
 
@@ -63,10 +67,12 @@ def evaluate_run(
         max_unreadable: share of images that may be left out because they cannot be read.
         allow_leak: rank images that the model was trained on, too.
         recorded: the run's record says that it was trained on these images; see `find_leak`.
+        findings: what was wrong at the end of the training, `Run.findings`, to be said again.
 
     Returns:
-        `Report.as_dict()`, under "judged" and "against" what was asked for, and under "trained_on"
-        how many images were trained on, if any.
+        `Report.as_dict()`, under "findings" what is wrong with the embeddings or was with the
+        training, if anything, under "judged" and "against" what was asked for, and under
+        "trained_on" how many images were trained on, if any.
 
     Raises:
         DataError: the model, or the one that it is compared with, was trained on some of these
@@ -84,6 +90,7 @@ def evaluate_run(
     report, image_emb, text_emb = _rank(model, data, protocol, title)
     say("\n".join(filter(None, (f"{title}:\n{report}", interval_text(report), leak.text))))
     figures: dict[str, Any] = report.as_dict()
+    figures |= _findings(image_emb, text_emb, pairs, findings or {})
     if leak.count:
         figures["trained_on"] = leak.count
     pool = pairs.name, pairs.split, len(pairs), len(pairs.captions)
@@ -111,6 +118,17 @@ def evaluate_run(
         write_json(json_file, figures)
         say(f"wrote {json_file}")
     return figures
+
+
+def _findings(
+    image_emb: Tensor, text_emb: Tensor, pairs: Pairs, in_training: Mapping[str, str]
+) -> dict[str, dict[str, str]]:
+    """Say what is wrong with the embeddings, or was with the training; "findings" -> the lines."""
+    found = {n: f"in training, {line}" for n, line in in_training.items()}
+    found |= diagnose(image_emb, text_emb, pairs.owner)
+    for line in found.values():
+        say(f"warning: {line}", file=sys.stderr)
+    return {"findings": found} if found else {}
 
 
 def _open_other(

@@ -7,7 +7,8 @@ its `record`; `checkpoints` resumes an interrupted training from its `snapshots`
 `recipes` builds a loss and its model by name, `devices` picks the hardware, `distributed` joins
 several processes, `grad_cache` sends a large batch through in pieces, and `second_views` embeds
 what the terms within a branch compare. `leak` finds pictures that a model is measured on and was
-trained on. `pocket_heads` trains the projections of the pocket model.
+trained on. `pocket_heads` trains the projections of the pocket model. `diagnosis`
+says when a training has collapsed.
 """
 
 from importlib import import_module

@@ -17,16 +17,27 @@ class History:
         waiting_seconds: of these, spent waiting for data.
         model_epoch: the epoch, from 1, that the model is of at the end: the last one, or with
             `TrainConfig.patience` the best on the validation pairs.
+        findings: what was wrong after the last epoch, such as "collapsed loss" -> one line that
+            says since which epoch, what it looks like and what to try; see `diagnosis`. Empty for
+            a training that is sound.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     training_seconds: float = 0.0
     waiting_seconds: float = 0.0
     model_epoch: int = 0
+    findings: dict[str, str] = field(default_factory=dict)
 
     def column(self, name: str) -> list[float]:
         """Return one figure, such as "loss" or "t2i_r1", of each epoch that has it."""
         return [row[name] for row in self.rows if name in row]
+
+    def note(self, findings: dict[str, str]) -> None:
+        """Keep what was found after the last epoch; what was found before keeps its epoch."""
+        self.findings = {
+            name: self.findings.get(name, f"epoch {len(self.rows)}: {line}")
+            for name, line in findings.items()
+        }
 
 
 def summary_writer() -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from mmret_lib.files.errors import MissingFile
+from mmret_lib.files.errors import MissingFile, visible
 from mmret_lib.files.places import user_path
 from mmret_lib.files.records import read_json, read_note, write_json
 from mmret_lib.files.whole import put_back
@@ -46,7 +46,7 @@ class Run:
         history: the rows of `History`.
         loss_settings: "repr" -> the loss with its settings.
         figures: training seconds, the epoch that the model is of, and by the name of a split its
-            recalls.
+            recalls; "findings", where something was wrong at the end.
         made_by: versions and machine; and "from", the run whose weights the training began with.
     """
 
@@ -57,6 +57,12 @@ class Run:
     loss_settings: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def findings(self) -> dict[str, str]:
+        """What was wrong at the end of the training, as in `History.findings`."""
+        findings = self.figures.get("findings", {})
+        return {str(n): visible(str(line)) for n, line in findings.items()}
 
 
 def write_record(folder: Path, record: Run) -> None:

@@ -200,6 +200,7 @@ def train_run(
             "model_epoch": history.model_epoch,
             **{name: report.as_dict() for name, report in reports.items()},
             **(figures or {}),
+            **({"findings": history.findings} if history.findings else {}),
         },
     )
     save_safely(folder, model, record, trainer)
@@ -297,5 +298,6 @@ def _finished_run(folder: Path | None, trainer: Trainer) -> TrainedRun | None:
         record.history,
         record.figures.get("training_seconds", 0.0),
         model_epoch=record.figures.get("model_epoch", len(record.history)),
+        findings=record.findings,
     )
     return TrainedRun(model, record, history, {}, finished_before=True)

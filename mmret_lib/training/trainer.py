@@ -30,10 +30,13 @@ from mmret_lib.data.store import Store
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.features import data_for, refuse_trained
 from mmret_lib.files.errors import DataError
+from mmret_lib.files.output import say
 from mmret_lib.files.places import user_path
+from mmret_lib.metrics.report import Report
 from mmret_lib.training.checkpoints import Checkpoints
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.devices import pick_precision
+from mmret_lib.training.diagnosis import LastBatch, diagnose_epoch
 from mmret_lib.training.distributed import Processes
 from mmret_lib.training.grad_cache import cached_backward
 from mmret_lib.training.history import History, summary_writer
@@ -158,6 +161,8 @@ class Trainer:
             model, loss, self.optimizer, self.schedule, self.scaler, self.generator, self.processes
         )
         self.checkpoints = Checkpoints(self.folder, state, self.identity, keep)
+        self.last_batch: LastBatch | None = None  # of which the embeddings are looked at
+        self.warned: set[str] = set()  # what is found again is not said again
         self.branches = self.processes.parallel(model)
         if config.compile:
             self.branches.compile()
@@ -253,6 +258,7 @@ class Trainer:
         gather = self.processes.all_gather
         image_emb, text_emb = self.model.standardised(gather(image_emb), gather(text_emb))
         image_ids, caption_ids = gather(batch.image_ids), gather(batch.caption_ids)
+        self.last_batch = LastBatch(image_emb.detach(), text_emb.detach(), image_ids, caption_ids)
         try:
             loss: Tensor = self.loss(
                 image_emb, text_emb, image_ids=image_ids, caption_ids=caption_ids
@@ -309,6 +315,7 @@ class Trainer:
             "seconds": now.seconds,
         }
         now.history.training_seconds += now.seconds
+        losses, report = torch.stack(now.losses), None
         now.epoch, now.step, now.losses, now.seconds = now.epoch + 1, 0, [], 0.0
         if self.validation is not None and self.config.validate:
             # `fit` has said whether it overlaps the training split.
@@ -325,7 +332,22 @@ class Trainer:
         now.history.rows.append(row)
         if self.config.tensorboard:
             self.checkpoints.write_tensorboard(row)
+        self._diagnose(now.history, losses, report)
         return row
+
+    def _diagnose(self, history: History, losses: Tensor, report: Report | None) -> None:
+        """Note in the history what went wrong in an epoch, and print what is new."""
+        if self.last_batch is None:  # resumed right after the epoch's last step
+            return
+        means = history.column("loss")
+        found = diagnose_epoch(self.loss, self.last_batch, losses, means, self.config, report)
+        history.note(found)
+        new = [line for name, line in history.findings.items() if name not in self.warned]
+        self.warned |= found.keys()
+        if new and self.processes.first:
+            with tqdm.external_write_mode():  # the progress bar makes room
+                for line in new:
+                    say(f"warning: {line}", flush=True)
 
     def _save(self, now: Progress) -> None:
         self.checkpoints.save(now, now.epoch * len(self.loader) + now.step)
