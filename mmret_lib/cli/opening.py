@@ -102,7 +102,7 @@ def warn_of(index: Any, run: Path | None) -> None:
     """Say what is wrong with an index's embeddings, or was with the training of its run."""
     found = {}
     if run is not None:
-        from mmret_lib.training.run import read_run
+        from mmret_lib.training.record import read_run
 
         found = {n: f"in training, {line}" for n, line in read_run(run).findings.items()}
     for line in {**found, **index.findings()}.values():
