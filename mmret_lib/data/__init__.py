@@ -94,7 +94,7 @@ def load_pairs(
     reader, layout = DATASETS[name]
     if layout is not None and root is None:
         raise DataError(
-            f"{name} is not built in: pass root=…, a folder that holds {layout} "
+            f"{name} is not built in: pass --root FOLDER (in Python root=…) that holds {layout} "
             "(the data sets that need no folder are 'scenes' and 'album')"
         )
     if split is not None:

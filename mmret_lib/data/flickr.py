@@ -47,8 +47,8 @@ TOKEN_ROW = r"([^\t]+)#\d+\t(.*)"  # name.jpg#number<tab>caption
 # The published results.csv lacks the second bar in one row (2199200615.jpg| 4   A dog runs …).
 WITHOUT_BAR = r"\s*(\d+)\s+(.*)"
 REMEDY = (
-    "rename the columns in its first line, or read it as your own photos: --data folder --captions "
-    "FILE --{what}-column NAME (in Python load_pairs('folder', captions=…, {what}_column=…))"
+    "rename the columns in its first line, or read it as the data set folder, with --captions FILE "
+    "--{what}-column NAME (in Python load_pairs('folder', captions=…, {what}_column=…))"
 )
 
 

@@ -165,7 +165,7 @@ def _indices(pairs: Pairs) -> tuple[dict[int, int], dict[int, int]]:
     if not ids or None in ids:
         raise DataError(
             f"{pairs.name} {pairs.split} has no caption ids: judgements need COCO, read with "
-            "keep_info=True"
+            "keep_info=True (in Python)"
         )
     images = {
         image_id: i for i, image_id in enumerate(pairs.image_ids) if isinstance(image_id, int)

@@ -77,7 +77,7 @@ def decode_into(
     except WorkerDied:
         raise DataError(
             f"a process that packs images into {target.parent} died. What is packed so far is "
-            "kept: call again, with workers=1 if memory ran out."
+            "kept: call again; if memory ran out, end other programs (or in Python, workers=1)."
         ) from None
     pixels = np.load(target, mmap_mode="r")
     earlier = [k for k in range(len(tasks)) if k not in hashes]  # decoded by another call

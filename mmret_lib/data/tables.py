@@ -253,7 +253,7 @@ def _json_rows(source: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         try:
             record = parse_json(line, nan_is_null=True)  # an empty cell of pandas
         except (ValueError, RecursionError) as error:
-            hint = " (a COCO caption file is read with --data coco)" if number == 1 else ""
+            hint = " (a COCO caption file is read as the data set coco)" if number == 1 else ""
             raise DataError(
                 f"{source}: line {number} is not JSON that can be read ({error}); write one whole "
                 f"object a line{hint}"

@@ -164,7 +164,7 @@ def _random_mini(
     if captions is None:
         raise DataError(
             "The mini text backbone without weights learns its vocabulary from captions: "
-            "give captions=pairs.captions."
+            "give it those of the pairs to train on."
         )
     tokenizer = train_wordpiece(captions)
     config = DistilBertConfig(

@@ -50,7 +50,8 @@ def summary_writer() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise DataError(
-            f"tensorboard=True needs TensorBoard ({error}): pip install tensorboard"
+            f"--tensorboard (in Python tensorboard=True) needs TensorBoard ({error}): "
+            "pip install tensorboard"
         ) from None
     return SummaryWriter
 

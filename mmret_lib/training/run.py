@@ -267,7 +267,10 @@ def _say_rates(trainer: Trainer, shown: bool) -> None:
 def _augmented(config: TrainConfig) -> str:
     if config.views:
         return f"of the photos in {config.views} augmented views ({config.augment}) each"
-    return "of the photos as they are, not augmented (views=4 keeps four augmented views of each)"
+    return (
+        "of the photos as they are, not augmented (--views 4, in Python views=4, keeps four "
+        "augmented views of each)"
+    )
 
 
 def _finished_run(folder: Path | None, trainer: Trainer) -> TrainedRun | None:

@@ -302,8 +302,9 @@ class Trainer:
         except torch.OutOfMemoryError as error:
             raise DataError(
                 f"{where}: {self.device} has no memory for batches of {size} pairs "
-                f"({str(error).partition('.')[0]}). Set chunk_size={size // 4} or so "
-                "(the same batch, sent through the model in pieces), or a smaller batch_size."
+                f"({str(error).partition('.')[0]}). Set --chunk-size {size // 4} or so "
+                f"(in Python chunk_size={size // 4}; the same batch, sent through the model in "
+                "pieces), or a smaller --batch-size (batch_size)."
             ) from None
 
     def _close_epoch(self, now: Progress) -> dict[str, float]:

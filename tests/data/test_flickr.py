@@ -228,7 +228,9 @@ def test_columns_that_are_missing_or_ambiguous_are_refused(tmp_path, header, fau
     put_flickr8k(tmp_path)
     row = "b.jpg| x| y" if "|" in header else "b.jpg,x,y"
     (tmp_path / "captions.txt").write_text(f"{header}\n{row}\n")
-    with pytest.raises(DataError, match=f"captions.txt.*{fault}.*--data folder --captions FILE"):
+    with pytest.raises(
+        DataError, match=f"captions.txt.*{fault}.*data set folder, with --captions FILE"
+    ):
         read_flickr8k(tmp_path, "all")
 
 

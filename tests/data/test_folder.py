@@ -282,7 +282,7 @@ HEAD = "image,caption\n"
         (b"\xff\xfea\0b", "byte 4 is not UTF-16"),
         (b"PK\x03\x04\x14\0\x08\0", "line 1 holds a NUL byte, so this is no text file"),
         ('[{"image": "a.jpg", "caption": "x"}]', "holds one JSON list; write one object a line"),
-        ('{\n"images": []}', "line 1 is not JSON that .*one whole object a line .*--data coco"),
+        ('{\n"images": []}', "line 1 is not JSON that .*one whole object a line .*set coco"),
         ('{"image": "a.jpg", "caption": "x"}\n7', "line 2 is 7, not a JSON object"),
         ('{"image": "a.jpg", "caption": "x"}\n{"a":', r"line 2 is not JSON .*object a line$"),
         ('{"image": "a.jpg", "caption": Infinity}', "line 1 is not JSON .*Infinity"),

@@ -36,7 +36,7 @@ def test_an_unknown_data_set_lists_the_known_and_guesses():
     [("coco", "captions_<split>.json"), ("flickr8k", "captions.txt"), ("flickr30k", "results.csv")],
 )
 def test_a_real_set_needs_a_folder_and_says_what_belongs_in_it(name, layout, tmp_path):
-    with pytest.raises(DataError, match=f"{name} is not built in: pass root=.*{layout}"):
+    with pytest.raises(DataError, match=f"{name} is not built in: pass --root .*root=.*{layout}"):
         load_pairs(name)
     with pytest.raises(MissingFile, match=f"nowhere does not exist; expected .*{layout}"):
         load_pairs(name, root=tmp_path / "nowhere")
