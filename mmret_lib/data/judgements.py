@@ -110,7 +110,7 @@ def read_judgements(path: str | Path, pairs: Pairs) -> list[Judgements]:
 def _read_cxc(file: Path) -> tuple[str, list[Ids], list[Ids]]:
     right = []
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines)
             if (head := next(reader, [])) != CXC_COLUMNS:
                 raise DataError(

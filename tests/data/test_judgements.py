@@ -80,8 +80,9 @@ COCO_val2014:sentid:999,COCO_val2014_000000000011.jpg,5.0,c2i_original
 """
 
 
-def test_cxc_counts_ratings_from_three(tmp_path):
-    (tmp_path / "sits_test.csv").write_text(CXC)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_cxc_counts_ratings_from_three(tmp_path, encoding):
+    (tmp_path / "sits_test.csv").write_text(CXC, encoding=encoding)
     (tmp_path / "sits_test_raw.csv").write_text("not to be read")
     for path in (tmp_path, tmp_path / "sits_test.csv"):
         (found,) = read_judgements(path, coco_pairs())
