@@ -202,7 +202,8 @@ def test_evaluate_prints_the_pool_and_writes_json(home, run):
     out = mmret(home, "evaluate", run, "--split", "dev+test", "--json", "figures.json")
     assert "16 images, 80 captions, 5 per image" in out
     figures = json.loads((home / "figures.json").read_text())
-    assert set(figures) == {
+    # After a few steps, one image is the first answer to many captions: a finding, rightly.
+    assert set(figures) - {"findings"} == {
         *(
             f"{d}_{m}"
             for d in ("i2t", "t2i")
