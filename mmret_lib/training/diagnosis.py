@@ -138,12 +138,12 @@ def _at_bound(loss: torch.nn.Module) -> dict[str, str]:
     elif name == "temperature":
         cause, remedy = (
             "a lower one always costs less once the positives lead",
-            "the positive in the denominator (positive_in_denominator=True)",
+            "the positive in the denominator (in Python positive_in_denominator=True)",
         )
     else:
         cause, remedy = "a smaller one always costs less", "a search over some values"
     line = (
         f"the learnt {name}, {inner.read():.3g}, sits at its bound of {bound:g}: {cause}. Try "
-        f"{remedy}, or a fixed {name} (learnable=False)"
+        f"{remedy}, or a fixed {name} (in Python learnable=False)"
     )
     return {"bound": line}
