@@ -72,13 +72,15 @@ def commit_all(repository: Path) -> None:
 
 
 def on_colab(file: Path, content: Path, repository: Path) -> NotebookNode:
-    """The notebook as Colab opens it, but for two addresses in its set-up cell."""
+    """The notebook as Colab opens it, but for where the course and /content are."""
     notebook = nbformat.read(file, as_version=4)
     fill(notebook, file)
     [setup] = [cell for cell in notebook.cells if cell.id == "setup"]
-    for there, here in ((REPOSITORY, repository.as_uri()), ("/content", str(content))):
-        assert there in setup.source, there
-        setup.source = setup.source.replace(there, here)
+    assert REPOSITORY in setup.source and "/content" in setup.source
+    setup.source = setup.source.replace(REPOSITORY, repository.as_uri())
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = cell.source.replace("/content", str(content))
     notebook.cells.insert(0, v4.new_code_cell(COLAB_MODULE, id="colab"))
     return notebook
 
