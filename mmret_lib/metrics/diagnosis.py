@@ -81,7 +81,8 @@ def diagnose(
         hubs = {}
         if len(sides) == 2:
             images, texts = sides["image"], sides["caption"]
-            of_images = None if owner is None else torch.as_tensor(np.asarray(owner))
+            # A copy, because it may be read-only.
+            of_images = None if owner is None else torch.as_tensor(np.array(owner))
             found = _first_answers(texts, images, of_images)
             if found and wrong_above is None:
                 wrong_above = found[1]
@@ -102,7 +103,7 @@ def share_above(image_emb: Array, text_emb: Array, owner: Array | Sequence[int])
         image_emb, text_emb, owner: (N, D), (M, D), (M,), as in `diagnose`; N is at least 2.
     """
     with full_precision("cpu"):
-        owners = torch.as_tensor(np.asarray(owner))
+        owners = torch.as_tensor(np.array(owner))
         answered = _first_answers(_rows(text_emb), _rows(image_emb), owners, fewest=1)
     return answered[1] if answered and answered[1] is not None else math.nan
 
