@@ -49,9 +49,10 @@ CONTENT = {
 
 
 def plainly(content: dict) -> set[tuple[str, str]]:
-    """(file name, caption), as a reader without any checks pairs them."""
-    names = {image["id"]: image["file_name"] for image in content["images"]}
-    return {(names[a["image_id"]], a["caption"].strip()) for a in content["annotations"]}
+    """(file name, caption), as a reader without any checks pairs them; no text, no caption."""
+    names = {image["id"]: image.get("file_name") for image in content["images"]}
+    captions = [a for a in content["annotations"] if isinstance(a.get("caption"), str)]
+    return {(names[a["image_id"]], a["caption"].strip()) for a in captions}
 
 
 def read_or_refused(name: str, home: Path, split: str, plain) -> None:
