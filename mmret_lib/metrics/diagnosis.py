@@ -68,7 +68,7 @@ def diagnose(
         for embeddings that are sound.
     """
     sides = {
-        name: _rows(emb)
+        name: _tensor(emb)
         for name, emb in (("image", image_emb), ("caption", text_emb))
         if emb is not None and len(emb) >= FEWEST_ROWS
     }
@@ -81,8 +81,7 @@ def diagnose(
         hubs = {}
         if len(sides) == 2:
             images, texts = sides["image"], sides["caption"]
-            # A copy, because it may be read-only.
-            of_images = None if owner is None else torch.as_tensor(np.array(owner))
+            of_images = None if owner is None else _tensor(owner)
             found = _first_answers(texts, images, of_images)
             if found and wrong_above is None:
                 wrong_above = found[1]
@@ -103,15 +102,15 @@ def share_above(image_emb: Array, text_emb: Array, owner: Array | Sequence[int])
         image_emb, text_emb, owner: (N, D), (M, D), (M,), as in `diagnose`; N is at least 2.
     """
     with full_precision("cpu"):
-        owners = torch.as_tensor(np.array(owner))
-        answered = _first_answers(_rows(text_emb), _rows(image_emb), owners, fewest=1)
+        sides = _tensor(text_emb), _tensor(image_emb)
+        answered = _first_answers(*sides, _tensor(owner), fewest=1)
     return answered[1] if answered and answered[1] is not None else math.nan
 
 
-def _rows(emb: Array) -> Tensor:
-    if isinstance(emb, Tensor):
-        return emb.detach().cpu()
-    return torch.from_numpy(np.require(emb, requirements="W"))  # torch warns of read-only memory
+def _tensor(values: Array | Sequence[int]) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    return torch.from_numpy(np.require(values, requirements="W"))  # torch warns of read-only memory
 
 
 def _unit(rows: Tensor) -> Tensor:

@@ -11,6 +11,11 @@ IMAGES, CAPTIONS, DIM = 60, 3, 16
 OWNER = np.repeat(np.arange(IMAGES), CAPTIONS)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def sound(noise=1.0, seed=0):
     """Images in many directions, and captions near them."""
     generator = torch.Generator().manual_seed(seed)

@@ -22,6 +22,11 @@ from mmret_lib.training.diagnosis import LastBatch, collapsed_value, diagnose_ep
 B, D = 24, 8
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def batch(image_emb=None, text_emb=None, image_ids=None, caption_ids=None):
     equal, ids = torch.ones(B, D), torch.arange(B)
     return LastBatch(
