@@ -7,9 +7,10 @@
 
 A notebook is stored in one form, so that a second run changes nothing: without timings, versions
 and widget states; its badge and set-up cell come from the repository's address in pyproject.toml.
-What varies from run to run (a figure's pixels, and all outputs of a cell tagged
-`nbval-ignore-output`) is stored anew only if the code up to there has changed. A notebook in which
-a cell fails stays as it was.
+All stored outputs of a notebook come from one execution: the old ones stay, all of them, where the
+code is the same and the new ones differ only in what varies from run to run (a figure's pixels, and
+all outputs of a cell tagged `nbval-ignore-output`); otherwise all are stored anew. A notebook in
+which a cell fails stays as it was.
 """
 
 import argparse
@@ -146,16 +147,23 @@ def tidy(notebook: NotebookNode) -> None:
 
 
 def keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
-    """Put back, in place, the outputs of `before` that only vary from run to run."""
+    """Put back, in place, all outputs of `before` if nothing but what varies is different.
+
+    All outputs or none: two prints of one model that come from two executions can contradict each
+    other. So the outputs of `before` are kept only if all code is what it was and every cell
+    without the tag still says what it said.
+    """
     earlier = {cell.id: cell for cell in before.cells if cell.cell_type == "code"}
-    digests, known = code_so_far(notebook), before.metadata.get("executed", {})
-    for cell in notebook.cells:
-        old = earlier.get(cell.id)
-        if cell.cell_type != "code" or old is None or known.get(cell.id) != digests[cell.id]:
-            continue
+    if before.metadata.get("executed", {}) != code_so_far(notebook):
+        return
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for cell in cells:
+        old = earlier[cell.id]
         ignored = IGNORED in cell.metadata.get("tags", []) and bool(old.outputs)
-        if ignored or texts(old.outputs) == texts(cell.outputs):
-            cell.outputs = old.outputs
+        if not ignored and texts(old.outputs) != texts(cell.outputs):
+            return
+    for cell in cells:
+        cell.outputs = earlier[cell.id].outputs
 
 
 def run_cells(

@@ -80,23 +80,56 @@ def test_a_failing_cell_is_named_and_the_file_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.ipynb"]
 
 
-def test_what_varies_is_kept_only_where_the_code_is_the_same(tool: ModuleType) -> None:
-    def one(text: str, picture: str, tags: list[str]) -> NotebookNode:
-        output = v4.new_output("display_data", data={"text/plain": text, "image/png": picture})
-        cell = v4.new_code_cell("f()", id="f", outputs=[output], metadata={"tags": tags})
-        notebook = v4.new_notebook(cells=[cell])
-        tool.tidy(notebook)
-        return notebook
+def kept(tool: ModuleType, before: NotebookNode, after: NotebookNode) -> list[bool]:
+    """Whether the picture of each cell is the one of before, once both are tidied and compared."""
+    for notebook in (before, after):
+        if "executed" not in notebook.metadata:
+            tool.tidy(notebook)
+    after = copy.deepcopy(after)
+    tool.keep_outputs(after, before)
+    pictures = [cell.outputs[0].data["image/png"] for cell in after.cells]
+    return [picture == "old" for picture in pictures]
 
-    for tags, text, keeps in (([], "a", True), ([], "b", False), ([tool.IGNORED], "b", True)):
-        before, after = one("a", "old", tags), one(text, "new", tags)
-        tool.keep_outputs(after, before)
-        assert after.cells[0].outputs[0].data["image/png"] == ("old" if keeps else "new")
-        changed = one(text, "new", tags)
-        earlier = copy.deepcopy(before)
-        earlier.metadata.executed["f"] = "the digest of other code"
-        tool.keep_outputs(changed, earlier)
-        assert changed.cells[0].outputs[0].data["image/png"] == "new"
+
+def two_cells(tool: ModuleType, picture: str, *texts: str) -> NotebookNode:
+    """The cell "f", and the cell "g", which is tagged as varying."""
+    cells = []
+    for name, text, tags in zip("fg", texts, ([], [tool.IGNORED]), strict=True):
+        output = v4.new_output("display_data", data={"text/plain": text, "image/png": picture})
+        metadata = {"tags": tags}
+        cells.append(v4.new_code_cell(f"{name}()", id=name, outputs=[output], metadata=metadata))
+    return v4.new_notebook(cells=cells)
+
+
+def test_outputs_are_of_one_execution_all_kept_or_all_new(tool: ModuleType) -> None:
+    before = two_cells(tool, "old", "a", "1")
+    same, varied = two_cells(tool, "new", "a", "1"), two_cells(tool, "new", "a", "2")
+    assert kept(tool, before, same) == kept(tool, before, varied) == [True, True]
+    # One cell that says something else makes the others new, too, whatever their tags.
+    assert kept(tool, before, two_cells(tool, "new", "b", "1")) == [False, False]
+
+
+def test_outputs_are_new_where_any_code_is(tool: ModuleType) -> None:
+    for name in "fg":
+        before, after = two_cells(tool, "old", "a", "1"), two_cells(tool, "new", "a", "1")
+        cell_of(after, name).source = "h()"
+        assert kept(tool, before, after) == [False, False]
+    before, after = two_cells(tool, "old", "a", "1"), two_cells(tool, "new", "a", "1")
+    before.cells.pop()
+    assert kept(tool, before, after) == [False, False]
+    before, after = two_cells(tool, "old", "a", "1"), two_cells(tool, "new", "a", "1")
+    after.cells.pop()
+    assert kept(tool, before, after) == [False]
+    # Never executed: nothing is known of the old outputs.
+    before, after = two_cells(tool, "old", "a", "1"), two_cells(tool, "new", "a", "1")
+    before.metadata["executed"] = {}
+    assert kept(tool, before, after) == [False, False]
+
+
+def test_a_varying_cell_that_had_no_output_makes_all_new(tool: ModuleType) -> None:
+    before, after = two_cells(tool, "old", "a", "1"), two_cells(tool, "new", "a", "1")
+    cell_of(before, "g").outputs = []
+    assert kept(tool, before, after) == [False, False]
 
 
 def test_widgets_and_progress_bars_leave_no_view_behind(tool: ModuleType) -> None:
