@@ -132,7 +132,8 @@ def tidy(notebook: NotebookNode) -> None:
                 cell.metadata.tags = sorted({*cell.metadata.get("tags", []), IGNORED})
                 if PROGRESS.search(output.data["text/plain"]):
                     continue
-                output.data["text/plain"] = "(run this cell to use what it shows)"
+                if not output.data.keys() & {"text/html", "image/png"}:  # nothing else to see
+                    output.data["text/plain"] = "(run this cell to use what it shows)"
             output.pop("metadata", None)
             if output.output_type != "stream":
                 output.metadata = NotebookNode()

@@ -5,6 +5,6 @@ search), `negatives` (how a loss weighs them) or `studies` (recorded experiments
 style of `sheet`.
 `tables` formats results; `html` writes a page of answers. `explorer` and `push` are the notebooks'
 widgets, `app` and `photos` make web pages of them, and `server` serves these. `lesson` shows the
-library's source in a notebook.
+library's source in a notebook; `predict` asks what the reader expects before a cell shows it.
 Import from these modules: the package itself loads neither matplotlib nor widgets.
 """
