@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, Rectangle
+from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
+from matplotlib.path import Path
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from mmret_lib.show.tables import display_name
 
 LISTED = 8  # negatives of the chosen query that are shown one by one
 SHADES = PowerNorm(0.4, 0, 1)  # a linear scale would show all but the largest shares as white
+PUSH = "#a04a3c"  # of the arrows
 SHADE_MAP = "rocket_r"  # darker is more, so it reads in greyscale too
 
 
@@ -84,49 +86,52 @@ def weight_maps(
     """
     shares = _checked_shares(weights, captions, images, query)
     listed, rest = hardest(shares, query)
-    margin, left_width, gap, side, step = 0.25, 3.75, 0.25, 1.9, 0.46
-    left = margin + left_width + gap
+    margin, left_width, gap, step = 0.25, 3.5, 0.35, 0.46
+    side = 2.8 if len(shares) < 3 else 2.2
+    left = margin + left_width + gap + 0.3
     width = left + len(shares) * (side + gap)
-    maps_top, bars_top = 1.7, 1.7 + side + 1.8
+    maps_top, bars_top = 1.7, 1.7 + side + 1.9
     rows = len(listed) + bool(rest)
     figure = CourseFigure(figsize=(width, bars_top + rows * step + 0.65))
     span = width - 2 * margin
     title = f"How each loss weighs the negatives of one batch ({len(captions)} pairs)"
-    sheet.write(figure, margin, 0.32, title, span, 14, weight="bold")
+    sheet.write(figure, margin, 0.32, title, span, 15, weight="bold")
     twins = " (Barlow Twins: their images)" if "barlow_twins" in weights else ""
     key = f"Each image pushes away the captions of other pairs{twins}. Its shares make 100 %."
-    sheet.write(figure, margin, 0.64, key, span, 10, color=QUIET)
+    sheet.write(figure, margin, 0.66, key, span, 11, color=QUIET)
 
     for place, (name, share) in enumerate(shares.items()):
         at, colour = left + place * (side + gap), sheet.look(name, place)[0]
-        sheet.write(figure, at, 1.1, display_name(name), side, 11, weight="bold", color=colour)
+        sheet.write(figure, at, 1.1, display_name(name), side, 12, weight="bold", color=colour)
         effective = sharing(share)
         shared = "no" if effective is None else f"≈ {effective:.1f}"
         sheet.write(
-            figure, at, 1.37, f"{shared} of {len(captions) - 1} share a push", side + gap, 10
+            figure, at, 1.37, f"{shared} of {len(captions) - 1} share a push", side + gap, 11
         )
         axes = sheet.add_axes(figure, at, maps_top, side, side)
         _heat_map(axes, share, query, first=place == 0)
+        pushed = "image" if name == "barlow_twins" else "caption"
+        axes.set_xlabel(f"{pushed} of pair …", fontsize=11)
         axes = sheet.add_axes(figure, at, bars_top, side, rows * step)
         _bars(axes, share[query], listed, rest, colour)
 
-    _colour_bar(figure, margin, maps_top, left_width - 0.6)
+    _colour_bar(figure, margin, maps_top, left_width - 0.5)
     asked, text = bars_top - 1.2, margin + 0.85
     sheet.add_rule(figure, margin, width - margin, asked - 0.12)
     sheet.add_picture(figure, margin, asked, 0.7, images[query])
     said = f"▶ The query: the image of pair {query}"
-    sheet.write(figure, text, asked + 0.17, said, span - 0.85, 10, weight="bold")
-    sheet.write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 10)
+    sheet.write(figure, text, asked + 0.17, said, span - 0.85, 11, weight="bold")
+    sheet.write(figure, text, asked + 0.48, f"“{captions[query]}”", span - 0.85, 11)
     said = "The captions it pushes hardest"
-    sheet.write(figure, margin, bars_top - 0.2, said, left_width, 10, weight="bold")
-    text, width = margin + 0.55, left_width - 0.6
+    sheet.write(figure, margin, bars_top - 0.2, said, left_width, 11, weight="bold")
+    text, width = margin + 0.55, left_width - 0.45
     for line, k in enumerate(listed):
         top = bars_top + line * step
         sheet.add_picture(figure, margin, top + 0.03, step - 0.06, images[k])
-        sheet.write(figure, text, top + step / 2, captions[k], width, 9.5, lines=2)
+        sheet.write(figure, text, top + step / 2, captions[k], width, 10, lines=2)
     if rest:
         top = bars_top + len(listed) * step + step / 2
-        sheet.write(figure, text, top, f"the other {len(rest)}, together", 3, 9.5, color=QUIET)
+        sheet.write(figure, text, top, f"the other {len(rest)}, together", 3, 10, color=QUIET)
     return figure
 
 
@@ -177,8 +182,14 @@ def _heat_map(axes: Axes, share: np.ndarray, query: int, first: bool) -> None:
         annotation_clip=False,
     )
     axes.spines[:].set(visible=True, color=QUIET, linewidth=0.8)
-    axes.set_xlabel("negative", fontsize=10)
-    axes.set_ylabel("query" if first else "", fontsize=10, labelpad=12)
+    size = len(share)
+    every = max(1, math.ceil(size / 6))  # numbers that can be read, however large the batch is
+    shown = range(0, size, every)
+    axes.set_xticks([k + 0.5 for k in shown], [str(k) for k in shown], rotation=0)
+    axes.set_yticks([k + 0.5 for k in shown], [str(k) for k in shown] if first else [])
+    axes.tick_params(labelsize=10, length=3, colors=QUIET, labelcolor=INK)
+    axes.tick_params(axis="y", pad=9)  # room for the query's ▶
+    axes.set_ylabel("image of pair … asks" if first else "", fontsize=11, labelpad=5)
 
 
 def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colour: str) -> None:
@@ -192,7 +203,7 @@ def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colou
             value - 0.02 if inside else value + 0.02,
             place,
             percent(value),
-            fontsize=9.5,
+            fontsize=10.5,
             ha="right" if inside else "left",
             va="center",
             color="white" if inside else INK if value else QUIET,
@@ -201,23 +212,31 @@ def _bars(axes: Axes, row: np.ndarray, listed: list[int], rest: list[int], colou
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.get_xticklabels()[0].set_horizontalalignment("left")  # beside the next panel's
     axes.get_xticklabels()[-1].set_horizontalalignment("right")
-    axes.set_xlabel("share of the push", fontsize=10)
-    axes.tick_params(labelsize=9.5, colors=QUIET, labelcolor=INK)
+    axes.set_xlabel("share of the push", fontsize=11)
+    axes.tick_params(labelsize=10, colors=QUIET, labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _colour_bar(figure: Figure, left: float, top: float, width: float) -> None:
-    sheet.write(figure, left, top + 0.1, "Darker: a larger share of the query's push", width, 10)
+    said = "Colour: the share of the row's push"
+    sheet.write(figure, left, top + 0.1, said, width + 0.5, 11, weight="bold")
     bar = figure.colorbar(
         ScalarMappable(SHADES, SHADE_MAP),
-        cax=sheet.add_axes(figure, left + 0.1, top + 0.3, width, 0.18),
+        cax=sheet.add_axes(figure, left + 0.1, top + 0.3, width - 0.2, 0.2),
         orientation="horizontal",
-        ticks=[0, 0.05, 0.2, 0.5, 1],
-        format=PercentFormatter(1),
+        ticks=[0, 0.01, 0.05, 0.2, 0.5, 1],
+        format=PercentFormatter(1, decimals=0),
     )
     bar.ax.tick_params(labelsize=9.5, colors=QUIET, labelcolor=INK)
-    sheet.write(figure, left, top + 0.95, "Grey: the query's own pair, never pushed", width, 10)
-    sheet.write(figure, left, top + 1.2, "▶ the query shown below", width, 10)
+    lines = (
+        "A row is one image that asks, a column",
+        "what it pushes. The scale is stretched",
+        "at its light end, to show small shares.",
+        "Grey: the own pair, never pushed.",
+        "▶ the query that is shown below",
+    )
+    for place, line in enumerate(lines):
+        sheet.write(figure, left, top + 0.95 + 0.24 * place, line, width + 0.5, 10.5)
 
 
 @styled
@@ -243,14 +262,19 @@ def push_on_circle(
     image, text = (e / np.linalg.norm(e, axis=1, keepdims=True) for e in (image, text))
     columns = len(weights) if len(weights) < 4 else 2
     rows = math.ceil(len(weights) / columns)
-    figure = CourseFigure(figsize=(4.4 * columns, 3.6 * rows + 0.3), layout="constrained")
-    figure.suptitle(f"Whom image {query} pushes away, and how hard", weight="bold")
+    figure = CourseFigure(figsize=(4.6 * columns, 3.8 * rows + 0.7), layout="constrained")
+    key = (
+        f"arrow: push on a text, away from i{query}",
+        "longer and thicker: larger share;  dotted: the own pair",
+    )
+    figure.suptitle(f"Whom image {query} pushes away, and how hard", weight="bold", fontsize=13)
+    figure.supxlabel((";  " if columns > 1 else "\n").join(key), fontsize=10, color=QUIET)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(weights) :]:
         axes.set_axis_off()
     for axes, (name, weight) in zip(panels, weights.items(), strict=False):
-        _circle(axes, image, text, weight[0, query].detach().double().numpy(), query)
-        axes.set_title(name)
+        _circle(axes, image, text, weight[0, query].detach().double().cpu().numpy(), query)
+        axes.set_title(display_name(name), fontsize=12)
     return figure
 
 
@@ -260,8 +284,7 @@ def _circle(
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=FAINT))
     for k, share in enumerate(shares):
         if k != query and share > 0:
-            ends = np.stack([image[query], text[k]])
-            axes.plot(*ends.T, color=QUIET, linewidth=0.8 + 7 * share, alpha=0.6, zorder=1)
+            _push_arrow(axes, image[query], text[k], float(share))
     axes.plot(*np.stack([image[query], text[query]]).T, color=INK, linestyle=":", zorder=1)
     for points, marker, letter in ((image, "s", "i"), (text, "o", "t")):
         for k, point in enumerate(points):
@@ -271,7 +294,26 @@ def _circle(
             label = f"{letter}{k}: {percent(float(shares[k]))}" if pushed else f"{letter}{k}"
             side = "left" if point[0] > 0.3 else "right" if point[0] < -0.3 else "center"
             across, up = 1.14 * point
-            axes.text(across, up, label, ha=side, va="center", fontsize=9)
+            axes.text(across, up, label, ha=side, va="center", fontsize=10.5)
     axes.set(xlim=(-1.9, 1.9), ylim=(-1.4, 1.4), aspect="equal", xticks=(-1, 0, 1))
     axes.set(yticks=(-1, 0, 1), xlabel="dimension 1", ylabel="dimension 2")
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _push_arrow(axes: Axes, query: np.ndarray, text: np.ndarray, share: float) -> None:
+    """Draw an arrow just inside the circle, from below a text and away from the query."""
+    start = math.atan2(text[1], text[0])
+    turned = query[0] * text[1] - query[1] * text[0]  # above 0: the text lies counter-clockwise
+    end = start + math.copysign(0.25 + 0.6 * share, turned)
+    angles = np.linspace(start, end, 20)
+    path = Path(0.86 * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    arrow = FancyArrowPatch(
+        path=path,
+        arrowstyle="-|>",
+        mutation_scale=9 + 9 * share,
+        linewidth=1 + 3 * share,
+        color=PUSH,
+        joinstyle="miter",
+        zorder=1,
+    )
+    axes.add_patch(arrow)

@@ -6,6 +6,7 @@ import torch
 from drawing import ODD_TEXTS, drawn, texts
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 
 from mmret_lib.data.images import read_pixels
 from mmret_lib.losses import LOSSES, MaxTriplet, SumTriplet, negative_weights
@@ -31,7 +32,7 @@ def batch(index):
 
 
 def heat_maps(figure: Figure) -> list[Axes]:
-    return [axes for axes in figure.axes if axes.get_xlabel() == "negative"]
+    return [axes for axes in figure.axes if axes.get_xlabel().endswith("of pair …")]
 
 
 def bar_charts(figure: Figure) -> list[Axes]:
@@ -54,6 +55,7 @@ def test_maps_hold_the_weights_and_bars_the_row_that_was_asked_for(batch, query)
         off = ~np.eye(24, dtype=bool)
         np.testing.assert_allclose(shown[off], weight[0].numpy()[off], atol=1e-7)
         assert np.ma.getmaskarray(shown)[~off].all(), "the own pair is not shown as a negative"
+        assert [int(label.get_text()) for label in axes.get_xticklabels()] == [*range(0, 24, 4)]
         norms.add((mesh.norm.vmin, mesh.norm.vmax, mesh.norm.gamma, mesh.get_cmap().name))
         widths = [bar.get_width() for bar in chart.patches]
         np.testing.assert_allclose(widths[:8], row[order[:8]], atol=1e-7)
@@ -168,6 +170,19 @@ def test_circle_labels_the_querys_negatives_with_their_shares(count: int) -> Non
     if count > 1:
         assert {"t1: 100%", "t2: 0"} <= {text.get_text() for text in figure.axes[1].texts}
     assert [axes.get_title() for axes in figure.axes][:count] == list(weights)
+
+
+def test_an_arrow_leads_each_pushed_text_away_from_the_query() -> None:
+    angle = torch.deg2rad(torch.tensor([[85.0, 112], [45, 68], [140, 125], [160, 190], [300, 330]]))
+    image_emb, text_emb = (torch.stack([a.cos(), a.sin()], 1) for a in angle.T)
+    weights = {"sum": negative_weights(SumTriplet(), image_emb, text_emb)}
+    figure = push_on_circle(image_emb, text_emb, weights, query=0)
+    arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 2, "t1 and t2 are pushed, t3 and t4 are not"
+    for arrow, text in zip(arrows, (text_emb[1], text_emb[2]), strict=True):
+        path = arrow._path_original.vertices  # what the arrow follows, in data coordinates
+        nearness = path @ image_emb[0].numpy()
+        assert np.allclose(path[0], 0.86 * text.numpy()) and nearness[0] > nearness[-1]
 
 
 def test_circle_refuses_more_than_two_dimensions() -> None:
