@@ -59,8 +59,9 @@ To check a new task, say what is right, on which batches, and what can go wrong:
 A formula of several steps takes them as keyword arguments, and a mistake replaces one step; so two
 mistakes are recognised together, and several tasks share them (`task.mistakes`, and as an example
 `mmret_lib.checks.triplet.hinges`). `pairs` has batches of image-text pairs and the mistakes of
-every task that begins with their similarities. So far a result is one tensor, and at least one
-argument is a floating-point tensor whose first size is that of the batch.
+every task that begins with their similarities. Arguments may be anything, and a result any nesting
+of tensors, numbers, strings, lists and tuples. What a comparison of numbers cannot tell, such as
+that a draw is uniform or that a training uses its learning rate, is for `Task.properties`.
 
 A catalogue of wrong and right answers in `tests/answers` holds every check to its words.
 '''

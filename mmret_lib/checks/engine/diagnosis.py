@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.arguments import close, sizes
+from mmret_lib.checks.engine.arguments import close, copies, floats, is_float
 from mmret_lib.checks.engine.task import Case, Formula, Task
 
 
 def likeliest_mistake(
-    task: Task, answers: Sequence[Tensor], right: Sequence[Tensor], wrong: Sequence[bool]
+    task: Task, answers: Sequence[Any], right: Sequence[Any], wrong: Sequence[bool]
 ) -> str | None:
     """Name the likeliest mistake in words, or return None.
 
@@ -39,13 +40,16 @@ def likeliest_mistake(
 
 
 def gives(
-    formula: Formula, cases: Sequence[Case], answers: Sequence[Tensor], wrong: Sequence[bool]
+    formula: Formula, cases: Sequence[Case], answers: Sequence[Any], wrong: Sequence[bool]
 ) -> bool:
     """Whether a formula gives the student's numbers in every case."""
     matched = False
     for place in sorted(range(len(wrong)), key=lambda place: not wrong[place]):
-        value = formula(*cases[place].args)
-        if wrong[place] and torch.isinf(value).all():
+        try:
+            value = formula(*copies(cases[place].args, torch.float64))
+        except Exception:  # a wrong formula need not work everywhere
+            return False
+        if wrong[place] and isinstance(value, Tensor) and torch.isinf(value).all():
             continue  # what is masked with -inf may be masked with any other low number
         if not close(answers[place], value):
             return False
@@ -62,16 +66,19 @@ def shared_hint(hints: Sequence[str], cases: Sequence[Case], wrong: Sequence[boo
 
 
 def off_by_a_number(
-    cases: Sequence[Case], answers: Sequence[Tensor], right: Sequence[Tensor]
+    cases: Sequence[Case], answers: Sequence[Any], right: Sequence[Any]
 ) -> str | None:
     """Explain answers that all differ from the right ones by the same sum, factor or divisor."""
+    batches = [floats(case.args) for case in cases]
+    if not all(is_float(answer) and answer.numel() for answer in answers) or not all(batches):
+        return None
     answers = [answer.double() for answer in answers]
     added = [answer - wanted.double() for answer, wanted in zip(answers, right, strict=True)]
     first = added[0].flatten()[0]
-    if all(close(difference, first.expand_as(difference)) for difference in added):
+    if first.isfinite() and all(close(each, first.expand_as(each)) for each in added):
         return f"something is added that does not belong there: every result is off by {first:.4g}"
     factors, divisors = [], []
-    for case, answer, wanted in zip(cases, answers, right, strict=True):
+    for batch, answer, wanted in zip(batches, answers, right, strict=True):
         total, wanted_total = answer.sum(), wanted.double().sum()
         if total == 0 and wanted_total == 0:
             continue  # right, whatever the factor is
@@ -79,7 +86,7 @@ def off_by_a_number(
         if total == 0 or wanted_total == 0 or not close(answer, wanted * factor):
             return None
         factors.append(factor)
-        divisors.append(sizes(case.args)[0] / factor)
+        divisors.append(len(batch[0]) / factor if batch[0].ndim else 1 / factor)
     if factors and all(close(factor, factors[0]) for factor in factors):
         return f"a constant factor: every result is {factors[0]:.4g} times the right one"
     if divisors and all(close(divisor, divisors[0]) for divisor in divisors):
@@ -87,11 +94,11 @@ def off_by_a_number(
     return None
 
 
-def ignores_arguments(cases: Sequence[Case], answers: Sequence[Tensor]) -> str | None:
+def ignores_arguments(cases: Sequence[Case], answers: Sequence[Any]) -> str | None:
     """Explain answers that are the same for every batch."""
     count = len(cases[0].args)
     plain = [answer for answer, case in zip(answers, cases, strict=True) if len(case.args) == count]
-    if all(close(answer, plain[0]) for answer in plain):
+    if len(plain) > 2 and all(close(answer, plain[0]) for answer in plain):
         return (
             "the function does not use its arguments, for the result is the same for every batch: "
             "does it use a variable of the notebook instead?"

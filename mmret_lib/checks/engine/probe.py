@@ -16,9 +16,11 @@ from mmret_lib.checks.engine.arguments import (
     copies,
     floats,
     gradients_of,
-    is_float,
+    mapped,
+    names_of,
     on_device,
     sizes,
+    tensors,
     transposed_view,
     unchanged,
     weighted_sum,
@@ -30,8 +32,7 @@ from mmret_lib.checks.engine.symptoms import (
     difference,
     line_of,
     meaning,
-    wrong_shape,
-    wrong_type,
+    wrong_kind,
 )
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 
@@ -59,18 +60,32 @@ class Probe:
             CheckFailed: Something is wrong; the message names the probable mistake.
             NotImplementedError: The first call ended in a stub.
         """
+        if self.task.cases:
+            self.check_cases()
+        for wrong in self.task.properties:
+            with self.explaining(""):
+                says = wrong(self.quietly)
+            if says:
+                self.fail(says)
+
+    def check_cases(self) -> None:
+        """Run the tests that compare the answers to all cases with the right ones."""
         answers = self.answers()
         self.check_values(answers)
-        self.check_types(answers)
-        if self.task.has_gradient:
+        with_floats = bool(floats(self.task.cases[0].args))
+        if with_floats:
+            self.check_types(answers)
+        if with_floats and self.task.has_gradient:
             self.check_gradients()
-        else:
+        elif with_floats:
             self.check_no_gradient()
         again = self.answer(self.task.cases[0], torch.float64, "called again ")
         if not close(again, answers[0]):
-            self.fail("called twice with the same batch it gives two results")
-        self.check_half_and_views()
-        self.check_device()
+            self.fail("called twice with the same arguments it gives two results")
+        if with_floats and self.task.half:
+            self.check_half_and_views()
+        if tensors(self.task.cases[0].args):
+            self.check_device()
 
     def fail(self, says: str, numbers: str = "", cause: Exception | None = None) -> NoReturn:
         """Raise CheckFailed; the message starts with a capital unless it is an argument's name."""
@@ -94,9 +109,15 @@ class Probe:
         except CheckFailed:
             raise
         except Exception as error:
+            if self.calls == 1 and isinstance(error, NotImplementedError):
+                raise
             self.fail_by(error, where)
 
     def call(self, args: Sequence[Any]) -> Any:
+        """Call the student's function with a list of arguments."""
+        return self.quietly(*args)
+
+    def quietly(self, *args: Any, **named: Any) -> Any:
         """Call the student's function.
 
         Its prints are shown for the first call alone, and its stderr never: nbgrader takes the
@@ -107,20 +128,24 @@ class Probe:
         with contextlib.redirect_stderr(ignored), contextlib.ExitStack() as stack:
             if self.calls > 1:
                 stack.enter_context(contextlib.redirect_stdout(ignored))
-            return self.function(*args)
+            return self.function(*args, **named)
 
-    def answers(self) -> list[Tensor]:
+    def answers(self) -> list[Any]:
         """Call the function on each case in float64, and first of all once in float32."""
         first, *others = self.task.cases
+        if not floats(first.args):
+            return [self.answer(first, torch.float64, "")] + [
+                self.answer(case, torch.float64, f"for {case.about} ") for case in others
+            ]
         single = self.answer(first, torch.float32, "")
         where = "it works in float32 but not in float64: "
         answers = [self.answer(first, torch.float64, where)]
         answers += [self.answer(case, torch.float64, f"for {case.about} ") for case in others]
-        if torch.isfinite(answers[0]).all() and not torch.isfinite(single).all():
+        if finite(answers[0]) and not finite(single):
             self.fail("in float32 the result is not finite, in float64 it is")
         return answers
 
-    def answer(self, case: Case, dtype: torch.dtype, where: str) -> Tensor:
+    def answer(self, case: Case, dtype: torch.dtype, where: str) -> Any:
         """Return the answer to one case, after checks of its kind and of changed arguments."""
         args, before = copies(case.args, dtype), copies(case.args, dtype)
         try:
@@ -134,15 +159,17 @@ class Probe:
                 hint = hint or "a dtype is fixed in the code"
             self.fail_by(error, where, hint)
         about = "" if self.calls == 1 else f"for {case.about} "
-        if isinstance(value, int | float) and self.calls > 1:
-            self.fail(f"{about}a Python number is returned, and {NO_TENSOR}")
-        wanted = self.task.right(*before).shape
-        if wrong := wrong_type(value) or wrong_shape(value, wanted, *sizes(case.args)):
-            self.fail(f"{about}{wrong}")
-        if value.device.type != "cpu":
+        wanted = self.task.right(*copies(before, dtype))
+        if isinstance(value, int | float) and isinstance(wanted, Tensor) and self.calls > 1:
+            no_tensor = NO_TENSOR if self.task.has_gradient else "a tensor is wanted"
+            self.fail(f"{about}a Python number is returned, and {no_tensor}")
+        if wrong := wrong_kind(value, wanted, *sizes(case.args)):
+            says = self.known(value, before)
+            self.fail(f"{about}{wrong}", f"\nProbably {says}." if says else "")
+        if any(each.device.type != "cpu" for each in tensors(value)):
             self.fail(
-                f"the arguments are on the CPU, the result is on {value.device}: a device is "
-                "fixed in the code"
+                f"the arguments are on the CPU, the result is on {tensors(value)[0].device}: a "
+                "device is fixed in the code"
             )
         for name, arg, old in zip(self.task.arguments, args, before, strict=False):
             if not unchanged(arg, old):
@@ -150,8 +177,15 @@ class Probe:
                     f"{name} is changed in place, but the caller still needs it. Use operations "
                     "that return a new tensor (x = x / y, not x /= y)"
                 )
-        result: Tensor = value.detach().clone()
-        return result
+        return mapped(value, lambda each: each.detach().clone() if is_tensor(each) else each)
+
+    def known(self, value: Any, args: Sequence[Any]) -> str:
+        """Name the mistake that gives this very result; an empty string if none does."""
+        for mistake in self.task.mistakes:
+            with contextlib.suppress(Exception):
+                if close(value, self.task.formula(mistake)(*copies(args, torch.float64))):
+                    return mistake.says
+        return ""
 
     def works(self, case: Case, dtype: torch.dtype) -> bool:
         """Whether a call raises no error."""
@@ -160,10 +194,10 @@ class Probe:
             return True
         return False
 
-    def check_values(self, answers: Sequence[Tensor]) -> None:
+    def check_values(self, answers: Sequence[Any]) -> None:
         """Check that the numbers of all cases are right, in float64."""
         cases = self.task.cases
-        right = [self.task.right(*case.args) for case in cases]
+        right = [self.task.right(*copies(case.args, torch.float64)) for case in cases]
         wrong = [not close(answer, value) for answer, value in zip(answers, right, strict=True)]
         if not any(wrong):
             return
@@ -171,32 +205,41 @@ class Probe:
         numbers = f"\nFor {cases[place].about} {difference(answers[place], right[place])}."
         if says := likeliest_mistake(self.task, answers, right, wrong):
             self.fail(f"probably {says}", numbers)
-        finite = [torch.isfinite(answer) for answer in answers]
-        if all(
-            close(answer[fine], value[fine], NEARLY)
-            for answer, value, fine in zip(answers, right, finite, strict=True)
-        ):
+        parts = [
+            (part, other)
+            for answer, value in zip(answers, right, strict=True)
+            for part, other in zip(floats(answer), floats(value), strict=False)
+            if part.shape == other.shape
+        ]
+        exact = any(len(floats(answer)) != 1 for answer in answers)
+        if parts and not exact and all(nearly(*both) for both in parts):
             self.fail(
                 "the numbers are nearly right: is something rounded, computed in a lower precision "
                 "(half, float), or is a constant such as an epsilon too large?",
                 numbers,
             )
-        if not all(fine.all() for fine in finite):
+        if not all(
+            finite(answer) or not finite(value)
+            for answer, value in zip(answers, right, strict=True)
+        ):
             self.fail("the result is not finite", numbers)
-        self.fail("the numbers are wrong", numbers)
+        what = "the numbers are" if floats(answers) else "the result is"
+        self.fail(f"{what} wrong", numbers)
 
-    def check_types(self, answers: Sequence[Tensor]) -> None:
+    def check_types(self, answers: Sequence[Any]) -> None:
         """Check that results have the dtype of the arguments, and are right in float32, too."""
         for case, double in zip(self.task.cases, answers, strict=True):
             single = self.answer(case, torch.float32, f"in float32, for {case.about} ")
-            for given, got in (("float32", single.dtype), ("float64", double.dtype)):
-                if str(got) != f"torch.{given}":
-                    self.fail(
-                        f"given {given}, it returns {str(got).removeprefix('torch.')}: a dtype is "
-                        "fixed in the code. Make new tensors with the arguments' dtype"
-                    )
-            right = self.task.right(*case.args)
-            if not close(single, right):
+            for given, got in (("float32", floats(single)), ("float64", floats(double))):
+                for each in got:
+                    if str(each.dtype) != f"torch.{given}":
+                        self.fail(
+                            f"given {given}, it returns {str(each.dtype).removeprefix('torch.')}: "
+                            "a dtype is fixed in the code. Make new tensors with the arguments' "
+                            "dtype"
+                        )
+            right = self.task.right(*copies(case.args, torch.float64))
+            if not close(single, right, None if tensors(right) else 2e-4):
                 about = f"for {case.about}, {difference(single, right)}"
                 self.fail(f"right in float64, but in float32, {about}")
 
@@ -229,22 +272,25 @@ class Probe:
         leaves = floats(args)
         with self.explaining("with arguments that require a gradient "):
             value = self.call(args)
-            if not value.requires_grad and case is not self.task.cases[0]:
+            flows = any(each.requires_grad for each in floats(value))
+            if not flows and case is not self.task.cases[0]:
                 self.fail(f"for {case.about} the result is a constant, and {NO_TENSOR}")
-            if not value.requires_grad:
+            if not flows:
                 self.fail(
                     "the result is detached, no gradient flows back from it: no .detach(), .data, "
                     ".item(), numpy, torch.tensor(result) or torch.no_grad on the way"
                 )
             raw = torch.autograd.grad(weighted_sum(value), leaves, allow_unused=True)
         self.check_no_backward(args)
-        names = [
-            name for name, arg in zip(self.task.arguments, args, strict=False) if is_float(arg)
-        ]
+        wanted = gradients_of(self.task.right, case.args)
         gradients = []
-        for name, leaf, gradient in zip(names, leaves, raw, strict=True):
-            if gradient is None:
+        for name, leaf, gradient, right in zip(
+            names_of(self.task.arguments, args), leaves, raw, wanted, strict=True
+        ):
+            if gradient is None and right.any():
                 self.fail(f"no gradient reaches {name}: it is detached on the way")
+            if gradient is None:
+                gradient = torch.zeros_like(leaf)
             if ((leaf == 0).all(dim=-1) & ~torch.isfinite(gradient).all(dim=-1)).any():
                 self.fail(
                     f"a row of zeros in {name} gets a gradient of NaN, from the root of 0 or from "
@@ -260,12 +306,12 @@ class Probe:
         with self.explaining("with arguments that require a gradient "):
             value = self.call(args)
         self.check_no_backward(args)
-        if value.requires_grad:
+        if any(each.requires_grad for each in tensors(value)):
             self.fail("the result still carries a gradient: detach what you return")
         args = copies(self.task.cases[0].args, torch.float64)
         self.call(args)
         if any(arg.requires_grad for arg in floats(args)):
-            name = self.task.arguments[[is_float(arg) for arg in args].index(True)]
+            name = names_of(self.task.arguments, args)[0]
             self.fail(
                 "requires_grad of the argument is switched on, and stays on for the caller: work "
                 f"on a copy, {name}.detach().clone().requires_grad_()"
@@ -282,8 +328,8 @@ class Probe:
     def check_half_and_views(self) -> None:
         """Check half precision, and arguments that are not contiguous in memory."""
         case = self.task.cases[0]
-        right = self.task.right(*case.args)
-        views = [transposed_view(arg) for arg in copies(case.args, torch.float64)]
+        right = self.task.right(*copies(case.args, torch.float64))
+        views = [mapped(arg, transposed_view) for arg in copies(case.args, torch.float64)]
         for name, args, tolerance in (
             ("arguments that are not contiguous in memory (a transposed view)", views, 1e-6),
             ("float16", copies(case.args, torch.float16), 3e-2),
@@ -294,20 +340,21 @@ class Probe:
                 if "not implemented for" in str(error):  # torch's own gap, not the student's
                     continue
                 self.fail_by(error, f"with {name} ")
-            if not close(value.double(), right, tolerance):
+            if not close(value, right, tolerance):
                 self.fail(f"right in float32, but with {name} {difference(value, right)}")
 
     def check_device(self) -> None:
         """Check that it works on a GPU; without one on the device "meta", without numbers."""
         case = self.task.cases[0]
-        name = self.task.arguments[[is_float(arg) for arg in case.args].index(True)]
+        holds = [bool(tensors(arg)) for arg in case.args]
+        name = self.task.arguments[holds.index(True)]
         says = (
             "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
             f"moved there: use device={name}.device, or x.new_zeros"
         )
         device = "cuda" if torch.cuda.is_available() else "meta"
         try:
-            value = self.call(on_device(case.args, device))
+            value = self.call(on_device(copies(case.args, torch.float64), device))
         except Exception as error:
             line = line_of(error, self.function)
             moved = "copy out of meta" in str(error) and ".tolist()" not in line
@@ -316,7 +363,26 @@ class Probe:
             if device == "cuda":
                 self.fail_by(error, "on a GPU ")
             return  # a function that reads its numbers cannot run where there are none
-        if isinstance(value, Tensor) and value.device.type != device:
-            self.fail(f"given tensors on a GPU it returns one on {value.device}: {says}")
-        if device == "cuda" and not close(value.cpu(), self.task.right(*case.args)):
-            self.fail("right on the CPU, on a GPU the numbers are wrong")
+        for each in tensors(value):
+            if each.device.type != device:
+                self.fail(f"given tensors on a GPU it returns one on {each.device}: {says}")
+        if device == "cuda":
+            value = mapped(value, lambda each: each.cpu() if is_tensor(each) else each)
+            if not close(value, self.task.right(*copies(case.args, torch.float64))):
+                self.fail("right on the CPU, on a GPU the numbers are wrong")
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a part of a result is a tensor."""
+    return isinstance(value, Tensor)
+
+
+def finite(result: Any) -> bool:
+    """Whether no number of a result is infinite or NaN."""
+    return all(bool(torch.isfinite(each).all()) for each in floats(result))
+
+
+def nearly(value: Tensor, right: Tensor) -> bool:
+    """Whether two tensors are about the same where the first is finite."""
+    fine = torch.isfinite(value)
+    return close(value[fine], right[fine], NEARLY)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from mmret_lib.checks.engine.arguments import close, tensors
 
 # What an error means, by what it says; the first that fits is reported.
 ERRORS = {
@@ -93,22 +95,81 @@ def line_of(error: BaseException, function: Callable[..., Any]) -> str:
     return f" at `{lines[-1]}`" if lines and lines[-1] else ""
 
 
-def wrong_type(value: Any) -> str | None:
+def wrong_kind(value: Any, wanted: Any, batch: int, width: int) -> str | None:
+    """Explain a result of another type, length, dtype or shape than the right one's.
+
+    Args:
+        value: the student's result, or a part of it.
+        wanted: the right one.
+        batch, width: B and D of the arguments.
+    """
+    if isinstance(wanted, Tensor):
+        if says := wrong_type(value, wanted):
+            return says
+        return wrong_shape(value, wanted.shape, batch, width) or wrong_dtype(value, wanted)
+    if value is None and wanted is not None:
+        return NOTHING
+    if isinstance(wanted, tuple | list):
+        if isinstance(value, Tensor | np.ndarray) and not tensors(wanted):
+            value = value.tolist()
+        if not isinstance(value, tuple | list):
+            many = f"{len(wanted)} results" if isinstance(wanted, tuple) else "a list"
+            return f"a {name_of(value)} is returned: {many} should be"
+        if isinstance(wanted, tuple):
+            return wrong_part(value, wanted, batch, width)
+    return None  # the length of a list and its entries are part of the value
+
+
+def wrong_part(value: Sequence[Any], wanted: Sequence[Any], batch: int, width: int) -> str | None:
+    """Explain which of several results is of the wrong kind."""
+    if len(value) != len(wanted):
+        return f"{len(value)} results are returned: {len(wanted)} are wanted"
+    for number, (part, right) in enumerate(zip(value, wanted, strict=True)):
+        if says := wrong_kind(part, right, batch, width):
+            return f"result [{number}]: {says}"
+    return None
+
+
+NOTHING = "nothing is returned: the last line should be `return ...`"
+
+
+def name_of(value: Any) -> str:
+    """What a person calls the type of a value."""
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}"
+    return {"ndarray": "numpy array", "str": "string"}.get(
+        type(value).__name__, type(value).__name__
+    )
+
+
+def wrong_type(value: Any, wanted: Tensor) -> str | None:
     """Explain what is wrong with a result that is not a tensor."""
     if isinstance(value, Tensor):
         return None
     if value is None:
-        return "nothing is returned: the last line should be `return ...`"
+        return NOTHING
+    lost = wanted.is_floating_point()
     if isinstance(value, np.ndarray | np.generic):
-        return "a numpy array is returned, which has lost the gradient: use torch throughout"
+        why = ", which has lost the gradient" if lost else ""
+        return f"a numpy array is returned{why}: use torch throughout"
     if isinstance(value, bool | int | float):
-        return (
-            "a Python number is returned, not a tensor (.item() or float()): without the tensor "
-            "there is no gradient to train with"
-        )
+        why = ": without the tensor there is no gradient to train with" if lost else ""
+        return f"a Python number is returned, not a tensor (.item() or float()){why}"
     if isinstance(value, tuple | list):
         return f"a {type(value).__name__} of {len(value)} is returned: one tensor is wanted"
     return f"a {type(value).__name__} is returned: a tensor is wanted"
+
+
+def wrong_dtype(value: Tensor, wanted: Tensor) -> str | None:
+    """Explain whole numbers or truth values where others are wanted."""
+    if value.is_floating_point() == wanted.is_floating_point() and (
+        value.is_floating_point() or value.dtype == wanted.dtype
+    ):
+        return None
+    kinds = [str(each.dtype).removeprefix("torch.") for each in (wanted, value)]
+    if wanted.is_floating_point():
+        kinds[0] = "floating point"
+    return f"the result should be of dtype {kinds[0]}, and is of {kinds[1]}: convert it with .to()"
 
 
 def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> str | None:
@@ -117,11 +178,11 @@ def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> st
         return None
     if value.shape == (1,) * value.ndim and not wanted:
         return f"the result has shape {tuple(value.shape)}: a scalar has none, shape ()"
-    names = {width: "D", batch: "B", batch - 1: "B - 1", 2 * batch: "2B"}
+    names = {width: "D", batch: "B", batch - 1: "B - 1", 2 * batch: "2B"} if batch > 0 else {}
     shape = ", ".join(names.get(size, str(size)) for size in value.shape)
     shape = f"({shape},)" if value.ndim == 1 else f"({shape})"
     expected = ", ".join("B" if size == batch else str(size) for size in wanted)
-    hint = f"it should be ({expected})"
+    hint = f"it should be ({expected},)" if len(wanted) == 1 else f"it should be ({expected})"
     if not wanted:
         hint = {
             (batch,): "one number per pair is left: return their mean",
@@ -129,34 +190,48 @@ def wrong_shape(value: Tensor, wanted: torch.Size, batch: int, width: int) -> st
             "one number, then return the mean",
             (2,): "one number per direction is left: add them",
         }.get(tuple(value.shape), "it should be one number, shape ()")
-    elif value.shape == wanted[1:] and len(wanted) == 3:
+    elif value.shape == wanted[1:] and len(wanted) == 3 and wanted[0] == 2:
         return f"the result has shape {shape}, one direction alone: torch.stack both"
     elif value.shape == (width, width) and wanted[-2:] == (batch, batch):
         hint = "dimensions are compared instead of pairs; it should be (B, D) @ (D, B)"
-    elif value.shape == (batch,):
+    elif value.shape == (batch,) and len(wanted) > 1:
         return f"the result has shape (B,), only one number per pair: {hint}"
     return f"the result has shape {shape}: {hint}"
 
 
-def difference(value: Tensor, right: Tensor) -> str:
+def difference(value: Any, right: Any, noun: str = "the result") -> str:
     """Tell expected and given numbers; of a large tensor the first entry that differs."""
+    if isinstance(right, tuple) and isinstance(value, tuple | list) and len(value) == len(right):
+        for number, (part, wanted) in enumerate(zip(value, right, strict=True)):
+            if not close(part, wanted):
+                return difference(part, wanted, f"result [{number}]")
+    if not isinstance(right, Tensor) or not isinstance(value, Tensor):
+        return f"{noun} should be {shortened(right)} and is {shortened(value)}"
     value, right = value.detach().double(), right.detach().double()
     if not right.ndim:
-        return f"the result should be {right:.4f} and is {value:.4f}"
+        return f"{noun} should be {right:.4f} and is {value:.4f}"
     if right.numel() <= 4 and rounded(right) != rounded(value):
-        return f"the result should be {rounded(right)} and is {rounded(value)}"
+        return f"{noun} should be {rounded(right)} and is {rounded(value)}"
     off = (value - right).abs().nan_to_num(torch.inf)  # NaN differs too
+    off = off.masked_fill(value == right, 0)  # inf - inf is NaN
     differs = off > 1e-6
     clearly = off > 1e-4
     places = (clearly if clearly.any() else differs).nonzero().tolist()
     first = tuple(places[0]) if places else (0,) * right.ndim
     digits = 4 if off[first] > 1e-4 else 8
     return (
-        f"entry [{', '.join(map(str, first))}] should be {right[first]:.{digits}f} and is "
-        f"{value[first]:.{digits}f} ({int(differs.sum())} of {right.numel()} entries differ)"
+        f"entry [{', '.join(map(str, first))}] of {noun} should be {right[first]:.{digits}f} and "
+        f"is {value[first]:.{digits}f} ({int(differs.sum())} of {right.numel()} entries differ)"
     )
+
+
+def shortened(value: Any) -> str:
+    """Write a result that is no tensor of numbers, cut off where it is long."""
+    text = repr(value.tolist() if isinstance(value, Tensor | np.ndarray) else value)
+    return f"{text[:LONGEST]}…" if len(text) > LONGEST else text
 
 
 def rounded(values: Tensor) -> str:
     """Format rows of numbers with four digits."""
-    return str([[round(number, 4) for number in row] for row in values.tolist()])
+    digits = torch.round(values, decimals=4) + 0.0  # no -0.0
+    return str(digits.tolist())

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
-
 Formula = Callable[..., Any]
 
 
@@ -25,7 +23,8 @@ class Case:
     """One call of the student's function.
 
     Attributes:
-        args: The arguments, floating-point tensors in float64.
+        args: The arguments, floating-point tensors in float64. Tensors may be nested in lists and
+            dicts, and modules, generators and functions among the arguments.
         about: What kind of batch this is, in words that fit behind "for".
         hints: What the mistake probably is if the cases with this hint go wrong and all others
             are right; the more special hint first.
@@ -93,6 +92,10 @@ class Task:
         has_gradient: False if the result should carry no gradient.
         symptom: Finds in the answers to all cases the sign of a mistake that no formula of
             `mistakes` gives, and says it; None where there is none.
+        properties: What numbers alone cannot tell, as that a draw is uniform: each takes the
+            student's function, and says what is wrong with it, or returns None. Where there are no
+            cases they alone decide.
+        half: False if the function need not work in float16 or on views.
     """
 
     name: str
@@ -102,7 +105,9 @@ class Task:
     remark: str
     gradient_mistakes: Sequence[Mistake] = ()
     has_gradient: bool = True
-    symptom: Callable[[Sequence[Tensor]], str | None] = lambda answers: None
+    symptom: Callable[[Sequence[Any]], str | None] = lambda answers: None
+    properties: Sequence[Callable[[Formula], str | None]] = ()
+    half: bool = True
 
     @property
     def arguments(self) -> list[str]:
