@@ -14,15 +14,66 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmret_lib.checks.writing.lessons import tasks
-from mmret_lib.checks.writing.place import NAME, place_to_read
+from mmret_lib.checks.engine.task import CheckFailed
+from mmret_lib.checks.writing.file import write_part
+from mmret_lib.checks.writing.lessons import lesson_of, tasks
+from mmret_lib.checks.writing.module import UNCHECKED
+from mmret_lib.checks.writing.needs import NotWritten, Part, collect
+from mmret_lib.checks.writing.place import CLONE, NAME, place_to_read, place_to_write
+from mmret_lib.checks.writing.source import cell_of, running_notebook
 
-__all__ = ["engine_table", "show_engine"]
+__all__ = ["engine_file", "engine_table", "show_engine"]
 
-UNCHECKED = "# Its check has not passed yet"  # stands above a function that another one calls
+
+def portable(task: str, function: Callable[..., Any]) -> Part | str | None:
+    """Collect a function with all that it needs, before its check.
+
+    Returns:
+        The function; or in words why it stays out of the file, though its check may pass; or None
+        if it is not for the file: nothing in a notebook, or not one of the course's functions.
+
+    Raises:
+        CheckFailed: it needs a variable of the notebook.
+    """
+    notebook = running_notebook()
+    if notebook is None or lesson_of(task) is None:
+        return None
+    if not notebook.wrote(function):
+        in_file = getattr(function, "__module__", None) == Path(NAME).stem
+        return None if in_file else "it was not written in this notebook"
+    try:
+        return collect(task, function, notebook)
+    except NotWritten as reason:
+        return str(reason)
+    except CheckFailed:
+        raise
+    except Exception as error:  # a check must not fail by what is only a service
+        return f"its source could not be read ({error!r})"
+
+
+def keep(task: str, function: Callable[..., Any], part: Part | str | None) -> None:
+    """Write a function that passed its check into `my_retrieval.py`, and say so in a line.
+
+    Args:
+        part: what `portable` returned for it.
+    """
+    if part is None:
+        return
+    try:
+        file = place_to_write(_variables(), cell_of(function))
+        if file is None:
+            return
+        if isinstance(part, str):
+            raise NotWritten(part)
+        print(write_part(part, file))
+    except NotWritten as reason:
+        print(f"({task} is not written into {NAME}: {reason}.)")
+    except Exception as error:
+        print(f"({NAME} could not be written, which changes nothing for the check: {error})")
 
 
 def show_engine(download: bool = False) -> None:
@@ -31,7 +82,7 @@ def show_engine(download: bool = False) -> None:
     Args:
         download: on Colab, also save the file on the computer that the browser runs on.
     """
-    file = place_to_read(_notebook())
+    file = place_to_read(_variables())
     print(engine_table(file))
     if file is None or not file.is_file():
         return
@@ -40,6 +91,11 @@ def show_engine(download: bool = False) -> None:
         importlib.import_module("google.colab.files").download(str(file))
     elif on_colab:
         print("To save it on your computer: show_engine(download=True)")
+
+
+def engine_file() -> Path:
+    """Return the `my_retrieval.py` of the working folder, or else of the clone's exercises."""
+    return place_to_read({}) or CLONE / "exercises" / NAME
 
 
 def engine_table(file: Path | None) -> str:
@@ -79,13 +135,12 @@ def _lines_of_functions(code: str) -> dict[str, int]:
     for node in ast.parse(code).body:
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
-            if not lines[first - 2].startswith(UNCHECKED):
+            if lines[first - 2] != UNCHECKED:
                 found[node.name] = node.lineno
     return found
 
 
-def _notebook() -> dict[str, Any]:
+def _variables() -> dict[str, Any]:
     """The variables of the notebook that runs, if one does."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return shell.user_ns if shell else {}
+    notebook = running_notebook()
+    return notebook.variables if notebook else {}

@@ -2,8 +2,9 @@
 
 Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
 reads what a command names, `starting` what a training starts from, `stopping` says what is kept
-of one that is stopped, `help` mends the texts of --help, and `data`, `training`, `searching`
-and `making` (what the course shows and ships) have the commands, grouped by what a user does.
+of one that is stopped, `help` mends the texts of --help, and `data`, `training`, `searching`,
+`making` (what the course shows and ships) and `engine` (what a student wrote) have the commands,
+grouped by what a user does.
 Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
 them. torch and transformers are imported inside the commands, so that help and errors come at once.
 """
@@ -20,6 +21,7 @@ except ModuleNotFoundError:  # as in Colab's image: the library runs there, but 
     raise SystemExit("mmret: the command line needs tyro: pip install tyro") from None
 
 from mmret_lib.cli.data import prepare, show_cache
+from mmret_lib.cli.engine import engine
 from mmret_lib.cli.flags import types
 from mmret_lib.cli.help import join_lines
 from mmret_lib.cli.making import demo, experiments, pretrain
@@ -41,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "pretrain": pretrain,
     "experiments": experiments,
     "cache": show_cache,
+    "engine": engine,
 }
 
 app = SubcommandApp()

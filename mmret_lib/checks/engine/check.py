@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmret_lib.checks.engine.probe import Probe
 from mmret_lib.checks.engine.task import CheckFailed, Task
+from mmret_lib.checks.my_retrieval import keep, portable
 
 RandomStates = tuple[Tensor, Any, Any]  # of torch, random and numpy
 
@@ -21,7 +22,8 @@ RandomStates = tuple[Tensor, Any, Any]  # of torch, random and numpy
 def check(task: Task, function: Callable[..., Any]) -> None:
     """Print one line if a function solves a task, else raise what is probably wrong with it.
 
-    Random states are left as they were, and warnings of the function are not shown.
+    Random states are left as they were, and warnings of the function are not shown. A function that
+    a student wrote in a notebook is then written into `my_retrieval.py`.
 
     Raises:
         CheckFailed: The answer is wrong; the message names the probable mistake.
@@ -32,6 +34,7 @@ def check(task: Task, function: Callable[..., Any]) -> None:
             f"{task.name} should be a function, not {type(function).__name__}: hand over the "
             "function itself, without calling it."
         )
+    part = portable(task.name, function)
     before = random_states()
     try:
         with torch.enable_grad(), warnings.catch_warnings():
@@ -50,6 +53,7 @@ def check(task: Task, function: Callable[..., Any]) -> None:
             "code uses the same random state."
         )
     print(f"{task.name}: right. {task.remark}")
+    keep(task.name, function, part)
 
 
 def random_states() -> RandomStates:
