@@ -1,0 +1,26 @@
+"""Right and wrong answers to exercise 03, as students write them."""
+
+from answers.text_branch_attention import RIGHT_ATTENTION, WRONG_ATTENTION
+from answers.text_branch_distillation import RIGHT_DISTILLATION, WRONG_DISTILLATION
+from answers.text_branch_means import RIGHT_MEANS, WRONG_MEANS
+from answers.text_branch_pieces import RIGHT_PIECES, WRONG_PIECES
+from mmret_lib.checks import text_branch
+
+CHECKS = {
+    "attention": text_branch.check_attention,
+    "masked_mean": text_branch.check_masked_mean,
+    "distillation_loss": text_branch.check_distillation_loss,
+    "word_pieces": text_branch.check_word_pieces,
+}
+RIGHT = {
+    "attention": RIGHT_ATTENTION,
+    "masked_mean": RIGHT_MEANS,
+    "distillation_loss": RIGHT_DISTILLATION,
+    "word_pieces": RIGHT_PIECES,
+}
+WRONG = {
+    "attention": WRONG_ATTENTION,
+    "masked_mean": WRONG_MEANS,
+    "distillation_loss": WRONG_DISTILLATION,
+    "word_pieces": WRONG_PIECES,
+}
