@@ -1,0 +1,1 @@
+"""The formulas of exercise 02, and the ways to get them wrong."""
