@@ -235,8 +235,8 @@ def _needs_variable(path: list[str], name: str, value: Any) -> str:
     remedy = "hand it over as an argument, or make it inside the function"
     if len(path) == 1:
         remedy = "take it from the arguments, or make it inside the function"
-    if isinstance(value, list | dict | set):
-        remedy = "write it inside the function, or as a tuple, which nothing can change"
+    if isinstance(value, list | set):
+        remedy += ", or write it as a tuple, which nothing can change"
     return (
         f"{path[0]} {uses} {name}, a variable of this notebook ({article} {kind}). With other "
         f"data, and in {MODULE}.py, it would be wrong or missing: {remedy}."

@@ -12,7 +12,7 @@ NAME = "my_retrieval.py"
 CLONE = PACKAGE.parent
 # nbgrader sets the first while it marks and the second while a student tries a submission; a
 # kernel that one of its tests starts inherits pytest's.
-NOT_WHILE = ("NBGRADER_EXECUTION", "NBGRADER_VALIDATING", "PYTEST_VERSION", "PYTEST_CURRENT_TEST")
+NOT_WHILE = ("NBGRADER_EXECUTION", "NBGRADER_VALIDATING", "PYTEST_VERSION")
 SOLUTION = "### BEGIN SOLUTION"  # nbgrader's mark in solutions, which exercises do not have
 
 
