@@ -1,0 +1,5 @@
+"""The formulas of exercise 05, and the ways to get them wrong.
+
+`sums` is the log-sum-exp, `losses` has the two losses, `closed_form` their derivatives, and
+`properties` what a comparison of numbers cannot tell.
+"""
