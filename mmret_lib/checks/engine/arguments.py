@@ -119,6 +119,8 @@ def close(value: Any, right: Any, tolerance: float | None = None) -> bool:
         if not (is_float(value) or is_float(right)):
             return torch.equal(value.long(), right.long())
         return torch.allclose(value.double(), right.double(), tolerance, tolerance, equal_nan=True)
+    if isinstance(right, np.ndarray | np.generic):
+        right = right.tolist()
     if isinstance(value, Tensor | np.ndarray | np.generic) and right is not None:
         value = value.tolist()
     if isinstance(right, list | tuple):

@@ -173,10 +173,10 @@ class Probe:
             )
         for name, arg, old in zip(self.task.arguments, args, before, strict=False):
             if not unchanged(arg, old):
-                self.fail(
-                    f"{name} is changed in place, but the caller still needs it. Use operations "
-                    "that return a new tensor (x = x / y, not x /= y)"
-                )
+                remedy = "use operations that return a new tensor (x = x / y, not x /= y)"
+                if not isinstance(arg, Tensor):
+                    remedy = "work on a copy"
+                self.fail(f"{name} is changed in place, but the caller still needs it: {remedy}")
         return mapped(value, lambda each: each.detach().clone() if is_tensor(each) else each)
 
     def known(self, value: Any, args: Sequence[Any]) -> str:
