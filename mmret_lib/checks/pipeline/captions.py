@@ -1,0 +1,269 @@
+"""Reading captions: the right bookkeeping, and the ways to mix up images and captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmret_lib.checks.engine.task import Mistake, mistakes
+
+Annotations = dict[str, list[dict[str, Any]]]
+Record = dict[str, Any]
+Result = tuple[list[str], list[str], Tensor]
+
+# ---------------------------------------------------------------------------------------------
+# The right formula, and its steps
+
+
+def captioned(annotations: Annotations) -> list[Record]:
+    """The images that have a caption, in the order of the list."""
+    described = {record["image_id"] for record in annotations["annotations"]}
+    return [image for image in annotations["images"] if image["id"] in described]
+
+
+def captions_of(annotations: Annotations, image: Record) -> list[str]:
+    """The captions of one image, in the order of the list."""
+    records = annotations["annotations"]
+    return [record["caption"] for record in records if record["image_id"] == image["id"]]
+
+
+def number(place: int, image: Record, annotations: Annotations) -> Any:
+    """The owner that is written beside the captions of the image at `place` of the result."""
+    return place
+
+
+def read_captions(
+    annotations: Annotations,
+    *,
+    images: Callable[[Annotations], list[Record]] = captioned,
+    texts: Callable[[Annotations, Record], list[str]] = captions_of,
+    owner: Callable[[int, Record, Annotations], Any] = number,
+    name: Callable[[Record], Any] = lambda image: image["file_name"],
+) -> Result:
+    """Task 1: file names, captions, and the index of the image that each caption describes."""
+    kept = images(annotations)
+    groups = [texts(annotations, image) for image in kept]
+    owners = [
+        owner(place, image, annotations)
+        for place, (image, group) in enumerate(zip(kept, groups, strict=True))
+        for _ in group
+    ]
+    captions = [caption for group in groups for caption in group]
+    return [name(image) for image in kept], captions, torch.tensor(owners, dtype=torch.int64)
+
+
+# ---------------------------------------------------------------------------------------------
+# Mistakes in one step
+
+
+def by_first_caption(annotations: Annotations) -> list[Record]:
+    """Images in the order in which the captions mention them."""
+    of = {image["id"]: image for image in annotations["images"]}
+    ids = dict.fromkeys(record["image_id"] for record in annotations["annotations"])
+    return [of[image_id] for image_id in ids]
+
+
+def by(key: str) -> Callable[[Annotations], list[Record]]:
+    """Images sorted by one of their entries."""
+    return lambda annotations: sorted(captioned(annotations), key=lambda image: image[key])
+
+
+def sorted_records(key: str) -> Callable[[Annotations, Record], list[str]]:
+    """The captions of an image sorted by one of their entries."""
+
+    def texts(annotations: Annotations, image: Record) -> list[str]:
+        records = [r for r in annotations["annotations"] if r["image_id"] == image["id"]]
+        return [record["caption"] for record in sorted(records, key=lambda record: record[key])]
+
+    return texts
+
+
+def changed(change: Callable[[list[str]], list[str]]) -> Callable[..., list[str]]:
+    """The captions of an image after a change."""
+    return lambda annotations, image: change(captions_of(annotations, image))
+
+
+def place_in_file(place: int, image: Record, annotations: Annotations) -> int:
+    """An image's place among all images of the file."""
+    return annotations["images"].index(image)
+
+
+# ---------------------------------------------------------------------------------------------
+# Mistakes in the whole
+
+
+def in_file_order(annotations: Annotations) -> Result:
+    """Captions stay in the order of the list, whoever they belong to."""
+    kept = captioned(annotations)
+    place = {image["id"]: place for place, image in enumerate(kept)}
+    records = annotations["annotations"]
+    owners = torch.tensor([place[r["image_id"]] for r in records], dtype=torch.int64)
+    return [image["file_name"] for image in kept], [r["caption"] for r in records], owners
+
+
+def counted(captions: int) -> Callable[[Annotations], Result]:
+    """Caption j is given to image j // captions, whatever its image_id says."""
+
+    def wrong(annotations: Annotations) -> Result:
+        texts = [record["caption"] for record in annotations["annotations"]]
+        names = [image["file_name"] for image in annotations["images"]]
+        return names, texts, torch.arange(len(texts)) // captions
+
+    return wrong
+
+
+def sorted_owner(annotations: Annotations) -> Result:
+    """Owners are sorted, and the captions are not."""
+    names, texts, owner = in_file_order(annotations)
+    return names, texts, owner.sort().values
+
+
+def name_per_caption(annotations: Annotations) -> Result:
+    """A file name stands beside every caption."""
+    names, texts, owner = read_captions(annotations)
+    return [names[i] for i in owner], texts, owner
+
+
+TOGETHER = "the captions of one image should stand together, image after image"
+INDEX = (
+    "`owner` should hold the image's place in the file names that you return, counted from 0: "
+    "`file_names[owner[j]]` is the picture of caption j"
+)
+ORDER = "images keep the order of annotations['images']"
+WITHIN = "the captions of an image keep the order of annotations['annotations']"
+WRONG_CAPTIONS: list[Mistake] = [
+    Mistake(
+        f"the captions are left in the order of the file, which is not sorted by image: {TOGETHER}",
+        in_file_order,
+    ),
+    Mistake(
+        "caption j is given to image j // 5: the file is not sorted by image, and images have "
+        "different numbers of captions. Look at each caption's image_id",
+        counted(5),
+    ),
+    Mistake(
+        "caption j is given to image j: an image has several captions. Look at each caption's "
+        "image_id",
+        counted(1),
+    ),
+    Mistake(
+        "`owner` is sorted and the captions are not, so they no longer belong together: group the "
+        "captions by image first",
+        sorted_owner,
+    ),
+    Mistake(
+        "a file name is repeated for each of its captions: each image stands once in the file "
+        "names, and `owner` says the rest",
+        name_per_caption,
+    ),
+    *mistakes(
+        {"images": ORDER, "texts": WITHIN, "owner": INDEX},
+        images={
+            "images without captions are kept: leave them out, or no caption will ever be right "
+            "for them": lambda annotations: annotations["images"],
+            "images come in the order in which the captions mention them": by_first_caption,
+            "images are sorted by their id": by("id"),
+            "images are sorted by their file name": by("file_name"),
+            "the images are reversed": lambda annotations: captioned(annotations)[::-1],
+        },
+        owner={
+            "`owner` holds image ids": lambda place, image, annotations: image["id"],
+            "`owner` counts the images that were left out, too": place_in_file,
+            "`owner` counts from 1": lambda place, image, annotations: place + 1,
+        },
+        texts={
+            "only the first caption of an image is kept: keep them all": changed(lambda t: t[:1]),
+            "only the last caption of an image is kept, as when each one replaces the one before "
+            "it in a dict: keep a list for each image": changed(lambda texts: texts[-1:]),
+            "the captions of an image are sorted by their id": sorted_records("id"),
+            "the captions of an image are sorted by their text": changed(sorted),
+            "the captions of an image are reversed": changed(lambda texts: texts[::-1]),
+            "captions that an image has twice are left out: keep both, people did write them": (
+                changed(lambda texts: list(dict.fromkeys(texts)))
+            ),
+            "captions are changed to lower case: leave the texts as they are": changed(
+                lambda texts: [text.lower() for text in texts]
+            ),
+            "white space around the captions is removed: leave the texts as they are": changed(
+                lambda texts: [text.strip() for text in texts]
+            ),
+        },
+        name={
+            "the whole record of an image is returned: take its 'file_name'": lambda image: image,
+            "image ids are returned: take the images' 'file_name'": lambda image: image["id"],
+        },
+    ),
+]
+
+# ---------------------------------------------------------------------------------------------
+# What a comparison of results cannot tell
+
+UNLISTED = 4711
+
+
+def refuses_an_unlisted_image(function: Callable[[Annotations], Any]) -> str | None:
+    """A caption of an image that is not in the list: a ValueError that names the image's id."""
+    annotations = {
+        "images": [{"id": 5, "file_name": "5.jpg"}],
+        "annotations": [
+            {"id": 0, "image_id": 5, "caption": "A boot."},
+            {"id": 1, "image_id": UNLISTED, "caption": "A bus."},
+        ],
+    }
+    remedy = (
+        f"raise ValueError with a message that names it, as in "
+        f"`raise ValueError(f'no image {{image_id}}')`: the file here has a caption of image "
+        f"{UNLISTED}, and only image 5"
+    )
+    try:
+        function(annotations)
+    except ValueError as error:
+        if str(UNLISTED) in str(error):
+            return None
+        return f"the ValueError for a caption whose image is not listed does not say which: {remedy}"
+    except KeyError:
+        return f"a caption whose image is not listed ends in a KeyError without a word: {remedy}"
+    return f"a caption whose image is not listed is dropped without a word: {remedy}"
+
+
+class Counted(list):  # type: ignore[type-arg]
+    """A list that counts how often one of its entries is looked at."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        """Count an entry when it is handed out."""
+        for entry in super().__iter__():
+            self.looks += 1
+            yield entry
+
+    def __getitem__(self, which: Any) -> Any:
+        """Count an entry, or those of a slice."""
+        entry = super().__getitem__(which)
+        self.looks += len(entry) if isinstance(which, slice) else 1
+        return entry
+
+
+IMAGES, LIMIT = 60, 12  # an answer that goes through the captions once per image looks 60 times
+
+
+def goes_through_the_captions_once(function: Callable[[Annotations], Any]) -> str | None:
+    """The list of captions is gone through a few times, and not once for every image."""
+    records = [{"id": j, "image_id": j % IMAGES, "caption": str(j)} for j in range(2 * IMAGES)]
+    images = Counted({"id": i, "file_name": f"{i}.jpg"} for i in range(IMAGES))
+    captions = Counted(records)
+    function({"images": images, "annotations": captions})
+    for looked, what, other in (
+        (captions, "captions", "image"),
+        (images, "images", "caption"),
+    ):
+        if looked.looks > LIMIT * len(looked):
+            return (
+                f"the list of {what} is searched anew for every {other}: with COCO's 118,287 "
+                "images and 591,753 captions that takes hours. Go through it once, and keep what "
+                "you need in a dict"
+            )
+    return None

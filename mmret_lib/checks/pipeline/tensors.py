@@ -1,0 +1,256 @@
+"""Padding token ids and normalising colours: the right formulas, and the ways to get them wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmret_lib.checks.engine.task import Mistake, mistakes
+
+Lists = list[list[int]]
+Colours = Sequence[float]
+
+# ---------------------------------------------------------------------------------------------
+# Task 3: padding
+
+
+def filled_up(row: list[int], length: int, filling: int) -> list[int]:
+    """The tokens, then the filling."""
+    return row + [filling] * (length - len(row))
+
+
+def length_of(lists: Lists) -> int:
+    """How long every row becomes."""
+    return max(len(row) for row in lists)
+
+
+def from_lengths(lists: Lists, ids: Tensor, pad_id: int) -> Tensor:
+    """True where a token stands, told by the lists' lengths."""
+    lengths = torch.tensor([len(row) for row in lists])
+    return torch.arange(ids.shape[1]) < lengths[:, None]  # (B, L)
+
+
+def pad(
+    token_lists: Lists,
+    pad_id: int,
+    *,
+    fill: Callable[[list[int], int, int], list[int]] = filled_up,
+    length: Callable[[Lists], int] = length_of,
+    filling: Callable[[int], int] = lambda pad_id: pad_id,
+    mask: Callable[[Lists, Tensor, int], Tensor] = from_lengths,
+) -> tuple[Tensor, Tensor]:
+    """Task 3: ids (B, L) int64 and mask (B, L) bool, L the longest list's length."""
+    longest = length(token_lists)
+    rows = [fill(row, longest, filling(pad_id))[:longest] for row in token_lists]
+    ids = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), longest)
+    return ids, mask(token_lists, ids, pad_id)
+
+
+def filled_before(row: list[int], length: int, filling: int) -> list[int]:
+    """The filling, then the tokens."""
+    return [filling] * (length - len(row)) + row
+
+
+def repeated(row: list[int], length: int, filling: int) -> list[int]:
+    """The last token again and again."""
+    return filled_up(row, length, row[-1] if row else filling)
+
+
+FROM_LENGTHS = (
+    "the mask should be True where a token stands and False in the filling, told by the lengths of "
+    "the lists, as in `torch.arange(longest) < lengths[:, None]`"
+)
+WRONG_PADS: list[Mistake] = [
+    *mistakes(
+        {"mask": FROM_LENGTHS},
+        mask={
+            "the mask is told by the value, `ids != pad_id`: that number can be a token, too. Tell "
+            "it by the lengths of the lists": lambda lists, ids, pad_id: ids != pad_id,
+            "the mask is told by the value, `ids != 0`: 0 can be a token, and pad_id another "
+            "number. Tell it by the lengths of the lists": lambda lists, ids, pad_id: ids != 0,
+            "the mask is the wrong way round": lambda lists, ids, pad_id: (
+                ~from_lengths(lists, ids, pad_id)
+            ),
+            "the mask is True everywhere": lambda lists, ids, pad_id: torch.ones_like(ids).bool(),
+            "the mask is one token too long": lambda lists, ids, pad_id: (
+                torch.arange(ids.shape[1]) <= torch.tensor([len(row) for row in lists])[:, None]
+            ),
+            "the mask is one token too short": lambda lists, ids, pad_id: (
+                torch.arange(1, ids.shape[1] + 1) < torch.tensor([len(r) for r in lists])[:, None]
+            ),
+            "the mask has its True at the end of the row": lambda lists, ids, pad_id: (
+                from_lengths(lists, ids, pad_id).flip(1)
+            ),
+        },
+        filling={
+            "the filling is 0: take the argument pad_id": lambda pad_id: 0,
+            "the filling is -1: take the argument pad_id": lambda pad_id: -1,
+        },
+        fill={
+            "the filling stands before the tokens: it should stand behind them": filled_before,
+            "a row is filled with its last token: fill it with pad_id": repeated,
+        },
+        several={
+            "the filling stands before the tokens: it should stand behind them, and the mask "
+            "with it": {
+                "fill": filled_before,
+                "mask": lambda lists, ids, pad_id: from_lengths(lists, ids, pad_id).flip(1),
+            },
+        },
+        length={
+            "the rows are cut to the shortest list: fill them up to the longest": lambda lists: min(
+                map(len, lists)
+            ),
+            "the rows are cut to the first list's length: fill them up to the longest": (
+                lambda lists: len(lists[0])
+            ),
+            "the rows are one too long: the longest list needs no filling": lambda lists: (
+                length_of(lists) + 1
+            ),
+        },
+    )
+]
+
+# ---------------------------------------------------------------------------------------------
+# Task 4: normalising
+
+
+def column(colours: Colours) -> Tensor:
+    """(3, 1, 1), one number for each colour."""
+    return torch.tensor(colours)[:, None, None]
+
+
+def normalise(
+    images_uint8: Tensor,
+    mean: Colours,
+    std: Colours,
+    *,
+    scale: Callable[[Tensor], Tensor] = lambda images: images.float() / 255,
+    centre: Callable[[Tensor, Tensor], Tensor] = torch.sub,
+    spread: Callable[[Tensor, Tensor], Tensor] = torch.div,
+    shape: Callable[[Colours], Tensor] = column,
+    arrange: Callable[[Tensor], Tensor] = lambda images: images,
+) -> Tensor:
+    """Task 4: uint8 (B, 3, H, W) to float32, every colour with its own mean and deviation."""
+    return arrange(spread(centre(scale(images_uint8), shape(mean)), shape(std)))
+
+
+def along_the_width(colours: Colours) -> Tensor:
+    """(3,), which broadcasts along the width of an image."""
+    return torch.tensor(colours)
+
+
+def along_the_height(colours: Colours) -> Tensor:
+    """(3, 1), which broadcasts along the height of an image."""
+    return torch.tensor(colours)[:, None]
+
+
+def of_the_batch(images_uint8: Tensor, *_: Any) -> Tensor:
+    """Normalised by the batch's own mean and deviation of each colour."""
+    images = images_uint8.float() / 255
+    spread = images.std(dim=(0, 2, 3), keepdim=True)
+    return (images - images.mean(dim=(0, 2, 3), keepdim=True)) / spread
+
+
+COLUMN = (
+    "a number for each colour should have shape (3, 1, 1) or (1, 3, 1, 1), so that it meets the "
+    "colours and not the pixels: `[:, None, None]`"
+)
+WRONG_NORMALS: list[Mistake] = [
+    *mistakes(
+        {
+            "scale": "scale to 0..1 first, `images / 255`: mean and std are measured there",
+            "shape": COLUMN,
+            "spread": "divide by std after subtracting the mean",
+            "centre": "subtract the mean of each colour",
+        },
+        scale={
+            "the pixels are not scaled": lambda images: images.float(),
+            "the pixels are divided by 256": lambda images: images.float() / 256,
+            "the pixels are scaled to -1..1": lambda images: images.float() / 127.5 - 1,
+            "whole numbers are divided without remainder": lambda images: (images // 255).float(),
+            "every image is divided by its own largest value": lambda images: (
+                images.float() / images.amax(dim=(1, 2, 3), keepdim=True)
+            ),
+        },
+        spread={
+            "the result is multiplied by std": torch.mul,
+            "the result is not divided": lambda images, std: images,
+            "the result is divided by the square of std": lambda images, std: images / std**2,
+            "the result is divided by the root of std": lambda images, std: images / std.sqrt(),
+        },
+        centre={
+            "the mean is not subtracted": lambda images, mean: images,
+            "the mean is added": torch.add,
+            "the sign is wrong, mean - images": lambda images, mean: mean - images,
+        },
+        shape={
+            "mean and std go along the width": along_the_width,
+            "mean and std go along the height": along_the_height,
+            "one mean and one std are used for all colours": lambda colours: (
+                torch.tensor(colours).mean()
+            ),
+            "the first colour's mean and std are used for all colours": lambda colours: (
+                torch.tensor(colours[0])
+            ),
+            "mean and std are in the order blue, green, red: keep the order": lambda colours: (
+                column(tuple(colours)[::-1])
+            ),
+        },
+        arrange={
+            "the colours come last, (B, H, W, 3): keep (B, 3, H, W)": lambda x: x.movedim(1, -1),
+            "height and width are exchanged: keep (B, 3, H, W)": lambda images: images.mT,
+            "the result is cut off to 0..1: values below 0 and above 1 are wanted": lambda x: (
+                x.clamp(0, 1)
+            ),
+            "the result is cut off below 0: values below 0 are wanted": torch.relu,
+            "the result is cut off to -1..1: values outside are wanted": lambda x: x.clamp(-1, 1),
+        },
+        several={
+            "the mean is subtracted after the division by std: first subtract, then divide": {
+                "centre": lambda images, mean: images / column(STD),
+                "spread": lambda images, std: images - column(MEAN),
+            },
+        },
+    ),
+    Mistake(
+        "the batch is normalised by its own mean and deviation: take the arguments, or the same "
+        "picture looks different in every batch",
+        of_the_batch,
+    ),
+    Mistake(
+        "ImageNet's numbers are fixed in the code: take the arguments mean and std",
+        lambda images, mean, std: normalise(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ),
+]
+MEAN, STD = (0.2, 0.5, 0.7), (0.1, 0.25, 0.4)
+
+
+def gives_float32(function: Callable[..., Tensor]) -> str | None:
+    """Float32, as the weights of a model are."""
+    value = function(torch.zeros(2, 3, 2, 2, dtype=torch.uint8), MEAN, STD)
+    if value.dtype != torch.float32:
+        kind = str(value.dtype).removeprefix("torch.")
+        return (
+            f"the result is {kind}: a model's weights are float32, so use .float() and "
+            "torch.tensor(mean), which is float32 for Python's numbers"
+        )
+    return None
+
+
+def follows_the_device(function: Callable[..., Tensor]) -> str | None:
+    """The result is on the images' device; "meta" stands for a GPU, and has no numbers."""
+    images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8, device="meta")
+    says = (
+        "on a GPU it fails: mean and std are made on the CPU and the images are elsewhere. Make "
+        "them with device=images_uint8.device"
+    )
+    try:
+        value = function(images, MEAN, STD)
+    except (RuntimeError, NotImplementedError) as error:
+        signs = ("device", "meta tensor")
+        return says if any(sign in str(error) for sign in signs) else None
+    return None if value.device.type == "meta" else says
