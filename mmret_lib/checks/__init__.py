@@ -1,6 +1,21 @@
 """Check the answers of the exercises and name the mistake: one module per exercise notebook."""
 
-from mmret_lib.checks import barlow_twins, image_branch, simclr, text_branch, triplet_losses
+from mmret_lib.checks import (
+    barlow_twins,
+    data_pipeline,
+    image_branch,
+    simclr,
+    text_branch,
+    triplet_losses,
+)
 from mmret_lib.checks.engine.task import CheckFailed
 
-__all__ = ["CheckFailed", "barlow_twins", "image_branch", "simclr", "text_branch", "triplet_losses"]
+__all__ = [
+    "CheckFailed",
+    "barlow_twins",
+    "data_pipeline",
+    "image_branch",
+    "simclr",
+    "text_branch",
+    "triplet_losses",
+]

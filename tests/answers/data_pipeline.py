@@ -3,7 +3,6 @@
 from answers import data_pipeline_captions as captions
 from answers import data_pipeline_draws as draws
 from answers import data_pipeline_tensors as tensors
-
 from mmret_lib.checks import data_pipeline
 
 CHECKS = {

@@ -230,7 +230,9 @@ def owner_first(annotations):
 
 def captions_nested(annotations):
     names, captions, owner = grouped(annotations)
-    groups = [[c for c, i in zip(captions, owner, strict=True) if i == k] for k in range(len(names))]
+    groups = [
+        [c for c, i in zip(captions, owner, strict=True) if i == k] for k in range(len(names))
+    ]
     return names, groups, owner
 
 
@@ -302,8 +304,8 @@ WRONG = {
     "owner in int32": ("int64", owner_in_int32),
     "owner without dtype": ("dtype=torch.int64", owner_without_dtype),
     "owner forgotten": ("3", owner_forgotten),
-    "owner first": ("", owner_first),
-    "captions nested": ("list", captions_nested),
+    "owner first": ("one tensor is wanted", owner_first),
+    "captions nested": ("nested", captions_nested),
     "unlisted dropped": ("dropped without a word", dropping_unlisted),
     "key error": ("KeyError", key_error),
     "silent error": ("does not say which", silent_error),

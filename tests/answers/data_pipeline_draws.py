@@ -215,11 +215,9 @@ WRONG_DRAWS = {
     "floats": ("int64", lambda owner, generator: vectorised(owner, generator).float()),
     "int32": ("int64", lambda owner, generator: vectorised(owner, generator).int()),
     "a column": ("shape", lambda owner, generator: vectorised(owner, generator)[:, None]),
-    "in turns": ("", in_turns),
-    "owner changed": ("in place", lambda owner, generator: vectorised(owner.add_(0), generator)),
+    "in turns": ("does not come from", in_turns),
     "nothing": ("nothing is returned", lambda owner, generator: None),
 }
-del WRONG_DRAWS["owner changed"]  # it changes nothing
 
 # ---------------------------------------------------------------------------------------------
 # Task 5
@@ -372,7 +370,7 @@ WRONG_BATCHES = {
     "epoch alone": ("every seed gives the same order", with_seed(lambda seed, epoch: epoch)),
     "sum": ("seed + epoch", with_seed(lambda seed, epoch: seed + epoch)),
     "product": ("product", with_seed(lambda seed, epoch: seed * epoch)),
-    "product from one": ("product", with_seed(lambda s, e: (s + 1) * (e + 1))),
+    "product from one": ("has the order of", with_seed(lambda s, e: (s + 1) * (e + 1))),
     "difference": ("difference", with_seed(lambda seed, epoch: abs(seed - epoch))),
     "ten seeds": ("too small", with_seed(lambda seed, epoch: 10 * seed + epoch)),
     "hundred seeds": ("too small", with_seed(lambda seed, epoch: 100 * seed + epoch)),
@@ -388,14 +386,17 @@ WRONG_BATCHES = {
     "same batches": ("hold the same images", same_batches),
     "rolled": ("begun elsewhere", rolled),
     "rolled file": ("neighbours", rolled_file),
-    "backwards": ("begun elsewhere", backwards),
+    "backwards": ("in another order", backwards),
     "global seed": ("random state that all code shares", global_seed),
     "numpy seed": ("random state that all code shares", numpy_seed),
     "unseeded": ("two orders", unseeded),
     "random shuffle": ("random state that all code shares", by_shuffle),
     "from one": ("0 …", from_one),
     "drawn badly": ("equally likely", drawn_badly),
-    "a generator": ("generator", lambda n, b, s, e: iter(one_after_another(n, b, s, e))),
+    "an iterator": (
+        "a list of tensors is wanted",
+        lambda n, b, s, e: iter(one_after_another(n, b, s, e)),
+    ),
     "one tensor": (
         "one tensor",
         lambda n, b, s, e: permuted(n, 1_000_003 * s + e)[: n // b * b].reshape(-1, b),

@@ -192,7 +192,7 @@ WRONG_PADS = {
     "to the first": ("first list", to_the_first),
     "to the shortest": ("shortest", to_the_shortest),
     "off by one": ("too long", off_by_one),
-    "turned": ("", turned),
+    "turned": ("transposed", turned),
     "inverted": ("wrong way round", inverted),
     "all True": ("True everywhere", all_true),
     "mask in int64": ("bool", mask_in_int64),
@@ -201,9 +201,9 @@ WRONG_PADS = {
     "ids in int32": ("int64", ids_in_int32),
     "filled with the last": ("last token", filled_with_the_last),
     "sorted by length": ("order", sorted_by_length),
-    "exchanged": ("", exchanged),
+    "exchanged": ("exchanged", exchanged),
     "without a dtype": ("int64", without_a_dtype),
-    "first three alone": ("", fixed_batch),
+    "first three alone": ("(4, 3)", fixed_batch),
     "ids alone": ("2", lambda lists, pad_id: filled_in(lists, pad_id)[0]),
     "lists": ("list", lambda lists, pad_id: [x.tolist() for x in filled_in(lists, pad_id)]),
     "nothing": ("nothing is returned", lambda lists, pad_id: None),
@@ -228,9 +228,7 @@ def by_torchvision(images_uint8, mean, std):
 
 
 def colour_by_colour(images_uint8, mean, std):
-    channels = [
-        (images_uint8[:, c].to(torch.float32) / 255 - mean[c]) / std[c] for c in range(3)
-    ]
+    channels = [(images_uint8[:, c].to(torch.float32) / 255 - mean[c]) / std[c] for c in range(3)]
     return torch.stack(channels, dim=1)
 
 
@@ -330,7 +328,7 @@ WRONG_NORMALS = {
     "along the width": ("(3, 1, 1)", with_steps(shape=row)),
     "along the height": ("(3, 1, 1)", with_steps(shape=rows_by_height)),
     "along the batch": ("(3, 1, 1)", with_steps(shape=for_batches)),
-    "in bytes": ("", in_bytes),
+    "in bytes": ("bytes", in_bytes),
     "std multiplied": (
         "multiplied",
         lambda i, m, s: (i.float() / 255 - column(m, i)) * column(s, i),
@@ -339,26 +337,26 @@ WRONG_NORMALS = {
     "mean forgotten": ("mean is not subtracted", lambda i, m, s: i.float() / 255 / column(s, i)),
     "mean added": ("added", lambda i, m, s: (i.float() / 255 + column(m, i)) / column(s, i)),
     "mean minus images": ("sign", lambda i, m, s: -plainly(i, m, s)),
-    "variance": ("", lambda i, m, s: plainly(i, m, [x**2 for x in s])),
+    "variance": ("square", lambda i, m, s: plainly(i, m, [x**2 for x in s])),
     "subtracted late": ("first subtract", subtracted_late),
     "batch statistics": ("own mean", batch_statistics),
-    "image statistics": ("", image_statistics),
+    "image statistics": ("not finite", image_statistics),
     "ImageNet": ("ImageNet", imagenet),
-    "blue first": ("", bgr),
-    "mean and std exchanged": ("", lambda i, m, s: plainly(i, s, m)),
+    "blue first": ("reversed", bgr),
+    "mean and std exchanged": ("exchanged", lambda i, m, s: plainly(i, s, m)),
     "one mean": ("all colours", lambda i, m, s: plainly(i, [sum(m) / 3] * 3, [sum(s) / 3] * 3)),
     "first mean": ("all colours", lambda i, m, s: plainly(i, [m[0]] * 3, [s[0]] * 3)),
     "cut off": ("cut off", lambda i, m, s: plainly(i, m, s).clamp(0, 1)),
     "colours last": ("(B, 3, H, W)", lambda i, m, s: plainly(i, m, s).permute(0, 2, 3, 1)),
     "height and width": ("(B, 3, H, W)", lambda i, m, s: plainly(i, m, s).transpose(2, 3)),
     "scaled when bright": ("not scaled", scaled_when_bright),
-    "truncated": ("", truncated),
-    "epsilon": ("", epsilon),
+    "truncated": ("wrong", truncated),
+    "epsilon": ("epsilon", epsilon),
     "float64": ("float", lambda i, m, s: plainly(i, m, s).double()),
     "half": ("float", lambda i, m, s: plainly(i, m, s).half()),
     "numpy": ("numpy", by_numpy),
     "numpy and back": ("float", back_from_numpy),
     "on the CPU": ("device", on_cpu),
-    "first picture": ("", lambda i, m, s: plainly(i, m, s)[0]),
+    "first picture": ("shape (3, 3, 3)", lambda i, m, s: plainly(i, m, s)[0]),
     "nothing": ("nothing is returned", lambda i, m, s: None),
 }

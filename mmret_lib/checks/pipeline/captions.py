@@ -127,6 +127,12 @@ def name_per_caption(annotations: Annotations) -> Result:
     return [names[i] for i in owner], texts, owner
 
 
+def nested(annotations: Annotations) -> tuple[list[str], list[list[str]], Tensor]:
+    """The captions of each image are in a list of their own."""
+    names, _, owner = read_captions(annotations)
+    return names, [captions_of(annotations, image) for image in captioned(annotations)], owner
+
+
 TOGETHER = "the captions of one image should stand together, image after image"
 INDEX = (
     "`owner` should hold the image's place in the file names that you return, counted from 0: "
@@ -158,6 +164,10 @@ WRONG_CAPTIONS: list[Mistake] = [
         "a file name is repeated for each of its captions: each image stands once in the file "
         "names, and `owner` says the rest",
         name_per_caption,
+    ),
+    Mistake(
+        "the captions are nested, a list for each image: make one list of all, with + or extend",
+        nested,
     ),
     *mistakes(
         {"images": ORDER, "texts": WITHIN, "owner": INDEX},
@@ -204,6 +214,19 @@ WRONG_CAPTIONS: list[Mistake] = [
 UNLISTED = 4711
 
 
+def takes_a_file_without_captions(function: Callable[[Annotations], Any]) -> str | None:
+    """Without captions nothing is left, and the owners are still whole numbers."""
+    names, texts, owner = function({"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []})
+    if not isinstance(owner, Tensor) or owner.dtype != torch.int64 or owner.shape != (0,):
+        return (
+            "a file without captions should give an owner of shape (0,) and int64. torch.tensor([]) "
+            "is float32, so write torch.tensor(owner, dtype=torch.int64)"
+        )
+    if list(names) or list(texts):
+        return "a file without captions should give two empty lists: leave its images out"
+    return None
+
+
 def refuses_an_unlisted_image(function: Callable[[Annotations], Any]) -> str | None:
     """A caption of an image that is not in the list: a ValueError that names the image's id."""
     annotations = {
@@ -223,7 +246,9 @@ def refuses_an_unlisted_image(function: Callable[[Annotations], Any]) -> str | N
     except ValueError as error:
         if str(UNLISTED) in str(error):
             return None
-        return f"the ValueError for a caption whose image is not listed does not say which: {remedy}"
+        return (
+            f"the ValueError for a caption whose image is not listed does not say which: {remedy}"
+        )
     except KeyError:
         return f"a caption whose image is not listed ends in a KeyError without a word: {remedy}"
     return f"a caption whose image is not listed is dropped without a word: {remedy}"

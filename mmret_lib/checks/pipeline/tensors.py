@@ -71,6 +71,8 @@ WRONG_PADS: list[Mistake] = [
             "it by the lengths of the lists": lambda lists, ids, pad_id: ids != pad_id,
             "the mask is told by the value, `ids != 0`: 0 can be a token, and pad_id another "
             "number. Tell it by the lengths of the lists": lambda lists, ids, pad_id: ids != 0,
+            "the mask is told by the value, `ids > 0`: 0 can be a token, and pad_id another number. "
+            "Tell it by the lengths of the lists": lambda lists, ids, pad_id: ids > 0,
             "the mask is the wrong way round": lambda lists, ids, pad_id: (
                 ~from_lengths(lists, ids, pad_id)
             ),
@@ -81,9 +83,9 @@ WRONG_PADS: list[Mistake] = [
             "the mask is one token too short": lambda lists, ids, pad_id: (
                 torch.arange(1, ids.shape[1] + 1) < torch.tensor([len(r) for r in lists])[:, None]
             ),
-            "the mask has its True at the end of the row": lambda lists, ids, pad_id: (
-                from_lengths(lists, ids, pad_id).flip(1)
-            ),
+            "the mask has its True at the end of the row": lambda lists, ids, pad_id: from_lengths(
+                lists, ids, pad_id
+            ).flip(1),
         },
         filling={
             "the filling is 0: take the argument pad_id": lambda pad_id: 0,
@@ -110,8 +112,32 @@ WRONG_PADS: list[Mistake] = [
             "the rows are one too long: the longest list needs no filling": lambda lists: (
                 length_of(lists) + 1
             ),
+            **{
+                f"all rows are filled up to {fixed}: fill them up to the longest of the batch, "
+                "or a batch of short captions costs as much as one of long ones": (
+                    lambda lists, fixed=fixed: fixed
+                )
+                for fixed in (16, 20, 32, 50, 64, 77, 100, 128, 256, 512)
+            },
         },
-    )
+    ),
+    Mistake(
+        "the lists are sorted by length: keep their order, row b belongs to picture b",
+        lambda lists, pad_id: pad(sorted(lists, key=len, reverse=True), pad_id),
+    ),
+    Mistake(
+        "the lists are sorted by length: keep their order, row b belongs to picture b",
+        lambda lists, pad_id: pad(sorted(lists, key=len), pad_id),
+    ),
+    Mistake(
+        "the result is transposed, (L, B), as pad_sequence gives it: (B, L) is wanted, "
+        "batch_first=True",
+        lambda lists, pad_id: tuple(part.T for part in pad(lists, pad_id)),
+    ),
+    Mistake(
+        "ids and mask are exchanged: return the ids first",
+        lambda lists, pad_id: pad(lists, pad_id)[::-1],
+    ),
 ]
 
 # ---------------------------------------------------------------------------------------------
@@ -120,7 +146,7 @@ WRONG_PADS: list[Mistake] = [
 
 def column(colours: Colours) -> Tensor:
     """(3, 1, 1), one number for each colour."""
-    return torch.tensor(colours)[:, None, None]
+    return torch.tensor(colours, dtype=torch.float32)[:, None, None]
 
 
 def normalise(
@@ -140,12 +166,12 @@ def normalise(
 
 def along_the_width(colours: Colours) -> Tensor:
     """(3,), which broadcasts along the width of an image."""
-    return torch.tensor(colours)
+    return column(colours)[:, 0, 0]
 
 
 def along_the_height(colours: Colours) -> Tensor:
     """(3, 1), which broadcasts along the height of an image."""
-    return torch.tensor(colours)[:, None]
+    return column(colours)[:, 0]
 
 
 def of_the_batch(images_uint8: Tensor, *_: Any) -> Tensor:
@@ -190,12 +216,11 @@ WRONG_NORMALS: list[Mistake] = [
         shape={
             "mean and std go along the width": along_the_width,
             "mean and std go along the height": along_the_height,
-            "one mean and one std are used for all colours": lambda colours: (
-                torch.tensor(colours).mean()
-            ),
-            "the first colour's mean and std are used for all colours": lambda colours: (
-                torch.tensor(colours[0])
-            ),
+            "mean and std go along the batch": lambda colours: column(colours)[..., None],
+            "one mean and one std are used for all colours": lambda colours: column(colours).mean(),
+            "the first colour's mean and std are used for all colours": lambda colours: column(
+                colours
+            )[0],
             "mean and std are in the order blue, green, red: keep the order": lambda colours: (
                 column(tuple(colours)[::-1])
             ),
@@ -209,12 +234,24 @@ WRONG_NORMALS: list[Mistake] = [
             "the result is cut off below 0: values below 0 are wanted": torch.relu,
             "the result is cut off to -1..1: values outside are wanted": lambda x: x.clamp(-1, 1),
         },
-        several={
-            "the mean is subtracted after the division by std: first subtract, then divide": {
-                "centre": lambda images, mean: images / column(STD),
-                "spread": lambda images, std: images - column(MEAN),
-            },
-        },
+    ),
+    Mistake(
+        "the mean is subtracted after the division by std: first subtract, then divide",
+        lambda images, mean, std: images / 255 / column(std) - column(mean),
+    ),
+    Mistake(
+        "mean and std are exchanged: (images - mean) / std",
+        lambda images, mean, std: normalise(images, std, mean),
+    ),
+    Mistake(
+        "the colours of the pictures are reversed to blue, green, red: keep their order",
+        lambda images, mean, std: normalise(images.flip(1), mean, std),
+    ),
+    Mistake(
+        "the mean is subtracted from bytes, where 0 - 1 is 255: make them floats first",
+        lambda images, mean, std: (
+            (images - (255 * column(mean)).to(torch.uint8)).float() / 255 / column(std)
+        ),
     ),
     Mistake(
         "the batch is normalised by its own mean and deviation: take the arguments, or the same "
@@ -227,6 +264,24 @@ WRONG_NORMALS: list[Mistake] = [
     ),
 ]
 MEAN, STD = (0.2, 0.5, 0.7), (0.1, 0.25, 0.4)
+
+
+def takes_every_size(function: Callable[..., Tensor]) -> str | None:
+    """Pictures of any height and width, in batches of any size."""
+    generator = torch.Generator().manual_seed(3)
+    for shape in ((2, 3, 4, 5), (1, 3, 3, 2), (4, 3, 2, 3), (5, 3, 1, 1)):
+        images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        try:
+            value = function(images, MEAN, STD)
+        except Exception as error:
+            return f"for images of shape {shape} it raised {type(error).__name__}: {COLUMN}"
+        if value.shape != images.shape or not torch.allclose(
+            value.double(), normalise(images, MEAN, STD).double(), atol=2e-2
+        ):
+            return (
+                f"for images of shape {shape} it goes wrong: is a size fixed in the code? {COLUMN}"
+            )
+    return None
 
 
 def gives_float32(function: Callable[..., Tensor]) -> str | None:
