@@ -58,7 +58,7 @@ def with_setdefault(annotations):
     images = [image for image in annotations["images"] if image["id"] in groups]
     counts = [len(groups[image["id"]]) for image in images]
     owner = torch.arange(len(images)).repeat_interleave(torch.tensor(counts, dtype=torch.int64))
-    captions = sum((groups[image["id"]] for image in images), [])
+    captions = [caption for image in images for caption in groups[image["id"]]]
     return [image["file_name"] for image in images], captions, owner
 
 

@@ -162,7 +162,6 @@ def sorted_permutation(owner, generator):
 
 
 def per_caption(owner, generator):
-    starts, counts = starts_and_counts(owner)
     return vectorised(owner, generator)[owner]
 
 
@@ -376,7 +375,7 @@ WRONG_BATCHES = {
     "hundred seeds": ("too small", with_seed(lambda seed, epoch: 100 * seed + epoch)),
     "thousand seeds": ("too small", with_seed(lambda seed, epoch: 1000 * seed + epoch)),
     "shifted by 32 bits": ("every seed gives", with_seed(lambda s, e: (s << 32) + e)),
-    "last one kept": ("smaller", last_one_kept),
+    "last one kept": ("incomplete", last_one_kept),
     "last full one dropped": ("although it is full", last_full_one_dropped),
     "rest cut first": ("never trained on", rest_cut_first),
     "with putting back": ("twice", with_putting_back),

@@ -219,8 +219,8 @@ def takes_a_file_without_captions(function: Callable[[Annotations], Any]) -> str
     names, texts, owner = function({"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": []})
     if not isinstance(owner, Tensor) or owner.dtype != torch.int64 or owner.shape != (0,):
         return (
-            "a file without captions should give an owner of shape (0,) and int64. torch.tensor([]) "
-            "is float32, so write torch.tensor(owner, dtype=torch.int64)"
+            "a file without captions should give an owner of shape (0,) and int64. "
+            "torch.tensor([]) is float32, so write torch.tensor(owner, dtype=torch.int64)"
         )
     if list(names) or list(texts):
         return "a file without captions should give two empty lists: leave its images out"

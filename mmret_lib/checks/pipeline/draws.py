@@ -189,9 +189,7 @@ def is_uniform(function: Draw) -> str | None:
             )
         shares = ", ".join(f"{100 * share:.0f}" for share in (times / DRAWS)[:7])
         more = ", …" if count > 7 else ""
-        return (
-            f"{what}. Of an image's {count} captions, these shares (%) were drawn: {shares}{more}"
-        )
+        return f"{what}. Of {count} captions these shares (%) were drawn: {shares}{more}"
     return None
 
 

@@ -26,46 +26,53 @@ def has_the_form(function: Batches) -> str | None:
     """A list of int64 tensors (batch_size,)."""
     for n, batch_size in SIZES:
         given: Any = function(n, batch_size, 3, 1)
-        about = f"for n = {n} and batch_size = {batch_size} "
         if given is None:
             return NOTHING
-        if isinstance(given, Tensor):
-            return f"{about}one tensor is returned: a list of tensors is wanted, one for each batch"
-        if not isinstance(given, list | tuple):
-            return (
-                f"{about}a {type(given).__name__} is returned: a list of tensors is wanted, one "
-                "for each batch"
-            )
-        for batch in given:
-            if not isinstance(batch, Tensor):
-                return (
-                    f"{about}a batch is a {type(batch).__name__}: a tensor of int64 is wanted, "
-                    f"shape (batch_size,)"
-                )
-            if batch.dtype != torch.int64:
-                kind = str(batch.dtype).removeprefix("torch.")
-                return f"{about}a batch is {kind}: indices are int64, as torch.randperm gives them"
-        shapes = [tuple(batch.shape) for batch in given]
-        count = n // batch_size
-        if len(given) == count + 1 and shapes[-1] == (n % batch_size,):
-            return (
-                f"{about}the last batch is smaller, {n % batch_size} instead of {batch_size}: leave "
-                "it out, for a contrastive loss depends on the number of negatives"
-            )
-        if len(given) == count - 1 and not n % batch_size:
-            return (
-                f"{about}the last batch is left out although it is full: {count} batches are "
-                "wanted, n // batch_size"
-            )
-        if len(given) != count or any(shape != (batch_size,) for shape in shapes):
-            found = ", ".join(map(str, shapes[:4])) + (", …" if len(shapes) > 4 else "")
-            return (
-                f"{about}there should be {count} batches of shape ({batch_size},), and there are "
-                f"{len(given)}: {found}"
-            )
+        if wrong := wrong_kind(given) or wrong_sizes(given, n, batch_size):
+            return f"for n = {n} and batch_size = {batch_size} {wrong}"
     if len(function(3, 5, 0, 0)):
         return "for n = 3 and batch_size = 5 no batch is full: the list should be empty"
     return None
+
+
+def wrong_kind(given: Any) -> str | None:
+    """What is returned instead of a list of int64 tensors."""
+    if isinstance(given, Tensor):
+        return "one tensor is returned: a list of tensors is wanted, one for each batch"
+    if not isinstance(given, list | tuple):
+        kind = type(given).__name__
+        return f"a {kind} is returned: a list of tensors is wanted, one for each batch"
+    for batch in given:
+        if not isinstance(batch, Tensor):
+            kind = type(batch).__name__
+            return f"a batch is a {kind}: a tensor of int64 is wanted, shape (batch_size,)"
+        if batch.dtype != torch.int64:
+            kind = str(batch.dtype).removeprefix("torch.")
+            return f"a batch is {kind}: indices are int64, as torch.randperm gives them"
+    return None
+
+
+def wrong_sizes(given: Sequence[Tensor], n: int, batch_size: int) -> str | None:
+    """Too many batches, too few, or of another size."""
+    shapes = [tuple(batch.shape) for batch in given]
+    count = n // batch_size
+    if len(given) == count + 1 and shapes[-1] == (n % batch_size,):
+        return (
+            f"the last batch has {n % batch_size} and not {batch_size}: leave the incomplete one "
+            "out, for a contrastive loss depends on the number of negatives"
+        )
+    if len(given) == count - 1 and not n % batch_size:
+        return (
+            f"the last batch is left out although it is full: {count} batches are wanted, "
+            "n // batch_size"
+        )
+    if len(given) == count and all(shape == (batch_size,) for shape in shapes):
+        return None
+    found = ", ".join(map(str, shapes[:4])) + (", …" if len(shapes) > 4 else "")
+    return (
+        f"there should be {count} batches of shape ({batch_size},), and there are {len(given)}: "
+        f"{found}"
+    )
 
 
 def joined(function: Batches, n: int, batch_size: int, seed: int = 0, epoch: int = 0) -> Tensor:

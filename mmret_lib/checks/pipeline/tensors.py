@@ -71,8 +71,8 @@ WRONG_PADS: list[Mistake] = [
             "it by the lengths of the lists": lambda lists, ids, pad_id: ids != pad_id,
             "the mask is told by the value, `ids != 0`: 0 can be a token, and pad_id another "
             "number. Tell it by the lengths of the lists": lambda lists, ids, pad_id: ids != 0,
-            "the mask is told by the value, `ids > 0`: 0 can be a token, and pad_id another number. "
-            "Tell it by the lengths of the lists": lambda lists, ids, pad_id: ids > 0,
+            "the mask is told by the value, `ids > 0`: 0 can be a token, and pad_id above 0. Tell "
+            "it by the lengths of the lists": lambda lists, ids, pad_id: ids > 0,
             "the mask is the wrong way round": lambda lists, ids, pad_id: (
                 ~from_lengths(lists, ids, pad_id)
             ),
