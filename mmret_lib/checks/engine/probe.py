@@ -12,21 +12,17 @@ from torch import Tensor
 
 from mmret_lib.checks.engine.arguments import (
     close,
-    close_gradients,
     copies,
     floats,
-    gradients_of,
     mapped,
-    names_of,
     on_device,
     sizes,
     tensors,
     transposed_view,
     unchanged,
-    weighted_sum,
-    without_zero_rows,
 )
-from mmret_lib.checks.engine.diagnosis import likeliest_mistake, shared_hint
+from mmret_lib.checks.engine.diagnosis import likeliest_mistake
+from mmret_lib.checks.engine.gradients import NO_TENSOR, check_gradients, check_no_gradient
 from mmret_lib.checks.engine.symptoms import (
     described,
     difference,
@@ -38,10 +34,6 @@ from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 
 OTHER_DEVICE = ("same device", "at least two devices", "expected device")  # in torch's errors
 NEARLY = 1e-2  # how far off numbers may be whose formula can still be the right one
-NO_TENSOR = (
-    "backward() would fail on it: a plain 0, as from Python's max(x, 0) or torch.zeros, has no "
-    "gradient. Use x.relu() or x.clamp(min=0)"
-)
 
 
 class Probe:
@@ -76,9 +68,9 @@ class Probe:
         if with_floats:
             self.check_types(answers)
         if with_floats and self.task.has_gradient:
-            self.check_gradients()
+            check_gradients(self)
         elif with_floats:
-            self.check_no_gradient()
+            check_no_gradient(self)
         again = self.answer(self.task.cases[0], torch.float64, "called again ")
         if not close(again, answers[0]):
             self.fail("called twice with the same arguments it gives two results")
@@ -242,88 +234,6 @@ class Probe:
             if not close(single, right, None if tensors(right) else 2e-4):
                 about = f"for {case.about}, {difference(single, right)}"
                 self.fail(f"right in float64, but in float32, {about}")
-
-    def check_gradients(self) -> None:
-        """Check the gradients with respect to all floating-point arguments."""
-        cases = [case for case in self.task.cases if case.smooth]
-        gradients = [self.gradients(case) for case in cases]
-
-        def wrong_with(formula: Callable[..., Any]) -> Iterator[bool]:
-            for case, given in zip(cases, gradients, strict=True):
-                yield not close_gradients(given, gradients_of(formula, case.args))
-
-        wrong = list(wrong_with(self.task.right))
-        if not any(wrong):
-            return
-        for mistake in self.task.gradient_mistakes:
-            with contextlib.suppress(RuntimeError):  # nothing left to differentiate
-                if not any(wrong_with(self.task.formula(mistake))):
-                    self.fail(f"the value is right, the gradient is not: {mistake.says}")
-        if hint := shared_hint(self.task.hints, cases, wrong):
-            self.fail(f"the value is right, the gradient is not: {hint}")
-        self.fail(
-            f"the value is right, the gradient is not (for {cases[wrong.index(True)].about}): is a "
-            "part detached, computed under torch.no_grad, or rounded?"
-        )
-
-    def gradients(self, case: Case) -> list[Tensor]:
-        """Compute the gradients of the student's answer to one case."""
-        args = copies(case.args, torch.float64, requires_grad=True)
-        leaves = floats(args)
-        with self.explaining("with arguments that require a gradient "):
-            value = self.call(args)
-            flows = any(each.requires_grad for each in floats(value))
-            if not flows and case is not self.task.cases[0]:
-                self.fail(f"for {case.about} the result is a constant, and {NO_TENSOR}")
-            if not flows:
-                self.fail(
-                    "the result is detached, no gradient flows back from it: no .detach(), .data, "
-                    ".item(), numpy, torch.tensor(result) or torch.no_grad on the way"
-                )
-            raw = torch.autograd.grad(weighted_sum(value), leaves, allow_unused=True)
-        self.check_no_backward(args)
-        wanted = gradients_of(self.task.right, case.args)
-        gradients = []
-        for name, leaf, gradient, right in zip(
-            names_of(self.task.arguments, args), leaves, raw, wanted, strict=True
-        ):
-            if gradient is None and right.any():
-                self.fail(f"no gradient reaches {name}: it is detached on the way")
-            if gradient is None:
-                gradient = torch.zeros_like(leaf)
-            if ((leaf == 0).all(dim=-1) & ~torch.isfinite(gradient).all(dim=-1)).any():
-                self.fail(
-                    f"a row of zeros in {name} gets a gradient of NaN, from the root of 0 or from "
-                    "0 / 0 (to replace the NaN afterwards is too late). Keep the length above 0 "
-                    "before you divide, as F.normalize does"
-                )
-            gradients.append(gradient)
-        return without_zero_rows(gradients, leaves)
-
-    def check_no_gradient(self) -> None:
-        """Check that the result carries no gradient even if the arguments do."""
-        args = copies(self.task.cases[0].args, torch.float64, requires_grad=True)
-        with self.explaining("with arguments that require a gradient "):
-            value = self.call(args)
-        self.check_no_backward(args)
-        if any(each.requires_grad for each in tensors(value)):
-            self.fail("the result still carries a gradient: detach what you return")
-        args = copies(self.task.cases[0].args, torch.float64)
-        self.call(args)
-        if any(arg.requires_grad for arg in floats(args)):
-            name = names_of(self.task.arguments, args)[0]
-            self.fail(
-                "requires_grad of the argument is switched on, and stays on for the caller: work "
-                f"on a copy, {name}.detach().clone().requires_grad_()"
-            )
-
-    def check_no_backward(self, args: Sequence[Any]) -> None:
-        """Check that the function has not called backward on the arguments."""
-        if any(arg.grad is not None for arg in floats(args)):
-            self.fail(
-                "it calls backward itself, and leaves a .grad in the caller's tensors: calling "
-                "backward is the training loop's task; torch.autograd.grad leaves nothing behind"
-            )
 
     def check_half_and_views(self) -> None:
         """Check half precision, and arguments that are not contiguous in memory."""
