@@ -162,8 +162,8 @@ SIMCLR_TASK = Task(
     gradient_mistakes=losses.WRONG_GRADIENTS,
     properties=(properties.refuses_one_pair,),
     remark=(
-        "No hinge and no floor: with positives at 1 and negatives at -1 it would be about -57, and "
-        "a query pushes with full force to the end."
+        "No hinge and no floor: two pairs with positives at 1 and negatives at -1 cost about -57, "
+        "and a query pushes with full force to the end."
     ),
 )
 INFO_NCE_TASK = Task(
