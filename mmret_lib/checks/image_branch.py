@@ -112,8 +112,8 @@ BLOCK_TASK = Task(
     mistakes=blocks.WRONG_BLOCKS,
     properties=[blocks.halved, blocks.modes],
     remark=(
-        "If bn2 gives zeros, the block gives back its input (where that is not negative): to do "
-        "nothing is easy for it, and so a deep stack is never worse than a shallow one by force."
+        "If bn2 gives zeros, the block gives back its input (where that is not negative): it can "
+        "leave things as they are, which two plain convolutions would have to learn."
     ),
 )
 
@@ -180,7 +180,7 @@ FIELD_TASK = Task(
     has_gradient=False,
     half=False,
     remark=(
-        "31 layers of 3 see 63 pixels; five with strides, as at the start of a ResNet, see 43. "
+        "31 layers of 3 see 63 pixels; the first five of a ResNet, with their strides, see 35. "
         "Strides multiply, kernels only add up."
     ),
 )
