@@ -21,13 +21,22 @@ from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import HAND, SIZE, case
 from mmret_lib.checks.engine.task import Case, Mistake, Task, mistakes
 from mmret_lib.checks.triplet import hinges, weights
+from mmret_lib.checks.triplet.cases import (
+    LOSS_CASES,
+    MARGIN,
+    OPPOSITE,
+    WRONG_SIMILARITIES,
+    opposites,
+)
 from mmret_lib.checks.triplet.duplicates import WRONG_DUPLICATES
+from mmret_lib.checks.triplet.semi_hard import SEMI_HARD_TASK
 
 __all__ = [
     "check_cosine_similarity_matrix",
     "check_masked_max_triplet",
     "check_max_triplet",
     "check_negative_weights",
+    "check_semi_hard_triplet",
     "check_sum_triplet",
 ]
 
@@ -85,49 +94,9 @@ COSINE_TASK = Task(
     ),
 )
 
-# In the losses a wrong similarity is one mistake among many.
-WRONG_SIMILARITIES = [
-    Mistake(f"in the similarities (task 1), {mistake.says}", mistake.wrong)
-    for mistake in pairs.WRONG_COSINES
-]
-
 # ---------------------------------------------------------------------------------------------
 # Tasks 2 and 3: the sum and the maximum of hinges
 
-MARGIN = "the margin is fixed in the code: take the argument"
-OPPOSITE = "branches that point away from each other (all similarities below 0)"
-
-
-def opposites(size: int) -> tuple[Tensor, Tensor]:
-    """A batch described by `OPPOSITE`, whose third positive has similarity -1."""
-    image_emb, text_emb = (emb.abs() for emb in pairs.batch(size, 3, 1))
-    text_emb[2] = 2 * image_emb[2]
-    return image_emb, -text_emb
-
-
-EQUAL_TEXTS = pairs.batch(5, 3, 6)
-EQUAL_TEXTS[1][3] = EQUAL_TEXTS[1][0]
-UNIT = torch.eye(4, dtype=torch.float64, device="cpu")
-LOSS_CASES = [
-    case(pairs.batch(5, 3, 0)),
-    case(pairs.batch(9, 4, 1), "", SIZE),
-    case(pairs.batch(3, 7, 2), "", SIZE),
-    case((*pairs.batch(5, 3, 3), 0.7), "a margin of 0.7", MARGIN),
-    case(
-        EQUAL_TEXTS,
-        "two equal texts",
-        "a negative exactly as similar as the positive is left out: tell the positive by its "
-        "place, the diagonal, and not by its value",
-        smooth=False,
-    ),
-    case(opposites(5), OPPOSITE),
-    case(
-        (3 * UNIT, 6 * UNIT),
-        "a batch that has nothing left to learn (loss 0)",
-        "where no negative comes within the margin the loss should be 0",
-    ),
-    case(pairs.by_hand(), HAND, SIZE),
-]
 SUM_TASK = Task(
     name="sum_triplet",
     right=hinges.sum_triplet,
@@ -296,3 +265,8 @@ def check_masked_max_triplet(function: Callable[..., Tensor]) -> None:
 def check_negative_weights(function: Callable[..., Tensor]) -> None:
     """Task 5: function(direction, similarity (B, B)) -> weights (2, B, B)."""
     check(WEIGHT_TASK, function)
+
+
+def check_semi_hard_triplet(function: Callable[..., Tensor]) -> None:
+    """Task 6: function(image_emb (B, D), text_emb (B, D), margin=0.2) -> scalar."""
+    check(SEMI_HARD_TASK, function)

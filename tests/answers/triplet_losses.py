@@ -2,7 +2,7 @@
 
 from mmret_lib.checks import triplet_losses
 
-from . import cosines, duplicates, hinges, shares, wrong_hinges
+from . import cosines, duplicates, hinges, semi_hard, shares, wrong_hinges
 
 CHECKS = {
     "cosine_similarity_matrix": triplet_losses.check_cosine_similarity_matrix,
@@ -10,6 +10,7 @@ CHECKS = {
     "max_triplet": triplet_losses.check_max_triplet,
     "masked_max_triplet": triplet_losses.check_masked_max_triplet,
     "negative_weights": triplet_losses.check_negative_weights,
+    "semi_hard_triplet": triplet_losses.check_semi_hard_triplet,
 }
 RIGHT = {
     "cosine_similarity_matrix": cosines.RIGHT_COSINES,
@@ -17,6 +18,7 @@ RIGHT = {
     "max_triplet": hinges.rights("max"),
     "masked_max_triplet": duplicates.RIGHT_DUPLICATES,
     "negative_weights": shares.RIGHT_SHARES,
+    "semi_hard_triplet": semi_hard.RIGHT_SEMI_HARD,
 }
 WRONG = {
     "cosine_similarity_matrix": cosines.WRONG_COSINES,
@@ -24,6 +26,7 @@ WRONG = {
     "max_triplet": wrong_hinges.wrongs("max"),
     "masked_max_triplet": duplicates.WRONG_DUPLICATES,
     "negative_weights": shares.WRONG_SHARES,
+    "semi_hard_triplet": semi_hard.WRONG_SEMI_HARD,
 }
 
 # What `tests/mutants.py` makes of the solutions that is a right answer all the same, and why.
