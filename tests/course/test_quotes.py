@@ -18,6 +18,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode, v4
+from questions import unanswered
 
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -33,7 +34,8 @@ PAIR = re.compile(rf"({NUMBER})(?:\s?%)?\s/\s({NUMBER})")
 CAPTION = re.compile(r'"((?:[A-Z]|an? )[^"\n]+)"')
 NOT_TEXT = re.compile(
     r"\$\$.+?\$\$|\$[^$\n]+\$|```.+?```|`[^`\n]+`|\[[^\]]*\]\([^)]*\)|<[^>]+>|https?://\S+"
-    r"|\b95 % (?:confidence )?intervals?|\b[Ss]ections? \d[\d.]*|\b(?:PyTorch|Python|torch|version) \d[\d.]*",
+    r"|\b95 % (?:confidence )?intervals?"
+    r"|\b[Ss]ections? \d[\d.]*|\b(?:PyTorch|Python|torch|version) \d[\d.]*",
     re.DOTALL,
 )
 SOURCE = re.compile(
@@ -131,18 +133,6 @@ def faults(notebook: NotebookNode) -> list[str]:
     if reveals < sum(len(re.findall(r"\bpredict\(", cell.source)) for cell in predictions):
         found.append(f"{reveals} predictions revealed")
     return [*found, *unanswered(notebook)]
-
-
-def unanswered(notebook: NotebookNode) -> list[str]:
-    """The questions at a notebook's end that have no folded answer."""
-    text = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    if not (section := re.search(r"^#+ Questions[^\n]*\n(.*?)(?=^## |\Z)", text, re.M | re.S)):
-        return ["no questions"]
-    questions = re.split(r"^(?=\d+\. )", section[1], flags=re.MULTILINE)[1:]
-    answer = re.compile(r"<details>\s*<summary>Answer</summary>\s*?\n\s*\n\s*\S")
-    return [f"no answer to {one[:40]!r}" for one in questions if not answer.search(one)] or (
-        [] if questions else ["no questions"]
-    )
 
 
 @pytest.mark.parametrize("file", REWRITTEN, ids=lambda file: file.stem)
