@@ -6,6 +6,7 @@ from mmret_lib.checks import (
     image_branch,
     simclr,
     text_branch,
+    tour,
     triplet_losses,
 )
 from mmret_lib.checks.engine.task import CheckFailed
@@ -17,5 +18,6 @@ __all__ = [
     "image_branch",
     "simclr",
     "text_branch",
+    "tour",
     "triplet_losses",
 ]
