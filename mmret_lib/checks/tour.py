@@ -60,7 +60,8 @@ def unit(rows: Tensor) -> Tensor:
 
 def raw(rows: Tensor) -> Tensor:
     """Divide by the length without a thought for zeros."""
-    return rows / rows.norm(dim=-1, keepdim=True)
+    divided: Tensor = rows / rows.norm(dim=-1, keepdim=True)
+    return divided
 
 
 def top_k(
