@@ -19,3 +19,17 @@ WRONG = {
     "recall_at_1": tour_search.WRONG_RECALL,
     "train_heads": tour_heads.WRONG,
 }
+DEFAULT = "dim=1 is the default"
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "top_k": {
+        "without dim= in `F.normalize(emb, dim=1)`": DEFAULT,
+        "without normalize in `F.normalize(query_emb, dim=0)`": (
+            "the query's length multiplies all scores, and changes no order"
+        ),
+        "0 -> -1 in `F.normalize(query_emb, dim=0)`": "the query has one axis",
+    },
+    "recall_at_1": {
+        "without dim= in `F.normalize(image_emb, dim=1)`": DEFAULT,
+        "without dim= in `F.normalize(text_emb, dim=1)`": DEFAULT,
+    },
+}
