@@ -23,10 +23,22 @@ from mmret_lib.checks.writing.file import write_part
 from mmret_lib.checks.writing.lessons import lesson_of, tasks
 from mmret_lib.checks.writing.module import UNCHECKED
 from mmret_lib.checks.writing.needs import NotWritten, Part, collect
-from mmret_lib.checks.writing.place import CLONE, NAME, place_to_read, place_to_write
+from mmret_lib.checks.writing.place import (
+    CLONE,
+    NAME,
+    is_never_written,
+    place_to_read,
+    place_to_write,
+)
 from mmret_lib.checks.writing.source import cell_of, running_notebook
 
 __all__ = ["engine_file", "engine_table", "show_engine"]
+
+NO_PLACE = (
+    f"({NAME} is written in the exercises' folder only. For another folder, this one too, say "
+    'KEEP = "." or where in a cell, then run this check again.)'
+)
+said: set[str] = set()  # what was printed in this session, and is not to be printed again
 
 
 def portable(task: str, function: Callable[..., Any]) -> Part | str | None:
@@ -64,8 +76,14 @@ def keep(task: str, function: Callable[..., Any], part: Part | str | None) -> No
     if part is None:
         return
     try:
-        file = place_to_write(_variables(), cell_of(function))
+        cell = cell_of(function)
+        if is_never_written(cell):
+            return
+        file = place_to_write(_variables())
         if file is None:
+            if not said:
+                print(NO_PLACE)
+                said.add(NO_PLACE)
             return
         if isinstance(part, str):
             raise NotWritten(part)

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from mmret_lib import checks
 from mmret_lib.checks import CheckFailed, my_retrieval
@@ -437,7 +438,7 @@ def test_a_check_passes_where_nothing_can_be_written(
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> None:
     """As outside of tests."""
-    for name in ("MMRET_ENGINE", *place.NOT_WHILE):
+    for name in ("MMRET_ENGINE", "PYTEST_VERSION", *place.MARKING):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -468,8 +469,8 @@ def test_the_file_is_beside_the_notebook(
 ) -> None:
     monkeypatch.chdir(clone / here)
     assert place.place_to_write({}) == (clone / file / "my_retrieval.py" if file else None)
-    if file == "exercises":
-        assert place.place_to_write({}, f"    {place.SOLUTION}") is None
+    assert place.is_never_written() == (here in ("solutions", "notebooks"))
+    assert place.is_never_written(f"    {place.SOLUTION}")
 
 
 @pytest.mark.usefixtures("free")
@@ -511,6 +512,56 @@ def test_tests_write_nothing_unless_they_say_where(
     monkeypatch.chdir(tmp_path / "exercises")
     run_cell(IMPORTS, COSINES, CHECK_COSINES)
     assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.slow
+def test_in_a_kernel_as_a_student_runs_it(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = "from mmret_lib.checks.my_retrieval import show_engine\nshow_engine()"
+    later = "from my_retrieval import cosine_similarity_matrix as mine\nmine is not None"
+    sources = [IMPORTS, WITH_HELPER, CHECK_COSINES, last, later]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    resources = {"metadata": {"path": str(clone / "copy")}}
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources)
+    for name in ("MMRET_ENGINE", "PYTEST_VERSION"):
+        monkeypatch.delenv(name, raising=False)  # the kernel inherits what is left
+    client.execute()
+    engine = clone / "copy" / "my_retrieval.py"
+    assert functions(engine) == ["unit", "cosine_similarity_matrix"]
+    assert "is in my_retrieval.py now (1 of" in notebook.cells[2].outputs[0].text
+    assert "cosine_similarity_matrix (line " in notebook.cells[3].outputs[0].text
+    assert notebook.cells[4].outputs[0].data["text/plain"] == "True"
+
+
+@pytest.mark.usefixtures("free")
+def test_where_it_has_no_place_a_notebook_says_so_once(
+    clone: Path, run_cell: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(clone / "other")
+    monkeypatch.setattr(my_retrieval, "said", set())
+    run_cell(IMPORTS, COSINES, CHECK_COSINES, CHECK_COSINES)
+    out = capsys.readouterr().out
+    assert out.count("my_retrieval.py is written in the exercises' folder only") == 1
+    assert "KEEP" in out and list(Path.cwd().iterdir()) == []
+    run_cell("KEEP = '.'", CHECK_COSINES)
+    assert COSINES in Path("my_retrieval.py").read_text()
+
+
+@pytest.mark.usefixtures("free")
+@pytest.mark.parametrize("folder", ["solutions", "exercises"])
+def test_a_solution_writes_nothing_and_says_nothing(
+    clone: Path,
+    run_cell: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    folder: str,
+) -> None:
+    monkeypatch.chdir(clone / folder)
+    marked = COSINES.replace("    return", "    ### BEGIN SOLUTION\n    return") + (
+        "\n    ### END SOLUTION"
+    )
+    run_cell(IMPORTS, marked, CHECK_COSINES)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert [path.suffix for path in Path.cwd().iterdir()] == [".ipynb"]
 
 
 def test_the_command_and_the_cell_list_what_is_missing(

@@ -10,27 +10,34 @@ from mmret_lib.files.places import PACKAGE, user_path
 
 NAME = "my_retrieval.py"
 CLONE = PACKAGE.parent
-# nbgrader sets the first while it marks and the second while a student tries a submission; a
-# kernel that one of its tests starts inherits pytest's.
-NOT_WHILE = ("NBGRADER_EXECUTION", "NBGRADER_VALIDATING", "PYTEST_VERSION")
+# nbgrader sets the first while it marks, and both while it validates a submission.
+MARKING = ("NBGRADER_EXECUTION", "NBGRADER_VALIDATING")
 SOLUTION = "### BEGIN SOLUTION"  # nbgrader's mark in solutions, which exercises do not have
 
 
-def place_to_write(notebook: dict[str, Any], cell: str = "") -> Path | None:
-    """Return the file to write what passed its check into, or None if nothing is to be written.
+def is_never_written(cell: str = "") -> bool:
+    """Whether nothing may be written: while nbgrader marks, in tests, and from a solution.
 
-    Nothing is written while nbgrader marks, in tests, and from a solution.
+    Args:
+        cell: the code of the cell that holds the function.
+    """
+    if any(os.environ.get(name) for name in MARKING):
+        return True
+    if os.environ.get("MMRET_ENGINE"):
+        return False
+    in_course = Path.cwd() in (CLONE / "solutions", CLONE / "notebooks")
+    away = in_course and "google.colab" not in sys.modules
+    return away or SOLUTION in cell or bool(os.environ.get("PYTEST_VERSION"))
+
+
+def place_to_write(notebook: dict[str, Any]) -> Path | None:
+    """Return the file to write what passed its check into, or None if it has no place here.
 
     Args:
         notebook: the notebook's variables; KEEP is the folder that outlives a session on Colab.
-        cell: the code of the cell that holds the function.
     """
-    if any(os.environ.get(name) for name in NOT_WHILE[:2]):
-        return None
     if given := os.environ.get("MMRET_ENGINE"):
         return user_path(given).absolute()
-    if SOLUTION in cell or any(os.environ.get(name) for name in NOT_WHILE):
-        return None
     return _beside_the_notebook(notebook)
 
 
