@@ -20,7 +20,6 @@ from mmret_lib.checks.writing.lessons import LESSONS, tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 SOLUTIONS = sorted((ROOT / "solutions").glob("*.ipynb"))
-WRITTEN = {file.stem for file in SOLUTIONS}  # in the end all of LESSONS
 EXERCISES = sorted((ROOT / "exercises").glob("*.ipynb"))
 
 # The functions that students write. Their names and arguments are fixed: other code calls them.
@@ -110,7 +109,7 @@ def points_of(solution: Path) -> dict[str, int]:
 
 def test_every_exercise_has_a_solution() -> None:
     assert [file.name for file in EXERCISES] == [file.name for file in SOLUTIONS] != []
-    assert [file.stem for file in SOLUTIONS] == [name for name in LESSONS if name in WRITTEN]
+    assert [file.stem for file in SOLUTIONS] == list(LESSONS) == list(SIGNATURES)
 
 
 @by_name
