@@ -26,3 +26,7 @@ WRONG = {
     "normalise": tensors.WRONG_NORMALS,
     "batches": draws.WRONG_BATCHES,
 }
+EQUIVALENT = {
+    "one_caption_each": {"0 -> -1 in `counts.cumsum(0)`": "counts have one axis"},
+    "batches": {"1 -> 2 in `epoch + 1`": "every epoch takes the order of the next one"},
+}
