@@ -159,7 +159,29 @@ def no_grad(i, t, m=0.2):
         return right(i, t, m)
 
 
+def nearest_to_the_positive(s, p, m):
+    nearest = (s - p).abs().masked_fill(eye(s), 9).argmin(1)
+    return (m - p[:, 0] + s.gather(1, nearest[:, None])[:, 0]).relu()
+
+
 WRONG_SEMI_HARD = {
+    "the positive stays in": (
+        "positive itself is among",
+        each_way(lambda s, p, m: (m - p + s).relu().masked_fill(s > p, 0).amax(1)),
+    ),
+    "margin where none": (
+        "positive itself is among",
+        each_way(lambda s, p, m: torch.where(s < p, m - p + s, m).relu().amax(1)),
+    ),
+    "margin of the call in the choice": (
+        "margin takes part",
+        each_way(lambda s, p, m: (m - p + s).relu().masked_fill(~(s < p - m), 0).amax(1)),
+    ),
+    "margin above": (
+        "up to the margin above",
+        each_way(lambda s, p, m: (m - p + s).relu().masked_fill((s >= p + m) | eye(s), 0).amax(1)),
+    ),
+    "nearest to the positive": ("nearest to the positive", each_way(nearest_to_the_positive)),
     "the hardest of all": ("as in max_triplet", change(lambda s, p: ~eye(s))),
     "above the positive": ("above the positive", change(lambda s, p: s > p)),
     "ties counted": ("ties with the positive", change(lambda s, p: (s <= p) & ~eye(s))),
@@ -189,7 +211,10 @@ WRONG_SEMI_HARD = {
         each_way(lambda s, p, m: plain(s, p, m).sum(1) / (plain(s, p, m) > 0).sum(1).clamp(min=1)),
     ),
     "mean of the active": ("over the queries that push", mean_of_the_active),
-    "mean of the active, each way": ("", each_way(mean_of_the_active_each_way)),
+    "mean of the active, each way": (
+        "semi_hard_triplet is not right",
+        each_way(mean_of_the_active_each_way),
+    ),
     "similarity 0": (
         "similarity of 0",
         each_way(lambda s, p, m: (m - p + s.masked_fill(s >= p, 0)).relu().amax(1)),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.pairs import HAND, SIZE, case
-from mmret_lib.checks.engine.task import Formula, Task, mistakes
+from mmret_lib.checks.engine.task import Formula, Mistake, Task, mistakes
 from mmret_lib.checks.triplet import hinges
 from mmret_lib.checks.triplet.cases import MARGIN, OPPOSITE, WRONG_SIMILARITIES, opposites
 
@@ -58,7 +58,8 @@ def fallen_back(replacement: Formula) -> Formula:
 
     def chosen(p: Tensor, n: Tensor) -> Tensor:
         semi_hard = n < p
-        return semi_hard | (~semi_hard.any(dim=2, keepdim=True) & replacement(n))
+        result: Tensor = semi_hard | (~semi_hard.any(dim=2, keepdim=True) & replacement(n))
+        return result
 
     return chosen
 
@@ -80,12 +81,56 @@ def asking(h: Tensor) -> Tensor:
     return (h > 0).any(dim=2).sum().clamp(min=1) / 2
 
 
+def both_ways(cost: Formula) -> Formula:
+    """A loss from cost(rows (B, B), positives (B, 1), margin) -> (B,), for what no step says."""
+
+    def loss(image_emb: Tensor, text_emb: Tensor, margin: float = 0.2) -> Tensor:
+        s = pairs.cosines(image_emb, text_emb)
+        total: Tensor = sum(cost(rows, s.diagonal()[:, None], margin) for rows in (s, s.T))
+        return total.mean()
+
+    return loss
+
+
+def hinge_of_those(chosen: Formula) -> Formula:
+    """A `both_ways` that takes the maximum over the negatives for which `chosen` is true."""
+    return both_ways(
+        lambda n, p, m: (
+            (m - p + n).relu().masked_fill(~chosen(n, p, m) | hinges.eye(n), 0).amax(dim=1)
+        )
+    )
+
+
+def closest(n: Tensor, p: Tensor, m: float) -> Tensor:
+    """True at the negative nearest to the positive, above or below it."""
+    gap = (n - p).abs().masked_fill(hinges.eye(n), math.inf)
+    return gap == gap.amin(dim=1, keepdim=True)
+
+
 CHOSEN = (
     "semi-hard negatives are those with s_bk < s_bb, each query's own positive s_bb as the bound"
 )
 COMBINE = "of a query's semi-hard negatives only the most similar one costs its hinge"
 # These need more than one step, or explain more than the shared mistakes do.
 WRONG_CHOICES = [
+    Mistake(
+        "the positive itself is among the candidates and costs the margin, so every query costs at "
+        "least that: what is not strictly below the positive (>=, and not >) gets a hinge of 0",
+        {"chosen": lambda p, n: n <= p, "counted": hinges.with_diagonal},
+    ),
+    Mistake(
+        f"the margin takes part in the choice (s_bk < s_bb - m), and those left cost 0: {CHOSEN}",
+        hinge_of_those(lambda n, p, m: n < p - m),
+    ),
+    Mistake(
+        f"negatives up to the margin above the positive are candidates, too: {CHOSEN}",
+        hinge_of_those(lambda n, p, m: n < p + m),
+    ),
+    Mistake(
+        "the negative nearest to the positive is taken, be it above or below: leave those above "
+        "out",
+        hinge_of_those(closest),
+    ),
     *mistakes(
         {"chosen": CHOSEN, "combine": COMBINE},
         chosen={
