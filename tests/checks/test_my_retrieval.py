@@ -315,7 +315,7 @@ def test_a_variable_of_the_notebook_is_refused_by_the_check(
             "from mmret_lib.losses.base import similarities\ndef mine(a, b):\n"
             "    return similarities(a, b)\n"
             "def cosine_similarity_matrix(a, b):\n    return mine(a, b)",
-            "calls mine uses similarities of mmret_lib",
+            "calls mine, which uses similarities of mmret_lib",
         ),
         (f"import pandas\n{COSINES.replace('return ', 'return pandas and ')}", "uses pandas"),
         (

@@ -95,10 +95,10 @@ def _visit(binding: Binding, part: Part, notebook: Notebook, path: list[str]) ->
     Args:
         path: the functions that lead to this one, which messages name.
     """
-    who = " calls ".join(path[:1] + path[-1:] if len(path) > 1 else path)
+    who = path[0] if len(path) == 1 else f"{path[0]} calls {path[-1]}, which"
     if changed := assigned_globals(binding.code):
         raise CheckFailed(
-            f"{who}{', which' if len(path) > 1 else ''} changes the notebook's variable "
+            f"{who} changes the notebook's variable "
             f"{min(changed)}: it should return its result, and change nothing else."
         )
     _refuse_local_imports(binding, who)
