@@ -192,6 +192,7 @@ RUNNING_TASK = Task(
         Case((some_batches([4, 9, 2, 6], 5, 1), 0.3), "batches of 4, 9, 2 and 6 rows", (SIZE,)),
         Case((some_batches([6, 6, 6], 4, 2), 0.8), "momentum 0.8", (MOMENTUM,)),
         Case((some_batches([4] * 12, 2, 3), 0.05), "twelve batches, momentum 0.05", (MOMENTUM,)),
+        Case((some_batches([6], 4, 5), 0.4), "a single batch, momentum 0.4"),
         Case((some_batches([7, 4], 3, 4), 1.0), "momentum 1, which keeps the last batch alone"),
         Case(
             ([tensor([[0, 4], [2, 4]]), tensor([[4, 0], [8, 4]])], 0.5),
