@@ -422,3 +422,14 @@ WRONG = {
     "global_pool": WRONG_POOLS,
     "receptive_field": WRONG_FIELDS,
 }
+FOUR = "of four sizes the third is the last but one"
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "conv2d": {
+        "2 -> -2 in `weight.shape[2:]`": FOUR,
+        "2 -> -2 in `padded.shape[2]`": FOUR,
+    },
+    "global_pool": {
+        "-> (3, 2) in `maps.mean(dim=(2, 3))`": "the order of the two dimensions means nothing",
+        "2 -> -2 in `maps.mean(dim=(2, 3))`": FOUR,
+    },
+}
