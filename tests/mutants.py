@@ -278,6 +278,8 @@ def main(words: list[str]) -> None:
         if words and not any(word in f"{exercise}/{name}" for word in words):
             continue
         began = time.perf_counter()
+        if not survives(before, source, name, check):
+            raise SystemExit(f"{exercise}: the solution of {name} does not pass")
         made = mutants(source)
         left = [what for what, text in made.items() if survives(before, text, name, check)]
         known = [each for each in left if each in equivalent(exercise).get(name, {})]

@@ -15,6 +15,7 @@ TASKS = list(mutants.answers())
 def test_mutants_are_refused(
     exercise: str, name: str, before: str, source: str, check: Callable
 ) -> None:
+    assert mutants.survives(before, source, name, check), "the solution itself passes"
     made = mutants.mutants(source)
     right = mutants.equivalent(exercise).get(name, {})
     assert right.keys() <= made.keys(), "EQUIVALENT names mutants that are no longer made"
