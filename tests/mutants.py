@@ -138,6 +138,8 @@ def calls(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     if len(node.args) >= 2 and not any(isinstance(each, ast.Starred) for each in node.args):
         first, second, *rest = node.args
         yield "arguments swapped", ast.Call(node.func, [second, first, *rest], node.keywords)
+    elif len(node.args) == 1 and not node.keywords and name not in LEFT_OUT:
+        yield f"without {name}", node.args[0]
     for place in range(len(node.keywords)):
         left = node.keywords[:place] + node.keywords[place + 1 :]
         yield f"without {node.keywords[place].arg}=", ast.Call(node.func, node.args, left)
@@ -160,6 +162,14 @@ def choices(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
         yield "always", ast.If(ast.Constant(True), node.body, node.orelse)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "statement left out", ast.Pass()
+
+
+def other_arguments(node: ast.AST, arguments: list[str]) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the next argument of the function in the place of one."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in arguments:
+        other = arguments[(arguments.index(node.id) + 1) % len(arguments)]
+        if other != node.id:
+            yield f"{node.id} -> {other}", ast.Name(other, node.ctx)
 
 
 class Replace(ast.NodeTransformer):
@@ -192,7 +202,7 @@ def mutants(source: str) -> dict[str, str]:
     for place, node in enumerate(nodes):
         node.place = place
         for child in ast.iter_child_nodes(node):
-            small = isinstance(child, ast.Constant | ast.Tuple | ast.Slice | ast.keyword)
+            small = isinstance(child, ast.Constant | ast.Name | ast.Tuple | ast.Slice | ast.keyword)
             around[id(child)] = around.get(id(node), node) if small else child
     messages = {
         id(each)
@@ -201,10 +211,11 @@ def mutants(source: str) -> dict[str, str]:
         for each in ast.walk(node)  # what an error says is not looked at
     }
     found: dict[str, str] = {}
+    arguments = [argument.arg for argument in function.args.args]
     for place, node in enumerate(nodes):
         if id(node) in messages:
             continue
-        for what, new in changes(node):
+        for what, new in [*changes(node), *other_arguments(node, arguments)]:
             changed = Replace(place, deepcopy(new)).visit(deepcopy(tree))
             try:
                 text = ast.unparse(ast.fix_missing_locations(changed))
