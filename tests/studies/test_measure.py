@@ -217,12 +217,22 @@ def test_means_and_intervals_of_the_lessons_are_those_of_the_csv(name: str) -> N
             assert table.loc[trial, "t2i_r1_half"] == pytest.approx(half, rel=1e-6)
 
 
+def stored_text(lesson: str, cell: str) -> str:
+    """What a cell of a lesson printed when it was stored."""
+    file = RESULTS.parents[1] / "notebooks" / f"{lesson}.ipynb"
+    [shown] = [c for c in json.loads(file.read_text(encoding="utf-8"))["cells"] if c["id"] == cell]
+    return "".join(line for output in shown["outputs"] for line in output["text"])
+
+
+def mean_and_half(rows: list[dict], trial: str, name: str) -> tuple[float, float]:
+    """The mean of a figure over three seeds, and half the length of its 95 % interval."""
+    values = [float(row[name]) for row in rows if row["trial"] == trial]
+    return statistics.fmean(values), 4.303 * statistics.stdev(values) / math.sqrt(3)
+
+
 @pytest.mark.parametrize(
     ("lesson", "cell", "study"),
     [
-        ("06_barlow_twins", "recorded-table", "barlow"),
-        ("06_barlow_twins", "long-table", "barlow_short"),
-        ("06_barlow_twins", "longer-table", "barlow_long"),
         ("10_experiments", "small-order", "losses"),
         ("10_experiments", "trained-table", "trained"),
         ("10_experiments", "batch-table", "batch_size"),
@@ -231,17 +241,35 @@ def test_means_and_intervals_of_the_lessons_are_those_of_the_csv(name: str) -> N
 def test_the_tables_stored_in_the_lessons_are_those_of_the_csv(
     lesson: str, cell: str, study: str
 ) -> None:
-    notebook = json.loads(
-        (RESULTS.parents[1] / "notebooks" / f"{lesson}.ipynb").read_text(encoding="utf-8")
-    )
-    [shown] = [c for c in notebook["cells"] if c["id"] == cell]
-    text = "".join(line for output in shown["outputs"] for line in output["text"])
+    text = stored_text(lesson, cell)
     rows = rows_of(RESULTS / f"{study}.csv")
     for trial in dict.fromkeys(row["trial"] for row in rows):
         [line] = [line for line in text.splitlines() if line.startswith(f"{trial}  ")][:1]
         cells = []
         for name in ("i2t_r1", "t2i_r1", "i2t_mean_rank", "t2i_mean_rank"):
-            values = [float(row[name]) for row in rows if row["trial"] == trial]
-            half = 4.303 * statistics.stdev(values) / math.sqrt(3)
-            cells += [f"{statistics.fmean(values):.1f}", "±", f"{half:.1f}"]
+            mean, half = mean_and_half(rows, trial, name)
+            cells += [f"{mean:.1f}", "±", f"{half:.1f}"]
         assert line[len(trial) :].split() == cells
+
+
+@pytest.mark.parametrize(
+    ("line", "trials"),  # after 6, 24 and 72 epochs
+    [
+        ("plain", ("plain", "plain", "plain")),
+        ("larger", ("lambda", "lambda")),
+        ("standardised", ("standardised", "standardised")),
+        ("both", ("both", "both, lambda 0.02", "both, lambda 0.02")),
+        ("SimCLR", ("simclr", "simclr", "simclr")),
+    ],
+)
+def test_the_table_stored_in_lesson_06_is_that_of_three_studies(
+    line: str, trials: tuple[str, ...]
+) -> None:
+    lines = stored_text("06_barlow_twins", "recorded-recalls").splitlines()
+    [shown] = [each for each in lines if each.startswith(f"{line} ")]
+    studies = ("barlow_short", "barlow", "barlow_long")
+    for study, trial in zip(studies, trials, strict=False):
+        rows = rows_of(RESULTS / f"{study}.csv")
+        both = [mean_and_half(rows, trial, name) for name in ("i2t_r1", "t2i_r1")]
+        wanted = " / ".join(f"{mean:5.1f} ±{half:5.1f}" for mean, half in both)
+        assert wanted in shown
