@@ -1,6 +1,7 @@
 """Answers to task 1 of exercise 01: reading captions."""
 
 from collections import defaultdict
+from itertools import groupby
 
 import torch
 
@@ -279,6 +280,52 @@ def once_per_caption(annotations):
     return grouped(annotations)
 
 
+def ids_searched(annotations):
+    ids = [image["id"] for image in annotations["images"]]
+    places = [ids.index(record["image_id"]) for record in annotations["annotations"]]
+    order = sorted(range(len(places)), key=lambda j: places[j])
+    number = {place: k for k, place in enumerate(sorted(set(places)))}
+    names = [annotations["images"][place]["file_name"] for place in number]
+    owner = torch.tensor([number[places[j]] for j in order], dtype=torch.int64)
+    return names, [annotations["annotations"][j]["caption"] for j in order], owner
+
+
+def names_searched(annotations):
+    names, captions, owner = grouped(annotations)
+    places = [names.index(names[int(i)]) for i in owner]
+    return names, captions, torch.tensor(places, dtype=torch.int64)
+
+
+def asserted(annotations):
+    ids = {image["id"] for image in annotations["images"]}
+    for record in annotations["annotations"]:
+        assert record["image_id"] in ids, f"no image {record['image_id']}"
+    return grouped(annotations)
+
+
+def neighbours_grouped(annotations):
+    name_of = {image["id"]: image["file_name"] for image in annotations["images"]}
+    names, captions, owner = [], [], []
+    for image_id, group in groupby(annotations["annotations"], key=lambda r: r["image_id"]):
+        texts = [record["caption"] for record in group]
+        owner += [len(names)] * len(texts)
+        names.append(name_of[image_id])
+        captions += texts
+    return names, captions, torch.tensor(owner, dtype=torch.int64)
+
+
+def all_names(annotations):
+    _, captions, owner = grouped(annotations)
+    return [image["file_name"] for image in annotations["images"]], captions, owner
+
+
+def kept_in_the_records(annotations):
+    image_of = {image["id"]: image for image in annotations["images"]}
+    for record in annotations["annotations"]:
+        image_of[record["image_id"]].setdefault("captions", []).append(record["caption"])
+    return grouped(annotations)
+
+
 WRONG = {
     "five each": ("image_id", five_each),
     "not grouped": ("not sorted by image", unsorted),
@@ -311,5 +358,11 @@ WRONG = {
     "silent error": ("does not say which", silent_error),
     "once per image": ("anew for every image", once_per_image),
     "once per caption": ("anew for every caption", once_per_caption),
+    "ids searched": ("searched for every caption", ids_searched),
+    "names searched": ("searched for every caption", names_searched),
+    "asserted": ("AssertionError", asserted),
+    "neighbours grouped": ("run of neighbours", neighbours_grouped),
+    "all names": ("which `owner` does not count", all_names),
+    "kept in the records": ("in place", kept_in_the_records),
     "nothing returned": ("nothing is returned", lambda annotations: None),
 }

@@ -104,6 +104,37 @@ def remainder(owner, generator):
     return starts + torch.randint(50, (len(counts),), generator=generator) % counts
 
 
+def remainder_of_the_largest(owner, generator):
+    starts, counts = starts_and_counts(owner)
+    numbers = torch.randint(int(counts.max()), (len(counts),), generator=generator)
+    return starts + numbers % counts
+
+
+def rounded_and_cut(owner, generator):
+    starts, counts = starts_and_counts(owner)
+    places = (torch.rand(len(counts), generator=generator) * counts).round().long()
+    return starts + places.minimum(counts - 1)
+
+
+def one_less(owner, generator):
+    starts, counts = starts_and_counts(owner)
+    places = [torch.randint(int(count) - 1, (), generator=generator) for count in counts]
+    return starts + torch.stack(places)
+
+
+def one_number_a_count(owner, generator):
+    starts, counts = starts_and_counts(owner)
+    places = torch.zeros_like(counts)
+    for count in counts.unique():
+        places[counts == count] = torch.randint(int(count), (1,), generator=generator)
+    return starts + places
+
+
+def behind_the_captions(owner, generator):
+    counts = torch.bincount(owner)
+    return counts.cumsum(0) + (torch.rand(len(counts), generator=generator) * counts).long()
+
+
 def squeezed(owner, generator):
     starts, counts = starts_and_counts(owner)
     return starts + torch.randint(5, (len(counts),), generator=generator).minimum(counts - 1)
@@ -195,6 +226,11 @@ WRONG_DRAWS = {
     "last never": ("last caption", last_never),
     "first never": ("first caption", first_never),
     "remainder": ("equally often", remainder),
+    "remainder of the largest": ("equally often", remainder_of_the_largest),
+    "rounded and cut": ("equally often", rounded_and_cut),
+    "one less": ("not the count - 1", one_less),
+    "one number a count": ("one random number serves all", one_number_a_count),
+    "behind the captions": ("not its own", behind_the_captions),
     "squeezed": ("equally often", squeezed),
     "normal": ("equally often", normal),
     "global state": ("random state that all code shares", global_state),
@@ -363,6 +399,13 @@ def drawn_badly(n, batch_size, seed, epoch):
     return cut(torch.tensor(order), batch_size)
 
 
+def part_by_part(n, batch_size, seed, epoch):
+    generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+    parts = torch.arange(n).split(100)
+    order = [part[torch.randperm(len(part), generator=generator)] for part in parts]
+    return cut(torch.cat(order), batch_size)
+
+
 WRONG_BATCHES = {
     "not shuffled": ("not shuffled", lambda n, size, seed, epoch: cut(torch.arange(n), size)),
     "seed alone": ("every epoch has the same order", with_seed(lambda seed, epoch: seed)),
@@ -374,6 +417,14 @@ WRONG_BATCHES = {
     "ten seeds": ("too small", with_seed(lambda seed, epoch: 10 * seed + epoch)),
     "hundred seeds": ("too small", with_seed(lambda seed, epoch: 100 * seed + epoch)),
     "thousand seeds": ("too small", with_seed(lambda seed, epoch: 1000 * seed + epoch)),
+    "ten thousand seeds": ("too small", with_seed(lambda seed, epoch: 10_000 * seed + epoch)),
+    "31 seeds": ("too small", with_seed(lambda seed, epoch: 31 * seed + epoch)),
+    "256 seeds": ("too small", with_seed(lambda seed, epoch: 256 * seed + epoch)),
+    "hundred epochs": ("before the epoch", with_seed(lambda seed, epoch: seed + 100 * epoch)),
+    "thousand epochs": ("before the epoch", with_seed(lambda seed, epoch: seed + 1000 * epoch)),
+    "exclusive or": ("has the order of", with_seed(lambda seed, epoch: seed ^ epoch)),
+    "written together": ("has the order of", with_seed(lambda s, e: int(f"{s}{e}"))),
+    "part by part": ("near their place", part_by_part),
     "shifted by 32 bits": ("every seed gives", with_seed(lambda s, e: (s << 32) + e)),
     "last one kept": ("incomplete", last_one_kept),
     "last full one dropped": ("although it is full", last_full_one_dropped),

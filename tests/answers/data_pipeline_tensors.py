@@ -350,6 +350,24 @@ WRONG_NORMALS = {
     "colours last": ("(B, 3, H, W)", lambda i, m, s: plainly(i, m, s).permute(0, 2, 3, 1)),
     "height and width": ("(B, 3, H, W)", lambda i, m, s: plainly(i, m, s).transpose(2, 3)),
     "scaled when bright": ("not scaled", scaled_when_bright),
+    "by the batch's largest": ("largest of the batch", with_steps(scale=lambda i: i / i.max())),
+    "stretched": (
+        "stretched",
+        with_steps(scale=lambda i: (i.float() - i.min()) / (i.max() - i.min())),
+    ),
+    "scaled late": (
+        "scale first",
+        lambda i, m, s: (i.float() - column(m, i)) / column(s, i) / 255,
+    ),
+    "mean times 255": (
+        "std is not",
+        lambda i, m, s: (i.float() - 255 * column(m, i)) / column(s, i),
+    ),
+    "first std": ("first colour's std", lambda i, m, s: plainly(i, m, [s[0]] * 3)),
+    "stacked in front": (
+        "dim=1",
+        lambda i, m, s: torch.stack([(i[:, c] / 255 - m[c]) / s[c] for c in range(3)]),
+    ),
     "truncated": ("wrong", truncated),
     "epsilon": ("epsilon", epsilon),
     "float64": ("float", lambda i, m, s: plainly(i, m, s).double()),

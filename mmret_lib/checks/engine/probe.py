@@ -156,7 +156,7 @@ class Probe:
             no_tensor = NO_TENSOR if self.task.has_gradient else "a tensor is wanted"
             self.fail(f"{about}a Python number is returned, and {no_tensor}")
         if wrong := wrong_kind(value, wanted, *sizes(case.args)):
-            says = self.known(value, before)
+            says = "" if close(value, wanted) else self.known(value, before)  # the kind alone
             self.fail(f"{about}{wrong}", f"\nProbably {says}." if says else "")
         if any(each.device.type != "cpu" for each in tensors(value)):
             self.fail(

@@ -66,6 +66,8 @@ ERRORS = {
         "not implemented for 'bool'",
         "subtraction, the `-` operator, with a bool",
     ),
+    "torch.randint(high, ...) draws from 0 to high - 1, so high is the count itself, and not the "
+    "count - 1": ("random_ expects 'from' to be less",),
     "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
 }
 

@@ -20,6 +20,7 @@ NOTHING = "nothing is returned: the last line should be `return ...`"
 SURE = 6.0  # standard deviations: chance goes beyond once in 10**9
 COUNTS = (5, 1, 7, 2, 5, 40, 3)  # captions of each image
 DRAWS = 3000
+FEW = (4, 4, 3, 4, 2)
 UNUSUAL = 2_718_281_828
 
 
@@ -168,8 +169,13 @@ def halved(times: Tensor) -> bool:
 
 def is_uniform(function: Draw) -> str | None:
     """Each caption of an image is drawn equally often."""
-    drawn = draws(function)
-    for image, (start, count) in enumerate(zip(STARTS.tolist(), COUNTS, strict=True)):
+    return uneven(draws(function), COUNTS) or uneven(draws(function, owner_of(FEW)), FEW)
+
+
+def uneven(drawn: Tensor, counts: tuple[int, ...]) -> str | None:
+    """What is wrong with how often the captions of each image were drawn, if anything is."""
+    starts = torch.tensor(counts).cumsum(0) - torch.tensor(counts)
+    for image, (start, count) in enumerate(zip(starts.tolist(), counts, strict=True)):
         times = torch.bincount(drawn[:, image] - start, minlength=count).double()
         if count == 1 or chi_square(times, DRAWS / count) <= too_large(count - 1):
             continue
@@ -195,16 +201,15 @@ def is_uniform(function: Draw) -> str | None:
 
 def is_independent(function: Draw) -> str | None:
     """The draws of two images, and two draws of an image, have nothing to do with each other."""
-    drawn = draws(function, owner_of((4, 4, 3, 4, 2)), seed=12) - torch.tensor([0, 4, 8, 11, 15])
+    drawn = draws(function, owner_of(FEW), seed=12) - torch.tensor([0, 4, 8, 11, 15])
     says = (
         "one random number serves all images, so images with equally many captions always get the "
         "same place: draw a number for each image, torch.rand(images, generator=generator)"
     )
     columns = [(0, 1), (1, 3), (0, 2), (2, 3), (0, 4), (2, 4)]
-    sizes = (4, 4, 3, 4, 2)
     for first, second in columns:
-        both = drawn[:, first] * sizes[second] + drawn[:, second]
-        cells = sizes[first] * sizes[second]
+        both = drawn[:, first] * FEW[second] + drawn[:, second]
+        cells = FEW[first] * FEW[second]
         times = torch.bincount(both, minlength=cells).double()
         if chi_square(times, DRAWS / cells) > too_large(cells - 1):
             return says

@@ -16,6 +16,9 @@ from mmret_lib.checks.pipeline.draws import NOTHING, chi_square, leaves_states, 
 Batches = Callable[[int, int, int, int], Sequence[Tensor]]
 
 SIZES = ((10, 3), (12, 4), (7, 7), (9, 1), (64, 5))
+# What a seed may be multiplied by before the epoch is added; each gives two pairs one order.
+FACTORS = (*range(2, 66), 97, 99, 100, 101, 127, 128, 255, 256, 257, 500, 512, 997, 999, 1000)
+FACTORS += (1001, 1023, 1024, 4096, 10_000)
 OTHER_ORDER = (
     "seed the generator of torch.randperm with a number that seed and epoch make together, or draw "
     "epoch + 1 permutations from one generator of that seed and take the last"
@@ -127,6 +130,12 @@ def is_shuffled(function: Batches) -> str | None:
             "the order is that of the file, begun elsewhere or taken in steps: shuffle all "
             "indices, torch.randperm(n, generator=…)"
         )
+    places = torch.stack([order, torch.arange(len(order))]).double()
+    if torch.corrcoef(places)[0, 1].abs() > 0.5:  # seven standard deviations from chance
+        return (
+            "most indices stay near their place in the file, as when it is shuffled part by part: "
+            "shuffle all indices at once, torch.randperm(n, generator=…)"
+        )
     return None
 
 
@@ -153,7 +162,8 @@ def differs(function: Batches) -> str | None:
     says = "seed {} in epoch {} has the order of seed {} in epoch {}, {}: "
     added, product = "as when seed + epoch is the seed", "as when their product is the seed"
     difference = "as when their difference is the seed"
-    tens = "so the factor before the seed is too small for a long training"
+    small = "so the factor before the seed is too small for a long training"
+    large = "so a factor before the epoch makes it another seed"
     for first, second, why in (
         ((5, 5), (4, 6), added),
         ((0, 3), (1, 2), added),
@@ -163,11 +173,9 @@ def differs(function: Batches) -> str | None:
         ((3, 1), (5, 3), difference),
         ((7, 7), (4, 4), difference),
         ((1, 2), (2, 1), "as when it makes no difference which is which"),
-        ((1, 0), (0, 10), tens),
-        ((1, 0), (0, 100), tens),
-        ((1, 0), (0, 1000), tens),
-        ((1, 0), (0, 1024), tens),
-        ((2, 3), (0, 2003), tens),
+        *(((1, 0), (0, factor), small) for factor in FACTORS),
+        ((2, 3), (0, 2003), small),
+        *(((factor, 0), (0, 1), large) for factor in (*range(2, 2000), *FACTORS)),
     ):
         if same(first, second):
             return says.format(*first, *second, why) + OTHER_ORDER

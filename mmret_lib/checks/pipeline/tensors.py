@@ -198,6 +198,12 @@ WRONG_NORMALS: list[Mistake] = [
             "the pixels are divided by 256": lambda images: images.float() / 256,
             "the pixels are scaled to -1..1": lambda images: images.float() / 127.5 - 1,
             "whole numbers are divided without remainder": lambda images: (images // 255).float(),
+            "the pixels are divided by the largest of the batch": lambda images: (
+                images.float() / images.max()
+            ),
+            "the pixels are stretched to 0..1 from the darkest to the brightest of the batch": (
+                lambda images: (images.float() - images.min()) / (images.max() - images.min())
+            ),
             "every image is divided by its own largest value": lambda images: (
                 images.float() / images.amax(dim=(1, 2, 3), keepdim=True)
             ),
@@ -238,6 +244,22 @@ WRONG_NORMALS: list[Mistake] = [
     Mistake(
         "the mean is subtracted after the division by std: first subtract, then divide",
         lambda images, mean, std: images / 255 / column(std) - column(mean),
+    ),
+    Mistake(
+        "the pixels are scaled after mean and std: they belong to pixels of 0..1, so scale first",
+        lambda images, mean, std: (images.float() - column(mean)) / column(std) / 255,
+    ),
+    Mistake(
+        "the mean is multiplied by 255 and std is not: scale the pixels instead, images / 255",
+        lambda images, mean, std: (images.float() - 255 * column(mean)) / column(std),
+    ),
+    Mistake(
+        "the first colour's std is used for all: divide each colour by its own",
+        lambda images, mean, std: normalise(images, mean, [std[0]] * 3),
+    ),
+    Mistake(
+        "batch and colours are exchanged: put the colours together by torch.stack(..., dim=1)",
+        lambda images, mean, std: normalise(images, mean, std).transpose(0, 1),
     ),
     Mistake(
         "mean and std are exchanged: (images - mean) / std",
