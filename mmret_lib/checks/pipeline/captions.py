@@ -279,7 +279,7 @@ def refuses_an_unlisted_image(function: Callable[[Annotations], Any]) -> str | N
         )
     except (LookupError, AssertionError) as error:
         kind = type(error).__name__
-        return f"a caption whose image is not listed ends in a {kind}, not a ValueError: {remedy}"
+        return f"a caption whose image is not listed ends in {kind}, not in a ValueError: {remedy}"
     return f"a caption whose image is not listed is dropped without a word: {remedy}"
 
 
