@@ -1,4 +1,4 @@
-"""Measure the slides' model on a GPU: ResNet-34 at 224 pixels + DistilBERT, 16 bits, B = 256.
+"""Measure the full-size model on a GPU: ResNet-34 at 224 pixels + DistilBERT, 16 bits, B = 256.
 
     python benchmarks/gpu.py                 on a CUDA device; 5 minutes
     python benchmarks/gpu.py --miniature     on any machine: B = 8, to see that the script runs

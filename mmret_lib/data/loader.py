@@ -1,8 +1,8 @@
 """Batches for contrastive training: images as uint8, token ids, and which image owns which caption.
 
-One epoch shows every image once, each with one of its captions chosen at random (the slides'
-epoch); with five captions per image it takes five such epochs to see as many captions as there
-are. Images and token ids are packed in a `Store`; a thread gathers a batch from it while the
+One epoch shows every image once, each with one of its captions chosen at random, as in the course
+project of 2021; with five captions per image it takes five such epochs to see as many captions as
+there are. Images and token ids are packed in a `Store`; a thread gathers a batch from it while the
 previous step trains. The seed, the epoch and the number of a batch decide what is in it, so that an
 interrupted training continues with the same batches.
 """

@@ -1,6 +1,7 @@
 """The SimCLR loss: a smooth maximum over all negatives.
 
-SimCLR, arXiv 2002.05709; its decoupled form DCL, 2110.06848; CLIP, 2103.00020.
+By default it is DCL, arXiv 2110.06848; the other form is InfoNCE (1807.03748), which CLIP uses
+(2103.00020). SimCLR's own loss, NT-Xent (2002.05709), also has negatives of the same view.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class SimCLR(PairLoss):
 
     s are cosine similarities, t is the temperature. By default the positive is left out of the
     denominator: the decoupled form (DCL, equation 6, across the two branches only), which can be
-    negative. `positive_in_denominator=True` keeps it, as SimCLR (equation 1) and CLIP (figure 3)
-    do; the result is then twice CLIP's, which halves the sum of the directions. Both forms spread
-    a query's push over its negatives in the same proportions, softmax(s_bk / t); with the positive
-    kept, a query whose positive is far ahead pushes less in all.
+    negative. `positive_in_denominator=True` keeps it: InfoNCE, twice the loss of CLIP (figure 3),
+    which halves the sum of the directions. Both forms spread a query's push over its negatives in
+    the same proportions, softmax(s_bk / t); with the positive kept, a query whose positive is far
+    ahead pushes less in all.
 
     Args:
         temperature: at least 1e-6; a low one weighs like the max, a high one like the sum.

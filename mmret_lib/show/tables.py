@@ -1,4 +1,7 @@
-"""Tables of results: the layout of the source slides, and means over seeds with their intervals."""
+"""Tables of results, and means over seeds with their intervals.
+
+Their layout is that of the course project of 2021 that this course rebuilds ("the slides").
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +21,7 @@ DISPLAY = {
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}
 
-# What the source slides report on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
+# What that project's slides report on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
 # image -> text, then text -> image. For comparison only: they were not measured here.
 SLIDES = {
     "sum_triplet": ((16.5, 39.0, 52.5, 41.7, 9), (13.2, 36.0, 50.3, 37.9, 10)),
@@ -45,7 +48,7 @@ def results_frame(reports: dict[str, Report], ceiling: Report | None = None) -> 
         ceiling: the best possible report, for a last row "ceiling".
 
     Returns:
-        One row per loss; columns "i2t_r1" … "t2i_median_rank", and the slides' COCO figures as
+        One row per loss; columns "i2t_r1" … "t2i_median_rank", and that project's COCO figures as
         "slides_i2t_r1" ….
     """
     rows = {}
@@ -60,7 +63,7 @@ def results_frame(reports: dict[str, Report], ceiling: Report | None = None) -> 
 
 
 def results_text(frame: pd.DataFrame) -> str:
-    """Format a `results_frame` for the terminal: the built-in world, then the slides' COCO."""
+    """Format a `results_frame` for the terminal: the built-in world, then the project's COCO."""
     images, captions = (int(frame[name].iloc[0]) for name in ("images", "captions"))
     lines = [
         f"built-in world: {images:,} images, {captions:,} captions in the pool; recalls in percent"
@@ -89,7 +92,7 @@ def results_line(name: str, figures: Mapping[str, float], prefix: str = "") -> s
     Args:
         name: of the loss, or "ceiling" for the best possible.
         figures: as `Report.as_dict` gives them, or a row of `results_frame`.
-        prefix: "slides_" takes the slides' figures of the row.
+        prefix: "slides_" takes the project's figures of the row.
 
     Returns:
         The line; "" where a figure is missing.

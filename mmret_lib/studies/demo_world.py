@@ -96,7 +96,7 @@ def demo_world(
 
 
 def _show_answers(index: SearchIndex, out: Path) -> None:
-    """Print the first answer to each of the slides' queries, marked, and draw the five best."""
+    """Print the first answer to each of the five queries, marked, and draw the five best."""
     say("\nThe first answer to each sentence (+ right, - wrong):")
     queries = _slide_queries(index)
     for query, right in queries:

@@ -33,7 +33,7 @@ class TrainConfig:
     weight_decay: float = 0.05
     """AdamW's decay of matrices and kernels; norms and biases have none"""
     schedule: Schedule = "cosine"
-    """cosine: down to zero; multistep: times gamma at each milestone (the slides'); constant"""
+    """cosine: down to zero; multistep: times gamma at each milestone; constant"""
     warmup: float = 0.1
     """share of the steps over which the rates rise from zero; with "multistep" it ends before the
     first milestone, after three quarters of the steps before it at the latest"""

@@ -45,7 +45,8 @@ VERSION = 1  # raise it when a seed gives other pictures or captions: it changes
 CAPTIONS_PER_SCENE = 5
 SPLIT_SIZES = {"train": 8000, "val": 1000, "test": 1000}
 
-# The slides' queries and what they claim. The first scenes of every split show them.
+# The queries of the course project of 2021 and what they claim. The first scenes of every split
+# show them.
 SLIDE_QUERIES: dict[str, Claim] = {
     "Baby elephant plays in the water": Claim((Mention("elephant", 1, "small"),), "water"),
     "Big hamster plays on the grass": Claim((Mention("hamster", 1, "big"),), "grass"),
