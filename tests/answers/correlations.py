@@ -364,6 +364,12 @@ RIGHT_LOSS = [
     filled_in_place,
 ]
 WRONG_LOSS = {
+    "upper triangle twice": (
+        "not symmetric",
+        lambda i, t, lam: (
+            agreement(correlate(i, t).diagonal()) + 2 * lam * correlate(i, t).triu(1).square().sum()
+        ),
+    ),
     "diagonal in both": ("not left out", in_terms(agreement, lambda c: c.pow(2).sum())),
     "lambda on the diagonal": (
         "first term",

@@ -79,9 +79,23 @@ def themselves(za, zt):
     return ((za @ za.T) * (zt @ zt.T)).trace() / len(za) ** 2
 
 
+def by_rows_of_table(image_emb, text_emb):
+    za, zt = standard(image_emb), standard(text_emb)
+    total = sum((za[:, i] @ zt / len(za)).square().sum() for i in range(za.shape[1]))
+    return total - own(za, zt), own(za, zt)
+
+
+def by_blocks_of_table(image_emb, text_emb):
+    za, zt = standard(image_emb), standard(text_emb)
+    total = sum((block.T @ zt / len(za)).square().sum() for block in za.split(100, dim=1))
+    return total - own(za, zt), own(za, zt)
+
+
 RIGHT_HIDDEN = [hidden, hidden_by_trace, hidden_in_loops, hidden_by_products]
 WRONG_HIDDEN = {
     "by the table": ("(D, D) matrix", by_table),
+    "by rows of the table": ("in parts", by_rows_of_table),
+    "by blocks of the table": ("in parts", by_blocks_of_table),
     "by a large tensor": ("(B, B, D)", by_broadcasting),
     "turned round": ("order", built_of(all_pairs, own, lambda total, on: (on, total - on))),
     "total and diagonal": (
@@ -297,6 +311,24 @@ def kept_columns(batches, momentum):
     return mean[None], variance[None]
 
 
+def shares_by_size(batches, momentum):
+    mean, variance = zero_one(batches)
+    for batch in batches:
+        part = momentum * len(batch) / len(batches[0])
+        mean = torch.lerp(mean, batch.detach().mean(0), part)
+        variance = torch.lerp(variance, batch.detach().var(0), part)
+    return mean, variance
+
+
+def distances_from_moved(batches, momentum):
+    mean, variance = zero_one(batches)
+    for batch in batches:
+        rows = batch.detach()
+        mean = (1 - momentum) * mean + momentum * rows.mean(0)
+        variance = (1 - momentum) * variance + momentum * (rows - mean).pow(2).mean(0)
+    return mean, variance
+
+
 RIGHT_RUNNING = [running, running_by_lerp, running_by_module, running_in_closed_form]
 WRONG_RUNNING = {
     "biased variance": ("unbiased", moving(zero_one, biased)),
@@ -343,6 +375,15 @@ WRONG_RUNNING = {
     "over the rows": (
         "wrong",
         moving(zero_one, lambda batch, mean: (batch.mean() + 0 * mean, batch.var() + 0 * mean)),
+    ),
+    "share by size": ("by its size", shares_by_size),
+    "distances from the moved mean": ("after the batch has moved it", distances_from_moved),
+    "deviations, squared": (
+        "squared at the end",
+        lambda b, m: (
+            running(b, m)[0],
+            moving(zero_one, lambda batch, mean: (batch.mean(0), batch.std(0)))(b, m)[1] ** 2,
+        ),
     ),
     "with eps": ("eps", lambda b, m: (running(b, m)[0], running(b, m)[1] + 1e-5)),
     "with gradient": ("gradient", moving(zero_one, usual, detach=False)),

@@ -169,34 +169,43 @@ WRONG_HIDDEN_GRADIENTS = mistakes(
 )
 
 
-class Largest(TorchFunctionMode):
-    """Notes the largest tensor that a torch function returns."""
+class Watch(TorchFunctionMode):
+    """Notes the shapes of the tensors that torch functions return, and how many there are."""
 
-    numel = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: list[torch.Size] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function and look at its result."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
-            self.numel = max(self.numel, result.numel())
+            self.shapes.append(result.shape)
         return result
 
 
 def makes_no_table(function: Callable[..., Any]) -> str | None:
-    """Say that the (D, D) matrix is made, or None: with 700 dimensions it is by far the largest."""
+    """Say that the (D, D) matrix is made, whole or in parts, or None."""
     generator = torch.Generator().manual_seed(0)
     image_emb, text_emb = torch.randn(2, 4, 700, generator=generator, dtype=torch.float64)
-    with Largest() as largest:
+    with Watch() as watch:
         function(image_emb, text_emb)
-    if largest.numel >= 700 * 700:
+    largest = max(watch.shapes, key=torch.Size.numel, default=torch.Size())
+    if largest.numel() >= 700 * 700:
         return (
             "the cross-correlation is made, a (D, D) matrix: with 4 pairs of 700 dimensions it has "
             "490,000 entries. Multiply two (B, B) matrices entry by entry instead: images with "
             "images, and texts with texts"
         )
-    if largest.numel >= 4 * 4 * 700:
+    if sorted(largest)[-3:] == [4, 4, 700]:
         return (
             "a tensor (B, B, D) is made: the dot products of all rows are one matrix product, "
             "(B, D) @ (D, B)"
+        )
+    if largest.numel() >= 4 * 4 * 700 or len(watch.shapes) >= 700:
+        return (
+            "the cross-correlation is made in parts, by rows or blocks of its D dimensions: go "
+            "over the pairs instead. Multiply two (B, B) matrices entry by entry: images with "
+            "images, and texts with texts"
         )
     return None

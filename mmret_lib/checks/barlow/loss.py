@@ -65,6 +65,9 @@ WRONG_BARLOW = mistakes(
         "absolute values are taken off the diagonal": lambda c, d: off(c, d).abs().sum(),
         "only the upper triangle is counted": lambda c, d: c.triu(1).square().sum(),
         "only the lower triangle is counted": lambda c, d: c.tril(-1).square().sum(),
+        "the upper triangle is counted twice: C is not symmetric, C_ij is not C_ji": (
+            lambda c, d: 2 * c.triu(1).square().sum()
+        ),
         "the entries off the diagonal are pulled to 1, too: they should be 0": (
             lambda c, d: (1 - c).square().sum() - (1 - d).square().sum()
         ),

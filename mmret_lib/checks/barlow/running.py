@@ -67,6 +67,40 @@ def from_first_batch(batches: Sequence[Tensor], momentum: float) -> tuple[Tensor
     return mean, variance
 
 
+def by_size(batches: Sequence[Tensor], momentum: float) -> tuple[Tensor, Tensor]:
+    """A larger batch gets a larger share than the first."""
+    mean = batches[0].new_zeros(batches[0].shape[1])
+    variance = torch.ones_like(mean)
+    for batch in batches:
+        share = momentum * len(batch) / len(batches[0])
+        mean = blend(mean, batch.mean(dim=0), share)
+        variance = blend(variance, batch.var(dim=0), share)
+    return mean, variance
+
+
+def from_moved(correction: int) -> Formula:
+    """Distances from the running mean after the batch has moved it."""
+
+    def wrong(batches: Sequence[Tensor], momentum: float) -> tuple[Tensor, Tensor]:
+        mean = batches[0].new_zeros(batches[0].shape[1])
+        variance = torch.ones_like(mean)
+        for batch in batches:
+            mean = blend(mean, batch.mean(dim=0), momentum)
+            squares = (batch - mean).square().sum(dim=0) / (len(batch) - correction)
+            variance = blend(variance, squares, momentum)
+        return mean, variance
+
+    return wrong
+
+
+def squared_deviation(batches: Sequence[Tensor], momentum: float) -> tuple[Tensor, Tensor]:
+    """Deviations are averaged, and squared at the end."""
+    mean, deviation = running_standardiser(
+        batches, momentum, variance=lambda batch, _: batch.std(dim=0)
+    )
+    return mean, deviation.square()
+
+
 def bias_corrected(batches: Sequence[Tensor], momentum: float) -> tuple[Tensor, Tensor]:
     """Starts both at 0 and divides by what the start still weighs, as Adam does."""
     mean, variance = running_standardiser(
@@ -189,6 +223,22 @@ WRONG_RUNNING = [
         "all batches count alike, and momentum not at all: move mean and variance batch by batch, "
         "by a share of momentum",
         mean_of_batches,
+    ),
+    Mistake(
+        "a batch's share goes by its size: every batch has the share momentum, however large it is",
+        by_size,
+    ),
+    *(
+        Mistake(
+            "distances from the running mean are taken, after the batch has moved it: take the "
+            "batch's own variance, batch.var(dim=0)",
+            from_moved(correction),
+        )
+        for correction in (0, 1)
+    ),
+    Mistake(
+        "standard deviations are blended, and squared at the end: blend the variances",
+        squared_deviation,
     ),
     Mistake(
         "the start is corrected for, as Adam does it: batch norm keeps 0 and 1 as they fade",

@@ -258,6 +258,7 @@ class Probe:
         case = self.task.cases[0]
         holds = [bool(tensors(arg)) for arg in case.args]
         name = self.task.arguments[holds.index(True)]
+        name += "" if isinstance(case.args[holds.index(True)], torch.Tensor) else "[0]"
         says = (
             "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
             f"moved there: use device={name}.device, or x.new_zeros"
