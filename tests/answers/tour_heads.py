@@ -269,6 +269,28 @@ def cosine_schedule(image_features, text_features, loss, steps, lr, seed):
     return a.detach(), b.detach()
 
 
+def keeps_the_best(image_features, text_features, loss, steps, lr, seed):
+    a, b = (
+        head.requires_grad_() for head in plain(image_features, text_features, loss, 0, lr, seed)
+    )
+    optimiser = torch.optim.Adam([a, b], lr=lr)
+    least, kept = float("inf"), (a.detach(), b.detach())
+    for _ in range(steps):
+        value = loss(image_features @ a, text_features @ b)
+        if value.item() < least:
+            least, kept = value.item(), (a.detach().clone(), b.detach().clone())
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    return kept
+
+
+def text_head_first(image_features, text_features, loss, steps, lr, seed):
+    generator = torch.Generator().manual_seed(seed)
+    b, a = (start(f, generator) for f in (text_features, image_features))
+    return train_from(a, b, image_features, text_features, loss, steps, lr)
+
+
 def wide(features, generator):
     return torch.randn(features.shape[1], 128, generator=generator).to(features)
 
@@ -313,6 +335,31 @@ WRONG = {
     "uniform": (
         "mean",
         loop(made=lambda f, g: torch.rand(f.shape[1], 128, generator=g).to(f) / f.shape[1] ** 0.5),
+    ),
+    "text head first": ("text head drawn first", text_head_first),
+    "signs": (
+        "normally distributed",
+        loop(made=lambda f, g: start(f, g).sign() / f.shape[1] ** 0.5),
+    ),
+    "clipped": (
+        "normally distributed",
+        loop(made=lambda f, g: start(f, g).clamp(-2 / f.shape[1] ** 0.5, 2 / f.shape[1] ** 0.5)),
+    ),
+    "uniform of that spread": (
+        "normally distributed",
+        loop(
+            made=lambda f, g: (
+                (torch.rand(f.shape[1], 128, generator=g).to(f) - 0.5) * (12 / f.shape[1]) ** 0.5
+            )
+        ),
+    ),
+    "columns of length 1": (
+        "same length",
+        loop(made=lambda f, g: F.normalize(start(f, g), dim=0)),
+    ),
+    "the best step": (
+        "last step is missing",
+        keeps_the_best,
     ),
     "zeros": ("are equal", loop(made=lambda f, g: torch.zeros(f.shape[1], 128).to(f))),
     "transposed": ("(128, D)", loop(end=lambda a, b: (a.detach().T, b.detach().T))),
