@@ -4,8 +4,8 @@ A figure belongs to the module of its subject: `training` (a run), `retrieval` (
 search), `negatives` (how a loss weighs them) or `studies` (recorded experiments). All draw with the
 style of `sheet`.
 `tables` formats results; `html` writes a page of answers. `explorer` and `push` are the notebooks'
-widgets, `shares` a figure with sliders; `app` and `photos` make web pages of them, and `server`
-serves these. `lesson` shows the
+widgets, and `stored` the picture that these leave where no kernel runs; `shares` is a figure with
+sliders; `app` and `photos` make web pages of them, and `server` serves these. `lesson` shows the
 library's source in a notebook; `predict` asks what the reader expects before a cell shows it.
 Import from these modules: the package itself loads neither matplotlib nor widgets.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mmret_lib.data.album import credit_of
@@ -22,6 +23,7 @@ from mmret_lib.search.hits import Hit
 from mmret_lib.search.index import SearchIndex
 from mmret_lib.search.right_answers import RightAnswers, Verdict
 from mmret_lib.show import html
+from mmret_lib.show.stored import Pictured, answers_sheet
 from mmret_lib.show.tables import display_name
 
 SEARCHED = 100  # answers among which the right one is looked for; not all of them are shown
@@ -30,7 +32,7 @@ NOTHING = "—"
 WRAP = "row wrap"
 
 
-class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class SearchExplorer(Pictured):
     """Search a collection by a sentence or by a picture, with one loss or two side by side.
 
     A picture finds captions, or where the collection has none, the pictures similar to it. Answers
@@ -271,6 +273,12 @@ class SearchExplorer(widgets.VBox):  # type: ignore[misc] # ipywidgets has no ty
             return
         if picture is not None:
             self.ask(picture)
+
+    def stored_picture(self) -> Figure | None:
+        """The first answers, for a page without a kernel."""
+        asked = f"Picture {self.query}" if isinstance(self.query, int) else self.query
+        asked = asked if isinstance(asked, str) else "A picture of one's own"
+        return answers_sheet(asked, self.hits) if self.hits else None
 
     def __repr__(self) -> str:
         return f"<SearchExplorer of {', '.join(filter(None, self.indexes)) or 'one index'}>"

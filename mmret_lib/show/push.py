@@ -9,6 +9,7 @@ import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from mmret_lib.losses import LOSSES, negative_weights
 from mmret_lib.show import html
 from mmret_lib.show.negatives import SHADE_MAP, SHADES, hardest, percent, sharing
 from mmret_lib.show.sheet import FAINT, look
+from mmret_lib.show.stored import Pictured, weights_sheet
 from mmret_lib.show.tables import display_name
 from mmret_lib.training.recipes import build_loss
 
@@ -25,7 +27,7 @@ MOST = 128  # pairs: a larger map could not be read, nor drawn while a slider mo
 SIDE = 128  # longest side of a picture, in pixels
 
 
-class NegativeWeights(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
+class NegativeWeights(Pictured):
     """Show how hard each loss pushes each negative of one batch, with sliders for its settings.
 
     Above, one map for each loss: a row is a query, a column a negative, darker is a larger share of
@@ -165,6 +167,12 @@ class NegativeWeights(widgets.VBox):  # type: ignore[misc] # ipywidgets has no t
             f'<thead><tr><th scope="col">{pushed} of</th>{heads}</tr></thead>'
             f"<tbody>{body}</tbody></table>"
         )
+
+    def stored_picture(self) -> Figure:
+        """The maps, for a page without a kernel."""
+        asks = ("image", "caption")[self.direction.value]
+        asked = f"▶ the {asks} of pair {self.pair.value}: {self.captions[self.pair.value]}"
+        return weights_sheet(self.shares(), self.pair.value, asked)
 
     def __repr__(self) -> str:
         return f"<NegativeWeights of {len(self.captions)} pairs>"

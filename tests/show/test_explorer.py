@@ -1,5 +1,6 @@
 """The interactives without a browser: what they show, for every way of asking, as HTML and text."""
 
+import base64
 import io
 import re
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mmret_lib.search.photos import index_photos
 from mmret_lib.search.right_answers import RightAnswers
 from mmret_lib.show import app
 from mmret_lib.show.explorer import NOTHING, SearchExplorer
+from mmret_lib.show.stored import WIDGET
 
 
 def drawn(widget) -> Markup:
@@ -366,3 +368,33 @@ def test_a_photo_that_has_gone_costs_no_other_answer(photos):
     photos.ask("a red bus")
     page = drawn(photos)
     assert len(page.of("img")) == 5 and "The picture cannot be read any more" in page.said
+
+
+# ---------------------------------------------------------------- where no kernel runs
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("query", ["A zebra on the grass.", 3, HOSTILE[0]])
+def test_a_page_without_a_kernel_has_a_picture_of_the_answers(indexes, query):
+    explorer = SearchExplorer(indexes["simclr"])
+    assert WIDGET in explorer._repr_mimebundle_() and explorer._ipython_display_ is None
+    assert "image/png" not in explorer._repr_mimebundle_()  # nothing was asked yet
+    explorer.ask(query)
+    bundle = explorer._repr_mimebundle_()
+    assert bundle[WIDGET]["model_id"] == explorer.model_id
+    assert len(bundle["image/png"]) < 150_000
+    with Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))) as picture:
+        assert picture.format == "PNG" and min(picture.size) > 100
+
+
+def test_the_stored_picture_names_place_caption_and_credit(licensed):
+    explorer = SearchExplorer(licensed, query="A zebra on the grass.")
+    said = "\n".join(text.get_text() for text in explorer.stored_picture().texts)
+    assert "A zebra on the grass." in said and f"{explorer.hits[0].score:.3f}" in said
+    assert "flic.kr/p/eVvoV3" in said and "CC BY-SA 2.0" in said
+
+
+def test_the_stored_picture_does_without_a_photograph_that_is_gone(indexes):
+    explorer = SearchExplorer(indexes["simclr"], query="A zebra on the grass.")
+    explorer.hits[0] = replace(explorer.hits[0], image=explorer.hits[0].image.with_name("gone"))
+    assert "cannot be read" in [text.get_text() for text in explorer.stored_picture().texts]

@@ -8,6 +8,7 @@ from hostile import CONTROL, HOSTILE, Markup
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.losses import negative_weights
 from mmret_lib.show.push import NegativeWeights
+from mmret_lib.show.stored import WIDGET
 from mmret_lib.training import build_loss
 
 
@@ -118,3 +119,14 @@ def test_every_picture_and_column_says_what_it_is(batch):
     assert {meter["aria-hidden"] for meter in page.of("span", "meter")} == {"true"}
     assert {th["scope"] for th in page.of("th")} == {"row", "col"}
     assert len(page.of("caption")) == 1
+
+
+def test_a_page_without_a_kernel_has_a_picture_of_the_maps(batch):
+    view = NegativeWeights(*batch)
+    bundle = view._repr_mimebundle_()
+    assert bundle[WIDGET]["model_id"] == view.model_id and view._ipython_display_ is None
+    assert bundle["image/png"].startswith("iVBOR") and len(bundle["image/png"]) < 100_000
+    said = [text.get_text() for text in view.stored_picture().texts]
+    assert {"Sum Triplet", "Max Triplet", "SimCLR", "Barlow Twins"} <= set(said)
+    view.temperature.value = 0.7
+    assert view._repr_mimebundle_()["image/png"] != bundle["image/png"]
