@@ -112,6 +112,10 @@ SUM_TASK = Task(
             smooth=False,
         ),
         Case((rows([5], [-2]), 1), "rows of one entry", (AXIS,)),
+        Case(
+            (numbers(1, 4), 1),
+            "a single row of 4 (squeeze() drops every axis of size 1, squeeze(dim) only this one)",
+        ),
         Case((rows([0, 0], [math.log(3), 0]), 1), "[[0, 0], [log 3, 0]], whose sums are 2 and 4"),
     ],
     mistakes=sums.WRONG_SUMS,

@@ -297,6 +297,12 @@ WRONG_TEMPERATURE = {
         "transposed",
         with_parts(lambda s, t: torch.stack([right(s, t)[0], right(s, t)[1].T])),
     ),
+    "similarities not transposed": (
+        "similarities that it is multiplied with",
+        lambda s, t: (
+            (2 * s.detach().diagonal() - (right(s, t) * s.detach()).sum((0, 2))).mean() / t**2
+        ),
+    ),
     "log-sum-exp over t": ("chain rule", lambda s, t: by_product_rule(s.detach(), t)),
     "the loss": ("loss itself", lambda s, t: loss(s.detach(), t)),
     "autograd": ("autograd", differentiated),

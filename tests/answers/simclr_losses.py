@@ -191,6 +191,31 @@ def both_by_rows(keep: bool) -> Callable:
     return loss
 
 
+def one_sum(keep: bool) -> Callable:
+    def loss(image_emb, text_emb, temperature=0.07):
+        if not keep and len(image_emb) < 2:
+            raise ValueError
+        s = cos(image_emb, text_emb) / temperature
+        rows = s if keep else s.masked_fill(eye(s), -math.inf)
+        return 2 * (torch.cat([rows, rows.T], dim=1).logsumexp(1) - s.diagonal()).mean()
+
+    return loss
+
+
+def lesson(keep: bool) -> Callable:
+    """What lesson 05 trains with, which overflows at a low temperature."""
+
+    def loss(image_emb, text_emb, temperature=0.07):
+        if not keep and len(image_emb) < 2:
+            raise ValueError
+        s = F.normalize(image_emb) @ F.normalize(text_emb).T
+        counted = torch.ones_like(s) if keep else 1 - torch.eye(len(s)).to(s)
+        terms = (s / temperature).exp() * counted
+        return (terms.sum(1).log() + terms.sum(0).log() - 2 * s.diagonal() / temperature).mean()
+
+    return loss
+
+
 def wrongs(keep: bool) -> dict[str, tuple[str, Callable]]:
     """Wrong answers to both tasks."""
     right = skeleton(keep)
@@ -242,6 +267,12 @@ def wrongs(keep: bool) -> dict[str, tuple[str, Callable]]:
         "one sum for all": ("whole matrix", skeleton(keep, sum_over_all)),
         "by value": ("by its place", skeleton(keep, by_value)),
         "the paper's": ("same branch", paper_added),
+        "one sum for both directions": ("stand in one sum", one_sum(keep)),
+        "clamped logits": (
+            "low temperature",
+            skeleton(keep, logits=lambda i, t, tau: (cos(i, t) / tau).clamp(max=100)),
+        ),
+        "the lesson's": ("low temperature", lesson(keep)),
         "a triplet loss": ("wrong", triplet),
         "times the temperature at the end": (
             "result is multiplied by the temperature",
@@ -334,6 +365,13 @@ WRONG_INFO_NCE = {
         "softmax is taken before",
         lambda i, t, tau=0.07: sum(
             F.cross_entropy((w / tau).softmax(1), torch.arange(len(w), device=w.device))
+            for w in (cos(i, t), cos(i, t).T)
+        ),
+    ),
+    "smoothed labels": (
+        "smoothed",
+        lambda i, t, tau=0.07: sum(
+            F.cross_entropy(w / tau, torch.arange(len(w), device=w.device), label_smoothing=0.1)
             for w in (cos(i, t), cos(i, t).T)
         ),
     ),

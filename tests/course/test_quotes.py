@@ -25,7 +25,7 @@ LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REWRITTEN = [file for file in LESSONS if file.stem[:2] <= "06"]
 # Lessons that are still to be rewritten, or whose quotes are still to be mended.
 NOT_YET_REWRITTEN: set[str] = {"03"}
-NOT_YET_MENDED: set[str] = {"05"}
+NOT_YET_MENDED: set[str] = set()
 
 WORDS, PREDICTIONS = 2500, 3
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"

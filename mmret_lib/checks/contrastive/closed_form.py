@@ -253,9 +253,8 @@ WRONG_TEMPERATURE = [
             "[1] of the weights is not the softmax of similarity.T, but [0] again": (
                 lambda s, t: simclr_weights(s, t)[[0, 0]]
             ),
-            "[1] of the weights is transposed": lambda s, t: torch.stack(
-                [simclr_weights(s, t)[0], simclr_weights(s, t)[1].T]
-            ),
+            "[1] of the weights is transposed, or the similarities that it is multiplied with are "
+            "not": lambda s, t: torch.stack([simclr_weights(s, t)[0], simclr_weights(s, t)[1].T]),
             "exp overflows at a low temperature: use task 4's softmax": lambda s, t: simclr_weights(
                 s, t, share=sums_over(2)
             ),

@@ -194,6 +194,20 @@ def filled(value: float) -> Formula:
     return lambda x, c: x.masked_fill(~c, value).logsumexp(dim=-1)
 
 
+def in_one_sum(counted: Formula) -> Formula:
+    """A wrong loss: one log-sum-exp over the negatives of both directions."""
+
+    def loss(image_emb: Tensor, text_emb: Tensor, temperature: float = 0.07) -> Tensor:
+        s = cosines(image_emb, text_emb) / temperature
+        rows = s.masked_fill(~counted(s), -math.inf)
+        return 2 * (torch.cat([rows, rows.T], dim=1).logsumexp(dim=1) - s.diagonal()).mean()
+
+    return loss
+
+
+ONE_SUM = (
+    "the images' and the texts' negatives stand in one sum: each direction has its own log-sum-exp"
+)
 SAME_BRANCH = (
     "negatives of the same branch are in the sum (images beside images), as in SimCLR's NT-Xent: "
     "only the other branch's rows are wanted here"
@@ -255,6 +269,7 @@ FIRST += [
     for value in (0, -1, -2)
 ]
 IN_SIMILARITIES = [Mistake(f"in the similarities, {m.says}", m.wrong) for m in WRONG_COSINES]
+FIRST.append(Mistake(ONE_SUM, in_one_sum(others)))
 WRONG_SIMCLR = [*FIRST, *defaults(simclr), *DIRECTIONS, *WRONG_STEPS, *IN_SIMILARITIES]
 
 
@@ -267,6 +282,14 @@ def answered(logits: Formula, answers: Formula) -> Formula:
         return F.cross_entropy(logits(x), number) + F.cross_entropy(logits(x.T), number)
 
     return loss
+
+
+def smoothed(image_emb: Tensor, text_emb: Tensor, temperature: float = 0.07) -> Tensor:
+    """A wrong `info_nce`, with a tenth of the probability spread over all answers."""
+    x = cosines(image_emb, text_emb) / temperature
+    right = torch.arange(len(x), device=x.device)
+    ways = (F.cross_entropy(way, right, label_smoothing=0.1) for way in (x, x.T))
+    return torch.stack(list(ways)).sum()
 
 
 WRONG_INFO_NCE = [
@@ -287,6 +310,11 @@ WRONG_INFO_NCE = [
         answered(lambda x: x, lambda n: n.flip(0)),
     ),
     Mistake(SAME_BRANCH, nt_xent),
+    Mistake(ONE_SUM, in_one_sum(everything)),
+    Mistake(
+        "the labels are smoothed: answer b alone is right for query b, label_smoothing=0",
+        smoothed,
+    ),
     *defaults(info_nce),
     *DIRECTIONS,
     *(m for m in WRONG_STEPS if "no hinge" not in m.says),

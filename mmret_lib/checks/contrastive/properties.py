@@ -12,7 +12,10 @@ from torch.overrides import TorchFunctionMode
 
 from mmret_lib.checks.engine.pairs import batch, cosines
 
-READY_MADE = {"logsumexp", "log_softmax", "cross_entropy", "logaddexp", "logaddexp2"}
+READY_MADE = {
+    *("logsumexp", "special_logsumexp", "log_softmax", "special_log_softmax"),
+    *("cross_entropy", "logaddexp", "logaddexp2", "logcumsumexp"),
+}
 
 
 class Calls(TorchFunctionMode):
