@@ -52,6 +52,10 @@ OTHER_LENGTHS = (
     "queries and keys may differ in number, and values in length: q (B, Lq, D), k (B, Lk, D), "
     "v (B, Lk, E), scores (B, Lq, Lk)"
 )
+LARGE = (
+    "large scores overflow: subtract each row's largest before the exponential, as softmax does, "
+    "and mask with a number far below them"
+)
 
 
 def qkv(*lead: int, lq: int, lk: int, d: int, e: int, scale: float = 1.0) -> tuple[Tensor, ...]:
@@ -69,6 +73,8 @@ BY_HAND = (
     torch.tensor([[[10.0, 0], [0, 10]]], dtype=torch.float64),
     real("11"),
 )
+LOW_Q, LOW_K, LOW_V = qkv(2, lq=2, lk=4, d=4, e=2)
+VERY_LOW = (LOW_Q.abs() + 100, -LOW_K.abs() - 100, LOW_V, real("1111", "11.."))
 ATTENTION_TASK = Task(
     name="attention",
     right=attention.attention,
@@ -102,12 +108,18 @@ ATTENTION_TASK = Task(
             (f"{attention.EMPTY} (neither NaN nor even shares)", HEADS),
         ),
         Case(
+            VERY_LOW,
+            "scores that are all below -10,000",
+            (
+                "the number that stands for a masked score has to lie below every score: "
+                "torch.finfo(scores.dtype).min",
+                LARGE,
+            ),
+        ),
+        Case(
             (*qkv(2, lq=3, lk=3, d=3, e=3, scale=400.0), real("111", "11.")),
             "scores of several hundred",
-            (
-                "large scores overflow: subtract each row's largest before the exponential, as "
-                "softmax does, and mask with a number far below them",
-            ),
+            (LARGE,),
         ),
         Case(
             BY_HAND, "q = [[2, 0], [0, 2]], k = [[1, 0], [0, 1]], v = [[10, 0], [0, 10]]", (SIZE,)
@@ -120,6 +132,7 @@ ATTENTION_TASK = Task(
         "Each output is a mean of values, weighted by the shares: it cannot leave the range that "
         "the values span."
     ),
+    seconds=2,
 )
 
 # ---------------------------------------------------------------------------------------------
@@ -127,6 +140,8 @@ ATTENTION_TASK = Task(
 
 HUGE = numbers(3, 4, 2)
 HUGE[1, 2:], HUGE[2, 1:] = 1e6, -3e5
+ZEROS = numbers(2, 4, 3) + 1
+ZEROS[0, 1], ZEROS[1, :2, 0] = 0, 0
 MEAN_TASK = Task(
     name="masked_mean",
     right=pooling.masked_mean,
@@ -138,6 +153,11 @@ MEAN_TASK = Task(
             (SIZE,),
         ),
         Case((numbers(4, 4, 4), real("1111", "1111", "1111", "1111")), "texts without padding"),
+        Case(
+            (ZEROS, real("1111", "111.")),
+            "real states with zeros in them",
+            ("a real state counts even where it is 0: count the mask's True, not the states",),
+        ),
         Case(
             (HUGE, real("1111", "11..", "1...")),
             "padding with huge numbers",
@@ -226,6 +246,9 @@ DISTILLATION_TASK = Task(
 ANIMALS = {"[UNK]": 0, "snow": 1, "man": 2, "##man": 3, "##m": 4, "##an": 5, "s": 6, "##s": 7}
 TRAP = {"ab", "a", "##b", "##bcd", "##c", "##d", "abx", "##x", "b", "c", "bc", "##cde", "##e"}
 DEAD_END = {"ab", "a", "##bcd", "##c", "cd"}
+LONG = {"x", "waterfall", "water", "##waterfall", "##fall", "##water", "##s", "wate", "w", "falls"}
+LONG |= {"fall", "##s.", "s", "##f"}  # more pieces than the word has letters
+LENGTH = "a piece may have any length, up to the whole word"
 PLAIN = "a word that is whole in the vocabulary stays whole"
 GREEDY = pieces.GREEDY
 
@@ -254,6 +277,9 @@ PIECES_TASK = Task(
         cut("abab", {"ab", "##ab", "##a", "##b", "a"}, pieces.SIGN),
         cut("bcbc", {"bc": 0, "b": 1, "##c": 2}, pieces.SIGN),
         cut("aaaaa", {"a": 3, "##aa": 1, "aaa": 7, "##a": 2, "##aaa": 4}, GREEDY),
+        cut("waterfalls", LONG, LENGTH),
+        cut("xwaterfall", LONG, LENGTH),
+        cut("snow", {"snow"}, "a vocabulary may be smaller than the word is long"),
         cut("über", {"ü", "##b", "##er", "##e", "##r"}, "letters with accents are letters, too"),
         cut("water", {"wat": 5, "w": 0, "##er": 1, "##ater": 2, "##e": 3, "##r": 4}, GREEDY),
     ],
@@ -264,6 +290,7 @@ PIECES_TASK = Task(
         "Greedy is fast, and can fail where another cut would fit; with all letters in the "
         "vocabulary, as in BERT's, it never does."
     ),
+    seconds=2,
 )
 
 # ---------------------------------------------------------------------------------------------

@@ -18,6 +18,18 @@ RIGHT = {
     "distillation_loss": RIGHT_DISTILLATION,
     "word_pieces": RIGHT_PIECES,
 }
+EQUIVALENT = {
+    "attention": {
+        "q -> k in `q.ndim`": "queries and keys have equally many sizes",
+        "q -> k in `q.shape`": "a query is as long as a key",
+    },
+    "distillation_loss": {
+        f"without dim= in `F.log_softmax({logits} / temperature, dim=1)`": (
+            "of two sizes torch takes the last one, with a warning"
+        )
+        for logits in ("teacher_logits.detach()", "student_logits")
+    },
+}
 WRONG = {
     "attention": WRONG_ATTENTION,
     "masked_mean": WRONG_MEANS,

@@ -138,6 +138,32 @@ def with_epsilon(q, k, v, mask):
     return w @ v, w
 
 
+def no_assignment(q, k, v, mask):
+    while mask.ndim < q.ndim:
+        mask[:, None]
+    return plain(q, k, v, mask)
+
+
+def values_masked(q, k, v, mask):
+    w = (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)
+    return w @ (v * spread(mask, q).mT), w
+
+
+def largest_of_all(q, k, v, mask):
+    s = q @ k.mT / q.shape[-1] ** 0.5
+    e = (s - s.max()).exp() * spread(mask, q)
+    w = e / e.sum(dim=-1, keepdim=True).clamp(min=1e-30)
+    return w @ v, w
+
+
+def heads_in_the_batch(q, k, v, mask):
+    lead = q.shape[:-2]
+    if len(lead) == 2:
+        q, k, v, mask = (*(x.flatten(0, 1) for x in (q, k, v)), mask.repeat(lead[1], 1))
+    o, w = plain(q, k, v, mask)
+    return o.unflatten(0, lead), w.unflatten(0, lead)
+
+
 def mask_on_the_cpu(q, k, v, mask):
     o, w = plain(q, k, v, mask)
     return o, w * torch.ones(w.shape[-1], dtype=w.dtype)
@@ -239,5 +265,11 @@ WRONG_ATTENTION = {
     "on the cpu": ("gpu", mask_on_the_cpu),
     "dropout": ("random", attend(mix=lambda w, q, k, v: F.dropout(w, 1e-9) @ v)),
     "huge for half": ("float16", attend(hide=lambda s, real: s.masked_fill(~real, -1e9))),
+    "masked by -100": ("below every score", attend(hide=lambda s, r: s.masked_fill(~r, -100.0))),
+    "masked by -10,000": ("below every score", attend(hide=lambda s, r: s.masked_fill(~r, -1e4))),
+    "endless": ("not ended", no_assignment),
+    "values masked": ("for the values", values_masked),
+    "largest of all": ("each row's largest", largest_of_all),
+    "mask repeated": ("heads", heads_in_the_batch),
     "forgets return": ("return", lambda q, k, v, mask: None),
 }

@@ -59,6 +59,13 @@ def own_softmax(student, teacher, t):
     return t**2 * (p * (p.log() - q.log())).sum(1).mean()
 
 
+def jensen_shannon(student, teacher, t):
+    p, q = (teacher.detach() / t).softmax(1), (student / t).softmax(1)
+    m = ((p + q) / 2).log()
+    each = torch.special.xlogy(p, p) + torch.special.xlogy(q, q) - (p + q) * m.clamp(min=-1e9)
+    return t**2 * each.sum(1).mean() / 2
+
+
 def kl_in_place(student, teacher, t):
     student /= t
     return kl_plain(student, teacher / t, 1) * t**2
@@ -98,6 +105,13 @@ WRONG_DISTILLATION = {
     "summed": ("summed over the batch", distilled(mean=lambda kl, z: kl.sum())),
     "no factor": ("squared is missing", distilled(factor=lambda t: 1)),
     "factor t": ("not by t squared", distilled(factor=lambda t: t)),
+    "factor t cubed": ("third power", distilled(factor=lambda t: t**3)),
+    "jensen-shannon": ("jensen", jensen_shannon),
+    "hard label added": (
+        "is added",
+        lambda s, z, t: kl_plain(s, z, t) + F.cross_entropy(s, z.argmax(dim=1)),
+    ),
+    "divided by V": ("v alone", distilled(mean=lambda kl, z: kl.sum() / z.shape[1])),
     "divided": ("divided by t squared", distilled(factor=lambda t: 1 / t**2)),
     "student hard": ("student is not softened", distilled(student_of=lambda z, t: z)),
     "teacher hard": ("teacher is not softened", distilled(teacher_of=lambda z, t: z)),

@@ -50,6 +50,11 @@ def zeros_left_out(states, mask):
     return kept.sum(dim=1) / (kept != 0).sum(dim=1).clamp(min=1) + 0 * states.sum()
 
 
+def without_zero_rows(states, mask):
+    kept = states * mask[..., None]
+    return kept.sum(dim=1) / (kept.abs().sum(dim=2) > 0).sum(dim=1, keepdim=True).clamp(min=1)
+
+
 def inner_only(states, mask):
     inner = mask.clone()
     inner[:, 0] = False
@@ -95,6 +100,8 @@ WRONG_MEANS = {
     ),
     "over the batch": ("shape", lambda s, m: (s * m[..., None]).mean(dim=0)),
     "holes": ("anywhere", by_length),
+    "zeros": ("even where it is 0", zeros_left_out),
+    "rows of zeros": ("even where it is 0", without_zero_rows),
     "inner": ("[cls]", inner_only),
     "numerator unmasked": ("mask is not used", pooled(total=lambda s, m, w: s.sum(dim=1))),
     "count broadcast": ("shapes", pooled(count=lambda s, m: m.sum(dim=1).clamp(min=1))),

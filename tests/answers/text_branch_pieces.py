@@ -239,7 +239,46 @@ def needs_a_dict(word, vocabulary):
     return in_two_loops(word, {piece: vocabulary[piece] for piece in vocabulary})
 
 
+def cut_by(rest_of, limit=99):
+    def function(word, vocabulary):
+        pieces = []
+        while word:
+            for end in range(min(len(word), limit), 0, -1):
+                piece = ("##" if pieces else "") + word[:end]
+                if piece in vocabulary:
+                    pieces.append(piece)
+                    word = rest_of(word, word[:end])
+                    break
+            else:
+                return ["[UNK]"]
+        return pieces
+
+    return function
+
+
+def ends_by_the_vocabulary(word, vocabulary):
+    pieces, start = [], 0
+    while start < len(word):
+        for end in range(len(vocabulary), start, -1):
+            piece = ("##" if start else "") + word[start:end]
+            if piece in vocabulary:
+                pieces.append(piece)
+                start = end
+                break
+        else:
+            return ["[UNK]"]
+    return pieces
+
+
 WRONG_PIECES = {
+    "endless": ("not ended", cut_by(lambda word, piece: word)),
+    "replace": ("every occurrence", cut_by(lambda word, piece: word.replace(piece, ""))),
+    "lstrip": ("takes off letters", cut_by(lambda word, piece: word.lstrip(piece))),
+    "four letters at most": (
+        "any length",
+        cut_by(lambda word, piece: word.removeprefix(piece), limit=4),
+    ),
+    "as many ends as pieces": ("smaller than the word", ends_by_the_vocabulary),
     "shortest": ("shortest", shortest),
     "signs removed": (
         "missing in the result",

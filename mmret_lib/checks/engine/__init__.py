@@ -62,6 +62,7 @@ mistakes are recognised together, and several tasks share them (`task.mistakes`,
 every task that begins with their similarities. Arguments may be anything, and a result any nesting
 of tensors, numbers, strings, lists and tuples. What a comparison of numbers cannot tell, such as
 that a draw is uniform or that a training uses its learning rate, is for `Task.properties`.
+A call that goes on for longer than `Task.seconds` is stopped (`limit`).
 
 A catalogue of wrong and right answers in `tests/answers` holds every check to its words.
 '''

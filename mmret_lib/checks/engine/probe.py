@@ -23,6 +23,7 @@ from mmret_lib.checks.engine.arguments import (
 )
 from mmret_lib.checks.engine.diagnosis import likeliest_mistake
 from mmret_lib.checks.engine.gradients import NO_TENSOR, check_gradients, check_no_gradient
+from mmret_lib.checks.engine.limit import TooLong, time_limit
 from mmret_lib.checks.engine.symptoms import (
     described,
     difference,
@@ -114,13 +115,24 @@ class Probe:
 
         Its prints are shown for the first call alone, and its stderr never: nbgrader takes the
         points of a cell that writes to stderr.
+
+        Raises:
+            CheckFailed: It takes longer than the task allows.
         """
         self.calls += 1
         ignored = io.StringIO()
         with contextlib.redirect_stderr(ignored), contextlib.ExitStack() as stack:
             if self.calls > 1:
                 stack.enter_context(contextlib.redirect_stdout(ignored))
-            return self.function(*args, **named)
+            try:
+                with time_limit(self.task.seconds):
+                    return self.function(*args, **named)
+            except TooLong:
+                self.fail(
+                    f"it has not ended after {self.task.seconds:g} seconds: probably a loop goes "
+                    "on for ever. Each round must come nearer to its end: does a variable of the "
+                    "loop's condition change in it, in every case?"
+                )
 
     def answers(self) -> list[Any]:
         """Call the function on each case in float64, and first of all once in float32."""
@@ -142,6 +154,8 @@ class Probe:
         args, before = copies(case.args, dtype), copies(case.args, dtype)
         try:
             value = self.call(args)
+        except CheckFailed:
+            raise
         except Exception as error:
             if self.calls == 1 and isinstance(error, NotImplementedError):
                 raise
@@ -163,13 +177,17 @@ class Probe:
                 f"the arguments are on the CPU, the result is on {tensors(value)[0].device}: a "
                 "device is fixed in the code"
             )
+        self.check_left_alone(args, before)
+        return mapped(value, lambda each: each.detach().clone() if is_tensor(each) else each)
+
+    def check_left_alone(self, args: Sequence[Any], before: Sequence[Any]) -> None:
+        """Check that a call has left its arguments as they were."""
         for name, arg, old in zip(self.task.arguments, args, before, strict=False):
             if not unchanged(arg, old):
                 remedy = "use operations that return a new tensor (x = x / y, not x /= y)"
                 if not isinstance(arg, Tensor):
                     remedy = "work on a copy"
                 self.fail(f"{name} is changed in place, but the caller still needs it: {remedy}")
-        return mapped(value, lambda each: each.detach().clone() if is_tensor(each) else each)
 
     def known(self, value: Any, args: Sequence[Any]) -> str:
         """Name the mistake that gives this very result; an empty string if none does."""
@@ -246,6 +264,8 @@ class Probe:
         ):
             try:
                 value = self.call(args)
+            except CheckFailed:
+                raise
             except Exception as error:
                 if "not implemented for" in str(error):  # torch's own gap, not the student's
                     continue
@@ -266,6 +286,8 @@ class Probe:
         device = "cuda" if torch.cuda.is_available() else "meta"
         try:
             value = self.call(on_device(copies(case.args, torch.float64), device))
+        except CheckFailed:
+            raise
         except Exception as error:
             line = line_of(error, self.function)
             moved = "copy out of meta" in str(error) and ".tolist()" not in line

@@ -96,6 +96,7 @@ class Task:
             student's function, and says what is wrong with it, or returns None. Where there are no
             cases they alone decide.
         half: False if the function need not work in float16 or on views.
+        seconds: How long one call may take before it is stopped as one that never ends.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Task:
     symptom: Callable[[Sequence[Any]], str | None] = lambda answers: None
     properties: Sequence[Callable[[Formula], str | None]] = ()
     half: bool = True
+    seconds: float = 30
 
     @property
     def arguments(self) -> list[str]:

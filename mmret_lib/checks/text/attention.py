@@ -21,10 +21,14 @@ def over_keys(mask: Tensor, scores: Tensor) -> Tensor:
     return mask.reshape(len(mask), *[1] * (scores.ndim - 2), mask.shape[1])
 
 
+def lowest(scores: Tensor) -> float:
+    """The lowest number that the scores' dtype can hold."""
+    return float(torch.finfo(scores.dtype).min)
+
+
 def masked_softmax(scores: Tensor, real: Tensor) -> Tensor:
     """Softmax over the real keys; zeros where there are none."""
-    lowest = scores.masked_fill(~real, torch.finfo(scores.dtype).min)
-    return lowest.softmax(dim=-1).masked_fill(~real, 0)
+    return scores.masked_fill(~real, lowest(scores)).softmax(dim=-1).masked_fill(~real, 0)
 
 
 def attention(
@@ -49,7 +53,7 @@ def attention(
 
 def uniform_where_empty(scores: Tensor, real: Tensor) -> Tensor:
     """A wrong `soften`: a huge negative number alone leaves an even row where no key is real."""
-    return scores.masked_fill(~real, -1e4).softmax(dim=-1)
+    return scores.masked_fill(~real, lowest(scores)).softmax(dim=-1)
 
 
 def nan_where_empty(scores: Tensor, real: Tensor) -> Tensor:
@@ -132,11 +136,13 @@ WRONG_ATTENTION = mistakes(
         f"masked scores are set to 0, and exp(0) is 1, though their shares are taken out later: "
         f"{RULE}": lambda s, real: s.masked_fill(~real, 0).softmax(dim=-1).masked_fill(~real, 0),
         "the softmax is taken over dim=1, the queries or the heads: over the keys, dim=-1": (
-            lambda s, real: s.masked_fill(~real, -1e9).softmax(dim=1).masked_fill(~real, 0)
+            lambda s, real: s.masked_fill(~real, lowest(s)).softmax(dim=1).masked_fill(~real, 0)
         ),
         "the mask is added as 0 and 1 to the scores": lambda s, real: (s + real).softmax(dim=-1),
         "the softmax is taken over the queries: each query's shares (a row) should add up to 1, "
-        "dim=-1": lambda s, real: s.masked_fill(~real, -1e4).softmax(dim=-2).masked_fill(~real, 0),
+        "dim=-1": lambda s, real: (
+            s.masked_fill(~real, lowest(s)).softmax(dim=-2).masked_fill(~real, 0)
+        ),
         "there is no softmax, the scores themselves are the weights": (
             lambda s, real: s.masked_fill(~real, 0)
         ),
@@ -151,7 +157,7 @@ WRONG_ATTENTION = mistakes(
             real.expand_as(s) / real.expand_as(s).sum(-1, keepdim=True).clamp(min=1)
         ).to(s.dtype),
         "a log_softmax is taken": lambda s, real: (
-            s.masked_fill(~real, -1e4).log_softmax(dim=-1).masked_fill(~real, 0)
+            s.masked_fill(~real, lowest(s)).log_softmax(dim=-1).masked_fill(~real, 0)
         ),
         "the softmax is taken of minus the scores": lambda s, real: masked_softmax(-s, real),
         "later pieces are hidden (a causal mask): every query may look at every real key": (
@@ -204,6 +210,17 @@ WRONG_ATTENTION = mistakes(
         },
     },
 )
+
+
+def masked_values(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Answer:
+    """A wrong answer: the padding is taken out of the values, and keeps its shares."""
+    weights = (q @ k.mT / math.sqrt(q.shape[-1])).softmax(dim=-1)
+    return weights @ v.masked_fill(~over_keys(mask, weights).mT, 0), weights
+
+
+WRONG_ATTENTION += [
+    Mistake(f"the mask is used for the values and not for the scores: {RULE}", masked_values)
+]
 WRONG_ATTENTION_GRADIENTS = [
     Mistake(
         "a text without any real key has a NaN in its gradient. Setting NaN to 0 afterwards is too "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -74,6 +76,13 @@ WRONG_DISTILLATION = mistakes(
             -q.gather(1, p.argmax(dim=1, keepdim=True))[:, 0]
         ),
         "the teacher's probabilities are missing as weights": lambda p, q: (p - q).sum(dim=1),
+        "it is the Jensen-Shannon divergence, of both from their mean": lambda p, q: (
+            (
+                divergence(p, p.logaddexp(q) - math.log(2))
+                + divergence(q, p.logaddexp(q) - math.log(2))
+            )
+            / 2
+        ),
         "the logarithm is of base 2": lambda p, q: divergence(p, q) / torch.tensor(2.0).log(),
         "the absolute value is taken of each term": (
             lambda p, q: (p.exp() * (p - q)).abs().sum(dim=1)
@@ -101,6 +110,7 @@ WRONG_DISTILLATION = mistakes(
     factor={
         "the factor of T squared is missing": lambda t: 1,
         "it is multiplied by T and not by T squared": lambda t: t,
+        "it is multiplied by T to the third power": lambda t: t**3,
         "it is divided by T squared": lambda t: t**-2,
         "it is divided by T": lambda t: 1 / t,
         "the factor is fixed in the code (4): take the argument": lambda t: 4,
@@ -148,6 +158,14 @@ WRONG_DISTILLATION += [
     Mistake(
         f"squared differences of the logits are averaged: {TEACHER}",
         lambda student, teacher, temperature: F.mse_loss(student, teacher),
+    ),
+    Mistake(
+        "the cross-entropy with the teacher's best piece is added: the soft labels alone are "
+        "wanted here",
+        lambda student, teacher, temperature: (
+            distillation_loss(student, teacher, temperature)
+            + F.cross_entropy(student, teacher.argmax(dim=1))
+        ),
     ),
 ]
 WRONG_DISTILLATION_GRADIENTS = mistakes(

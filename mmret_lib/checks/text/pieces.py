@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 
 from mmret_lib.checks.engine.task import Mistake
 
@@ -245,6 +246,19 @@ def turned(word: str, vocabulary: Vocabulary) -> list[str]:
     return word_pieces(word, vocabulary)[::-1]
 
 
+def cut_off_by(word: str, vocabulary: Vocabulary, rest_of: Callable[[str, str], str]) -> list[str]:
+    """A wrong answer for a wrong `rest_of`: what is left of a word behind its first letters."""
+    pieces: list[str] = []
+    while word:
+        sign = "##" if pieces else ""
+        fitting = [n for n in range(1, len(word) + 1) if sign + word[:n] in vocabulary]
+        if not fitting:
+            return [UNKNOWN]
+        pieces.append(sign + word[: max(fitting)])
+        word = rest_of(word, word[: max(fitting)])
+    return pieces
+
+
 GREEDY = (
     "take the longest piece that fits, from the front, and never come back to it, even if the "
     "rest then cannot be cut"
@@ -294,6 +308,16 @@ WRONG_PIECES = [
         "capital letters are made small: the tokenizer has done that before, if its vocabulary "
         "wants it; take the word as it is",
         lowered,
+    ),
+    Mistake(
+        "word.replace(piece, '') takes out every occurrence of the piece, later ones, too: go on "
+        "with word[end:]",
+        partial(cut_off_by, rest_of=lambda rest, piece: rest.replace(piece, "")),
+    ),
+    Mistake(
+        "lstrip(piece) takes off letters, in whatever order, and not the piece: go on with "
+        "word[end:]",
+        partial(cut_off_by, rest_of=str.lstrip),
     ),
     Mistake("the pieces are in the wrong order: as they stand in the word", turned),
     Mistake(f'later pieces are also taken without "##": {SIGN}', either),

@@ -1,0 +1,42 @@
+"""A student's function that never ends is stopped, and told so."""
+
+import itertools
+import time
+
+import pytest
+
+from mmret_lib.checks import CheckFailed, text_branch
+from mmret_lib.checks.engine.limit import TooLong, time_limit
+
+
+def test_a_loop_without_end_is_stopped() -> None:
+    began = time.perf_counter()
+    with pytest.raises(TooLong), time_limit(0.05):
+        for _ in itertools.count():
+            pass
+    assert time.perf_counter() - began < 5
+
+
+def test_what_ends_in_time_is_left_alone() -> None:
+    with time_limit(0.05):
+        done = sum(range(10))
+    time.sleep(0.1)
+    assert done == 45
+
+
+def test_an_error_within_the_limit_is_the_functions_own() -> None:
+    with pytest.raises(ZeroDivisionError), time_limit(5):
+        1 / 0  # noqa: B018
+
+
+def test_a_function_that_catches_every_exception_is_stopped_and_told_so() -> None:
+    def word_pieces(word: str, vocabulary: set[str]) -> list[str]:
+        while word not in ("", *vocabulary):
+            try:
+                word = word.upper()
+            except Exception:
+                return []
+        return [word]
+
+    with pytest.raises(CheckFailed, match="not ended after 2 seconds: probably a loop"):
+        text_branch.check_word_pieces(word_pieces)
