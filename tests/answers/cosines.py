@@ -131,6 +131,7 @@ WRONG_COSINES = {
     "NaN at zeros": ("row of zeros", with_norm(lambda e: e / e.norm(dim=1, keepdim=True))),
     "large epsilon": ("epsilon", with_epsilon(1e-3)),
     "epsilon 1e-6": ("epsilon", with_epsilon(1e-6)),
+    "least length 0.1": ("clamp, eps", with_norm(lambda e: F.normalize(e, dim=1, eps=0.1))),
     "odd epsilon": ("epsilon", with_epsilon(3e-6)),
     "transposed": ("transposed", lambda i, t: cos(t, i)),
     "images with images": ("images are compared with images", lambda i, t: cos(i, i)),

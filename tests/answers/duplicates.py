@@ -180,6 +180,13 @@ def without_duplicates(image_emb, text_emb, image_ids, caption_ids, margin=0.2):
     return ((ways[0] + ways[1]) * alone).mean()
 
 
+def own_ids_each_way(image_emb, text_emb, image_ids, caption_ids, margin=0.2):
+    s = cos(image_emb, text_emb)
+    rows = (margin - own(s) + s).relu().masked_fill(same(image_ids), 0)
+    columns = (margin - own(s) + s.T).relu().masked_fill(same(caption_ids), 0)
+    return (rows.amax(1) + columns.amax(1)).mean()
+
+
 def ids_in_place(image_emb, text_emb, image_ids, caption_ids, margin=0.2):
     image_ids -= image_ids.min()
     return right(image_emb, text_emb, image_ids, caption_ids, margin)
@@ -266,6 +273,12 @@ WRONG_DUPLICATES = {
     "one-hot": ("names, not positions", one_hot),
     "bincount": ("names", counted),
     "ids as float": ("names", masked(lambda i, c: same(i.float()) | same(c.float()))),
+    "ids as double": ("names", masked(lambda i, c: same(i.double()) | same(c.double()))),
+    "own ids each way": ("one kind of id", own_ids_each_way),
+    "passed on": (
+        "duplicates of duplicates",
+        masked(lambda i, c: (either(i, c).float() @ either(i, c).float()) > 0),
+    ),
     "ids as int32": ("names", masked(lambda i, c: same(i.int()) | same(c.int()))),
     "the sum": (
         "the sum is taken: each query costs",

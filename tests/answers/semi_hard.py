@@ -212,8 +212,16 @@ WRONG_SEMI_HARD = {
     ),
     "mean of the active": ("over the queries that push", mean_of_the_active),
     "mean of the active, each way": (
-        "semi_hard_triplet is not right",
+        "over some of its queries",
         each_way(mean_of_the_active_each_way),
+    ),
+    "mean of those that have one": (
+        "over some of its queries",
+        each_way(lambda s, p, m: plain(s, p, m).amax(1).sum() / (s < p).any(1).sum().clamp(min=1)),
+    ),
+    "hinge below the margin": (
+        "made by the hinge",
+        each_way(lambda s, p, m: (lambda h: h.masked_fill(h >= m, 0).amax(1))((m - p + s).relu())),
     ),
     "similarity 0": (
         "similarity of 0",

@@ -267,6 +267,22 @@ WRONG_SHARES = {
         "epsilon",
         shares(lambda push: off(push) / (off(push).sum(1, keepdim=True) + 1e-3)),
     ),
+    "least sum": (
+        "least sum",
+        shares(lambda push: off(push) / off(push).sum(1, keepdim=True).clamp(min=0.1)),
+    ),
+    "least sum 0.01": (
+        "least sum",
+        shares(lambda push: off(push) / off(push).sum(1, keepdim=True).clamp(min=1e-2)),
+    ),
+    "by the pull": (
+        "pull on the positive",
+        shares(lambda push: off(push) / safe(-push.diagonal()[:, None].clamp(max=0))),
+    ),
+    "diagonal set to 0 first": (
+        "before the gradient",
+        shares(lambda push: by_sum(push), lambda s: (off(s), off(s.T))),
+    ),
     "diagonal kept": (
         "diagonal is not left out",
         shares(lambda push: push / safe(push.sum(1, keepdim=True))),

@@ -34,7 +34,7 @@ BOTH = "both directions are added, so exchanging the branches changes nothing"
 DIAGONAL = (
     "the positive of a text stands in its column; over both directions the hinges are the same"
 )
-AMAX = "the maximum is at least 0, for the diagonal is set to 0 after the hinge"
+AMAX = "the maximum is at least 0, for the diagonal is set to 0"
 EQUIVALENT: dict[str, dict[str, str]] = {
     "cosine_similarity_matrix": {
         "without dim= in `F.normalize(image_emb, dim=1)`": "1 is its default",
@@ -70,5 +70,11 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "without detach in `rows.detach()`": (
             "a clone of what is differentiated elsewhere is a fine input, too"
         ),
+    },
+    "semi_hard_triplet": {
+        "arguments swapped in `cosine_similarity_matrix(image_emb, text_emb)`": BOTH,
+        "-> (similarity.T, similarity) in ` for way in (similarity, similarity.T)`": BOTH,
+        "-> (None, None) in `similarity.diagonal()[:, None]`": DIAGONAL,
+        "without relu in `(margin - positive + way).relu()`": AMAX,
     },
 }

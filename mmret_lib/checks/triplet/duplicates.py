@@ -24,6 +24,12 @@ def not_the_first(image_ids: Tensor, caption_ids: Tensor) -> Tensor:
     return repeated[:, None] | repeated
 
 
+def with_their_duplicates(image_ids: Tensor, caption_ids: Tensor) -> Tensor:
+    """(B, B), True where two pairs share an id, or each of them one with a third pair."""
+    shared = share_an_id(image_ids, caption_ids)
+    return (shared[:, :, None] & shared[:, None]).any(dim=0)
+
+
 def with_negatives(h: Tensor, negative: Tensor, emb: Tensor) -> Tensor:
     """The number of queries that have a negative."""
     return negative.any(dim=-1).sum().clamp(min=1)
@@ -61,6 +67,13 @@ WRONG_DUPLICATES = mistakes(
         "only": lambda i, c: (share_an_id(i, c).sum(dim=0) > 1).expand(len(i), -1),
         "a pair that has a duplicate is not used as a query: every pair still is one, and only its "
         "duplicates are not negatives of it": lambda i, c: share_an_id(i, c).sum(1)[:, None] > 1,
+        "each direction uses one kind of id only: in both, pairs that share either are no "
+        "negatives": (lambda i, c: torch.stack([same(i), same(c)])),
+        "each direction uses one kind of id only: in both, either kind rules a pair out": (
+            lambda i, c: torch.stack([same(c), same(i)])
+        ),
+        "duplicates of duplicates are left out, too: only pairs that share an id themselves are no "
+        "negatives": with_their_duplicates,
         "the ids are used in one direction only: mask the texts' negatives too": (
             lambda i, c: torch.stack([share_an_id(i, c), torch.zeros_like(same(i))])
         ),

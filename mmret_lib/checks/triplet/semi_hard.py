@@ -101,10 +101,26 @@ def hinge_of_those(chosen: Formula) -> Formula:
     )
 
 
+def within(h: Tensor, m: float) -> Tensor:
+    """Hinges (B, B), with 0 in the place of those that are not below the margin."""
+    return h.where(h < m, 0)
+
+
 def closest(n: Tensor, p: Tensor, m: float) -> Tensor:
     """True at the negative nearest to the positive, above or below it."""
     gap = (n - p).abs().masked_fill(hinges.eye(n), math.inf)
     return gap == gap.amin(dim=1, keepdim=True)
+
+
+def mean_of(asks: Formula) -> Formula:
+    """A loss whose directions are means over the queries for which asks(n, p, cost) is true."""
+
+    def cost(n: Tensor, p: Tensor, m: float) -> Tensor:
+        each = (m - p + n).relu().masked_fill(n >= p, 0).amax(dim=1)
+        mean: Tensor = each.sum()[None] / asks(n, p, each).sum().clamp(min=1)
+        return mean
+
+    return both_ways(cost)
 
 
 CHOSEN = (
@@ -130,6 +146,19 @@ WRONG_CHOICES = [
         "the negative nearest to the positive is taken, be it above or below: leave those above "
         "out",
         hinge_of_those(closest),
+    ),
+    Mistake(
+        "the choice is made by the hinge (below the margin), where rounding lets the positive in: "
+        "compare the similarities, s_bk < s_bb",
+        both_ways(lambda n, p, m: within((m - p + n).relu(), m).amax(dim=1)),
+    ),
+    *(
+        Mistake(
+            "each direction's mean is over some of its queries, not over all B: a query that "
+            "costs 0 still counts",
+            mean_of(asks),
+        )
+        for asks in (lambda n, p, cost: (n < p).any(dim=1), lambda n, p, cost: cost > 0)
     ),
     *mistakes(
         {"chosen": CHOSEN, "combine": COMBINE},

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.task import Formula, mistakes
+from mmret_lib.checks.engine.task import Formula, Mistake, mistakes
 from mmret_lib.checks.triplet.hinges import eye
 
 Direction = Callable[[Tensor], Tensor]  # similarities (B, B), queries as rows -> their mean cost
@@ -34,6 +34,17 @@ def smooth_direction(temperature: float) -> Direction:
         return (s.masked_fill(eye(s), -math.inf).logsumexp(dim=1) - s.diagonal()).mean()
 
     return direction
+
+
+def small_direction(similarity: Tensor) -> Tensor:
+    """A direction whose gradients are small."""
+    return 0.008 * smooth_direction(0.2)(similarity)
+
+
+def thresholds(similarity: Tensor) -> Tensor:
+    """A direction that compares positives and negatives with fixed values, and not together."""
+    pushed = (similarity + 1.1).square().masked_fill(eye(similarity), 0).sum(dim=1)
+    return (pushed - 0.5 * similarity.diagonal()).mean()
 
 
 def gradient(direction: Direction, rows: Tensor) -> Tensor:
@@ -83,14 +94,67 @@ def even_where_quiet(w: Tensor) -> Tensor:
     return by_sum(w).where(w.sum(dim=2, keepdim=True) > 0, even)
 
 
+def pull_as_total(direction: Direction, similarity: Tensor) -> Tensor:
+    """Wrong weights: divided by the pull on the positive."""
+    g = torch.stack([gradient(direction, s) for s in (similarity, similarity.T)])
+    pull = -g.diagonal(dim1=1, dim2=2)[:, :, None]
+    return without_diagonal(g) / pull.where(pull > 0, 1)
+
+
+def diagonal_first(value: float) -> Formula:
+    """Wrong weights: the diagonal of the similarities is changed before the gradient is taken."""
+
+    def wrong(direction: Direction, similarity: Tensor) -> Tensor:
+        rows = [s.masked_fill(eye(s), value) for s in (similarity, similarity.T)]
+        return by_sum(without_diagonal(torch.stack([gradient(direction, s) for s in rows])))
+
+    return wrong
+
+
+def least_sum(least: float) -> Formula:
+    """A wrong `divide`: by the row's sum, but by no less than a constant."""
+    return by(lambda w: w.sum(dim=2, keepdim=True).clamp(min=least))
+
+
 TURNED = "[1] is transposed: its rows are the texts (the queries), its columns the images"
 COPIED = (
     "[1] is [0] transposed: the texts' own push is wanted, the gradient of direction(similarity.T)"
 )
 PULL = "it holds the positive's pull, not a negative's push"
+WRONG_TOTALS = [
+    Mistake(
+        "the pull on the positive, on the diagonal, is taken for the sum of the pushes, which not "
+        "every loss makes equal: sum the negatives' derivatives",
+        pull_as_total,
+    ),
+    *(
+        Mistake(
+            "the diagonal of the similarities is changed before the gradient is taken, so the "
+            "loss does not see the positives: set the diagonal of the gradient to 0 instead",
+            diagonal_first(value),
+        )
+        for value in (0, -1)
+    ),
+    *(
+        Mistake(
+            "the least sum that is divided by (clamp) is too large: 1e-12 is enough against a sum "
+            "of 0",
+            {"divide": least_sum(least)},
+        )
+        for least in (0.01, 0.1)
+    ),
+    *(
+        Mistake(
+            "the epsilon added to the sum is too large: it changes the shares where the gradients "
+            "are small",
+            {"divide": by(lambda w, eps=10**power: w.sum(dim=2, keepdim=True) + eps)},
+        )
+        for power in range(-6, 0)
+    ),
+]
 # a and b are the gradients (B, B) of both directions; g, s and w gradients, similarities and
 # weights (2, B, B).
-WRONG_WEIGHTS = mistakes(
+WRONG_WEIGHTS = WRONG_TOTALS + mistakes(
     {
         "both": "[0] and [1] are one direction each; in [0] the images are the queries, in [1] the "
         "texts, for which the function gets similarity.T",
