@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REWRITTEN = [file for file in LESSONS if file.stem[:2] <= "06"]
 # Lessons that are still to be rewritten, or whose quotes are still to be mended.
-NOT_YET_REWRITTEN: set[str] = {"03"}
+NOT_YET_REWRITTEN: set[str] = set()
 NOT_YET_MENDED: set[str] = set()
 
 WORDS, PREDICTIONS = 2500, 3
