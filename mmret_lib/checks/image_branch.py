@@ -103,6 +103,11 @@ BLOCK_TASK = Task(
         ),
         Case((maps(1, 4, 5, 3).abs(), *layers(4, 4, 1, 3, 1), None), "shortcut=None", (BARE,)),
         Case(
+            (20 * maps(2, 3, 4, 4), *layers(3, 3, 1, 4), None),
+            "large maps",
+            ("the ReLU has no upper bound: F.relu, and not relu6 or a clamp on both sides",),
+        ),
+        Case(
             PAPER,
             "x = [1, -3, 4], conv1 doubling, bn1 taking 3 away, conv2 changing the sign, bn2 "
             "adding 1",
@@ -110,7 +115,7 @@ BLOCK_TASK = Task(
         ),
     ],
     mistakes=blocks.WRONG_BLOCKS,
-    properties=[blocks.halved, blocks.modes],
+    properties=[blocks.halved, blocks.modes, blocks.once],
     remark=(
         "If bn2 gives zeros, the block gives back its input (where that is not negative): it can "
         "leave things as they are, which two plain convolutions would have to learn."
@@ -150,8 +155,8 @@ POOL_TASK = Task(
     ],
     mistakes=pools.WRONG_POOLS,
     remark=(
-        "One network now takes pictures of every size; and where in the picture something was is "
-        "gone, for the mean forgets it."
+        "One network now takes pictures of every size. The order of the places is gone: of where "
+        "things were there is left only what the numbers at each place hold themselves."
     ),
 )
 
@@ -172,6 +177,11 @@ FIELD_TASK = Task(
         Case(([(1, 4), (1, 1), (2, 3), (3, 2)],), "[(1, 4), (1, 1), (2, 3), (3, 2)]"),
         Case(([(3, 1)] * 31,), "31 layers (3, 1)"),
         Case(([(1, 1)],), "[(1, 1)], which sees one pixel"),
+        Case(
+            ([(3, 2)] * 6,),
+            "six layers (3, 2), which see 127 pixels",
+            ("nothing bounds the field: it may be wider than the picture",),
+        ),
         Case(([],), "[], no layer at all", ("without any layer a number sees its own pixel, 1",)),
         Case(([(3, 2), (2, 1)],), "[(3, 2), (2, 1)], which sees 5 pixels"),
     ],

@@ -142,6 +142,35 @@ def three_relus(x, conv1, bn1, conv2, bn2, shortcut=None):
     return F.relu(out + (x if shortcut is None else shortcut(x)))
 
 
+def shortcut_called_twice(x, conv1, bn1, conv2, bn2, shortcut=None):
+    out = bn2(conv2(F.relu(bn1(conv1(x)))))
+    if shortcut is not None and shortcut(x).shape == out.shape:
+        return F.relu(out + shortcut(x))
+    return F.relu(out + x)
+
+
+def first_half_run_for_its_shape(x, conv1, bn1, conv2, bn2, shortcut=None):
+    assert bn1(conv1(x)).dim() == x.dim()
+    return block(x, conv1, bn1, conv2, bn2, shortcut)
+
+
+def norms_rebuilt(x, conv1, bn1, conv2, bn2, shortcut=None):
+    def norm(layer, maps):
+        if not isinstance(layer, nn.BatchNorm2d):
+            return layer(maps)
+        layer.num_batches_tracked += int(layer.training)
+        return F.batch_norm(
+            maps, layer.running_mean, layer.running_var, layer.weight, layer.bias, eps=layer.eps
+        )
+
+    return block(x, conv1, lambda m: norm(bn1, m), conv2, lambda m: norm(bn2, m), shortcut)
+
+
+def relu6_inside(x, conv1, bn1, conv2, bn2, shortcut=None):
+    out = bn2(conv2(F.relu6(bn1(conv1(x)))))
+    return F.relu(out + (x if shortcut is None else shortcut(x)))
+
+
 RIGHT_BLOCKS = [block, block_with_modules, block_in_place, block_of_torchvision]
 WRONG_BLOCKS = {
     "no last ReLU": ("last ReLU is missing", put(lambda out, way: out + way)),
@@ -185,6 +214,10 @@ WRONG_BLOCKS = {
     "eval": ("train() or eval()", in_use),
     "changes x": ("in place", changes_x),
     "no gradient on the shortcut": ("gradient", detached_way),
+    "shortcut called twice": ("more or less than once", shortcut_called_twice),
+    "first half run twice": ("more or less than once", first_half_run_for_its_shape),
+    "norms rebuilt": ("while the network trains", norms_rebuilt),
+    "relu6 inside": ("no upper bound", relu6_inside),
     "nothing returned": ("nothing is returned", lambda *layers: None),
 }
 
@@ -395,6 +428,14 @@ WRONG_FIELDS = {
     "last layer left out": ("last layer is left out", field(order=lambda layers: layers[:-1])),
     "no layer at all": ("without any layer", no_empty_list),
     "three is fixed": ("taken as 3", threes_only),
+    "at most the picture": (
+        "wider than the picture",
+        lambda layers: min(field_backwards(layers), 64),
+    ),
+    "True without layers": (
+        "bool",
+        lambda layers: field_backwards(layers) if layers else not layers,
+    ),
     "list emptied": ("in place", popped),
     "a tensor": ("Python int", lambda layers: torch.tensor(field_backwards(layers))),
     "a float": ("float is returned", lambda layers: float(field_backwards(layers))),

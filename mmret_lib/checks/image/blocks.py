@@ -241,3 +241,27 @@ def modes(function: Callable[..., Tensor]) -> str | None:
             "whether the network is being trained"
         )
     return None
+
+
+TRAINED: tuple[Any, ...] = (*layers(2, 2, 1, 6), projecting(2, 2, 1, 9))
+
+
+def once(function: Callable[..., Tensor]) -> str | None:
+    """Say so if in training the result differs, or a layer has run more or less than once."""
+    mine, reference = ([layer.train() for layer in copy.deepcopy(TRAINED)] for _ in range(2))
+    x = maps(4, 2, 3, 5)
+    value, right = function(x.clone(), *mine), basic_block(x, *reference)
+    norms = zip(
+        (mine[1], mine[3], mine[4][1]), (reference[1], reference[3], reference[4][1]), strict=True
+    )
+    if any(int(m.num_batches_tracked) != int(r.num_batches_tracked) for m, r in norms):
+        return (
+            "a layer runs more or less than once: in training each run of a BatchNorm moves its "
+            "running mean, so call every layer once and keep what it returns"
+        )
+    if not torch.allclose(value, right):
+        return (
+            "right in use (eval) only, wrong while the network trains: call the layers and do not "
+            "rebuild them from their numbers"
+        )
+    return None
