@@ -28,5 +28,6 @@ WRONG = {
 }
 EQUIVALENT = {
     "one_caption_each": {"0 -> -1 in `counts.cumsum(0)`": "counts have one axis"},
+    "pad": {"without int in `int(lengths.max())`": "a tensor of one whole number serves as well"},
     "batches": {"1 -> 2 in `epoch + 1`": "every epoch takes the order of the next one"},
 }

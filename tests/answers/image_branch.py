@@ -468,6 +468,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
     "conv2d": {
         "2 -> -2 in `weight.shape[2:]`": FOUR,
         "2 -> -2 in `padded.shape[2]`": FOUR,
+        "images -> weight in `images.new_zeros`": "both have one dtype and one device",
     },
     "global_pool": {
         "-> (3, 2) in `maps.mean(dim=(2, 3))`": "the order of the two dimensions means nothing",

@@ -38,6 +38,7 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "1 -> 0 in `total.masked_fill(empty, 1)`": HIDDEN,
     },
     "simclr": {
+        "image_emb -> text_emb in `len(image_emb)`": "both have B rows",
         "without dim= in `F.normalize(image_emb, dim=1)`": DEFAULT,
         "without dim= in `F.normalize(text_emb, dim=1)`": DEFAULT,
         "-> (logits.T, logits) in ` for way in (logits, logits.T)`": ADDED,
