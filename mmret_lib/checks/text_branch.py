@@ -132,7 +132,7 @@ ATTENTION_TASK = Task(
         "Each output is a mean of values, weighted by the shares: it cannot leave the range that "
         "the values span."
     ),
-    seconds=2,
+    seconds=10,
 )
 
 # ---------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ PIECES_TASK = Task(
         "Greedy is fast, and can fail where another cut would fit; with all letters in the "
         "vocabulary, as in BERT's, it never does."
     ),
-    seconds=2,
+    seconds=10,
 )
 
 # ---------------------------------------------------------------------------------------------

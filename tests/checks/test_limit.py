@@ -10,17 +10,15 @@ from mmret_lib.checks.engine.limit import TooLong, time_limit
 
 
 def test_a_loop_without_end_is_stopped() -> None:
-    began = time.perf_counter()
     with pytest.raises(TooLong), time_limit(0.05):
         for _ in itertools.count():
             pass
-    assert time.perf_counter() - began < 5
 
 
 def test_what_ends_in_time_is_left_alone() -> None:
-    with time_limit(0.05):
+    with time_limit(1):
         done = sum(range(10))
-    time.sleep(0.1)
+    time.sleep(1.2)
     assert done == 45
 
 
@@ -38,5 +36,5 @@ def test_a_function_that_catches_every_exception_is_stopped_and_told_so() -> Non
                 return []
         return [word]
 
-    with pytest.raises(CheckFailed, match="not ended after 2 seconds: probably a loop"):
+    with pytest.raises(CheckFailed, match="not ended after 10 seconds: probably a loop"):
         text_branch.check_word_pieces(word_pieces)
