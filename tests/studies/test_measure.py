@@ -256,7 +256,7 @@ def test_the_tables_stored_in_the_lessons_are_those_of_the_csv(
     ("line", "trials"),  # after 6, 24 and 72 epochs
     [
         ("plain", ("plain", "plain", "plain")),
-        ("larger", ("lambda", "lambda")),
+        ("λ", ("lambda", "lambda")),
         ("standardised", ("standardised", "standardised")),
         ("both", ("both", "both, lambda 0.02", "both, lambda 0.02")),
         ("SimCLR", ("simclr", "simclr", "simclr")),
