@@ -21,6 +21,7 @@ from copy import deepcopy
 from importlib import import_module
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 
@@ -277,32 +278,38 @@ def survives(before: str, mutant: str, name: str, check: Callable[[object], None
     return True
 
 
+def catalogue(exercise: str) -> ModuleType:
+    """The answers to an exercise, right and wrong ones."""
+    return import_module(f"answers.{exercise.partition('_')[2]}")
+
+
 def equivalent(exercise: str) -> dict[str, dict[str, str]]:
     """The mutants that are right answers, by task and by name, each with the reason."""
-    module = import_module(f"answers.{exercise.partition('_')[2]}")
-    return getattr(module, "EQUIVALENT", {})
+    return getattr(catalogue(exercise), "EQUIVALENT", {})
 
 
 def main(words: list[str]) -> None:
-    total = gaps = equal = 0
+    head = ["exercise", "task", "right", "wrong", "mutants", "survive", "equivalent", "seconds"]
+    print(f"| {' | '.join(head)} |\n{'|---' * len(head)}|")
+    listed, sums = [], [0] * 5
     for exercise, name, before, source, check in answers():
         if words and not any(word in f"{exercise}/{name}" for word in words):
             continue
         began = time.perf_counter()
         if not survives(before, source, name, check):
             raise SystemExit(f"{exercise}: the solution of {name} does not pass")
-        made = mutants(source)
+        made, known = mutants(source), equivalent(exercise).get(name, {})
         left = [what for what, text in made.items() if survives(before, text, name, check)]
-        known = [each for each in left if each in equivalent(exercise).get(name, {})]
-        total, gaps, equal = total + len(made), gaps + len(left) - len(known), equal + len(known)
-        seconds = time.perf_counter() - began
-        print(
-            f"{exercise:20} {name:26} {len(made):4} mutants, {len(left) - len(known):2} survive, "
-            f"{len(known):2} equivalent, {seconds:4.0f} s"
-        )
-        for each in left:
-            print("     ", "=" if each in known else "!", each)
-    print(f"{total} mutants, {gaps} survive ({gaps / max(total, 1):.1%}), {equal} equivalent")
+        gaps = [what for what in left if what not in known]
+        answered = catalogue(exercise)
+        row = [len(answered.RIGHT[name]), len(answered.WRONG[name])]
+        row += [len(made), len(gaps), len(left) - len(gaps)]
+        sums = [total + one for total, one in zip(sums, row, strict=True)]
+        seconds = f"{time.perf_counter() - began:.0f}"
+        print(f"| {' | '.join([exercise[:2], f'`{name}`', *map(str, row), seconds])} |", flush=True)
+        listed += [f"{name}: {what} ({known.get(what, 'SURVIVES')})" for what in left]
+    print(f"| all | | {' | '.join(map(str, sums))} | |\n")
+    print(*listed, sep="\n")
 
 
 if __name__ == "__main__":
