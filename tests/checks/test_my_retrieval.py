@@ -487,6 +487,7 @@ def test_on_colab_keep_says_where(
     in_clone = clone / "exercises" / "my_retrieval.py"
     assert COSINES in in_clone.read_text()
     drive = clone / "drive" / "mmret"
+    drive.parent.mkdir()
     run_cell(f"KEEP = {str(drive)!r}", CHECK_COSINES)
     assert (drive / "my_retrieval.py").read_text() == in_clone.read_text()
     run_cell("from mmret_lib.checks.my_retrieval import show_engine\nshow_engine()")
@@ -494,6 +495,9 @@ def test_on_colab_keep_says_where(
     assert saved == []
     run_cell("show_engine(download=True)")
     assert saved == [str(drive / "my_retrieval.py")]
+    absent = clone / "not mounted"
+    run_cell(f"KEEP = {str(absent / 'mmret')!r}", CHECK_COSINES)
+    assert "Mount the Drive first" in capsys.readouterr().out and not absent.exists()
 
 
 @pytest.mark.parametrize("variable", ["NBGRADER_EXECUTION", "NBGRADER_VALIDATING"])

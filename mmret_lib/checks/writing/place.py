@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmret_lib.checks.writing.lessons import LESSONS
+from mmret_lib.files.keep import place_to_keep
 from mmret_lib.files.places import PACKAGE, user_path
 
 NAME = "my_retrieval.py"
@@ -35,9 +36,14 @@ def place_to_write(notebook: dict[str, Any]) -> Path | None:
 
     Args:
         notebook: the notebook's variables; KEEP is the folder that outlives a session on Colab.
+
+    Raises:
+        DataError: neither KEEP nor the folder above it is there: the Drive is not mounted.
     """
     if given := os.environ.get("MMRET_ENGINE"):
         return user_path(given).absolute()
+    if isinstance(keep := notebook.get("KEEP"), str | os.PathLike):
+        place_to_keep(keep)
     return _beside_the_notebook(notebook)
 
 
