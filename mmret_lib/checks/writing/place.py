@@ -43,7 +43,7 @@ def place_to_write(notebook: dict[str, Any]) -> Path | None:
     if given := os.environ.get("MMRET_ENGINE"):
         return user_path(given).absolute()
     if isinstance(keep := notebook.get("KEEP"), str | os.PathLike):
-        place_to_keep(keep)
+        place_to_keep(Path(keep))
     return _beside_the_notebook(notebook)
 
 
