@@ -1,115 +1,49 @@
-"""Cutting a word into pieces, exercise 03's fourth task, and the ways to get it wrong."""
+"""Cutting a word into pieces, exercise 03's fourth task, in steps and with mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from functools import partial
 
-from mmret_lib.checks.engine.task import Mistake
+from mmret_lib.checks.engine.task import Formula, Mistake, mistakes
 
 UNKNOWN = "[UNK]"
 Vocabulary = Container[str]
 
 
-def word_pieces(word: str, vocabulary: Vocabulary) -> list[str]:
-    """Cut greedily: the longest piece that fits, from the front; `["[UNK]"]` if none does."""
-    pieces: list[str] = []
-    start = 0
+def word_pieces(
+    word: str,
+    vocabulary: Vocabulary,
+    *,
+    read: Formula = lambda word: word,
+    ends: Formula = lambda word, start: range(len(word), start, -1),
+    signs: Formula = lambda start: ["##" if start else ""],
+    behind: Formula = lambda word, start, end, piece: end,
+    stuck: Formula = lambda word, start, pieces: ([UNKNOWN], len(word)),
+    result: Formula = lambda pieces: pieces,
+) -> list[str]:
+    """Cut greedily: the longest piece that fits, from the front; `["[UNK]"]` if none does.
+
+    In the steps a piece reaches from `start` to `end`; `ends` and `signs` are tried in order. The
+    next piece starts `behind` it; `stuck` says what is kept where no piece fits, and goes on.
+    """
+    word, pieces, start = read(word), [], 0
     while start < len(word):
-        piece = longest(word, start, vocabulary)
-        if piece is None:
-            return [UNKNOWN]
-        pieces.append(piece)
-        start += len(piece) - 2 * (start > 0)
-    return pieces
-
-
-def longest(word: str, start: int, vocabulary: Vocabulary, sign: str = "##") -> str | None:
-    """The longest piece of the vocabulary that the word has at `start`."""
-    ends = range(len(word), start, -1)
-    options = ((sign if start else "") + word[start:end] for end in ends)
-    return next((piece for piece in options if piece in vocabulary), None)
-
-
-def shortest_first(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        for end in range(start + 1, len(word) + 1):
-            piece = ("##" if start else "") + word[start:end]
+        for end, sign in ((end, sign) for end in ends(word, start) for sign in signs(start)):
+            piece = sign + word[start:end]
             if piece in vocabulary:
                 pieces.append(piece)
-                start = end
+                start = behind(word, start, end, piece)
                 break
         else:
-            return [UNKNOWN]
-    return pieces
+            pieces, start = stuck(word, start, pieces)
+    cut: list[str] = result(pieces)
+    return cut
 
 
-def without_sign(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: right look-ups, the sign forgotten in the result."""
-    return [piece.removeprefix("##") for piece in word_pieces(word, vocabulary)]
-
-
-def looked_up_without_sign(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: later pieces are looked up as if they began a word."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        piece = longest(word, start, vocabulary, sign="")
-        if piece is None:
-            return [UNKNOWN]
-        pieces.append(piece)
-        start += len(piece)
-    return pieces
-
-
-def looked_up_without_and_signed(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: looked up without the sign, which is put in front afterwards."""
-    first, *others = looked_up_without_sign(word, vocabulary)
-    return [first, *("##" + piece for piece in others)]
-
-
-def signed_everywhere(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the first piece has a sign, too."""
-    first, *others = word_pieces(word, vocabulary)
-    return [first if first == UNKNOWN else "##" + first, *others]
-
-
-def unknown_at_the_end(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: what was found is kept, and only the rest is unknown."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        piece = longest(word, start, vocabulary)
-        if piece is None:
-            return [*pieces, UNKNOWN]
-        pieces.append(piece)
-        start += len(piece) - 2 * (start > 0)
-    return pieces
-
-
-def rest_left_out(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: what cannot be cut is dropped."""
-    found = unknown_at_the_end(word, vocabulary)
-    return found[:-1] if len(found) > 1 and found[-1] == UNKNOWN else found
-
-
-def unknown_letters(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: one letter is unknown, and the cutting goes on behind it."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        piece = longest(word, start, vocabulary)
-        pieces.append(UNKNOWN if piece is None else piece)
-        start += 1 if piece is None else len(piece) - 2 * (start > 0)
-    return pieces
-
-
-def letters_skipped(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: letters that do not fit are passed over."""
-    return [piece for piece in unknown_letters(word, vocabulary) if piece != UNKNOWN] or [UNKNOWN]
+def signed(pieces: list[str]) -> list[str]:
+    """The sign in front of every piece."""
+    return [piece if piece == UNKNOWN else "##" + piece for piece in pieces]
 
 
 def cuttings(word: str, vocabulary: Vocabulary, start: int = 0) -> list[list[str]]:
@@ -151,101 +85,6 @@ def from_the_back(word: str, vocabulary: Vocabulary) -> list[str]:
     return pieces
 
 
-def whole_or_unknown(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: no cutting at all."""
-    return [word] if word in vocabulary else [UNKNOWN]
-
-
-def whole_or_letters(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: a word that is not whole in the vocabulary is spelled."""
-    if word in vocabulary:
-        return [word]
-    letters = [("##" if at else "") + letter for at, letter in enumerate(word)]
-    return letters if all(letter in vocabulary for letter in letters) else [UNKNOWN]
-
-
-def first_piece(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the loop ends after its first round."""
-    return [longest(word, 0, vocabulary) or UNKNOWN]
-
-
-def either(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: later pieces may have the sign or not."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        for end in range(len(word), start, -1):
-            options = ["##" + word[start:end]] * (start > 0) + [word[start:end]]
-            found = [piece for piece in options if piece in vocabulary]
-            if found:
-                pieces.append(found[0])
-                start = end
-                break
-        else:
-            return [UNKNOWN]
-    return pieces
-
-
-def nothing(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: no piece at all for an unknown word."""
-    found = word_pieces(word, vocabulary)
-    return [] if found == [UNKNOWN] else found
-
-
-def two_pieces(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the rest after the first piece has to fit whole."""
-    first = longest(word, 0, vocabulary)
-    if first is None or first == word:
-        return [first or UNKNOWN]
-    rest = "##" + word[len(first) :]
-    return [first, rest] if rest in vocabulary else [UNKNOWN]
-
-
-def sign_counted(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: two letters too many are cut off behind a piece with a sign."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        piece = longest(word, start, vocabulary)
-        if piece is None:
-            return [UNKNOWN]
-        pieces.append(piece)
-        start += len(piece)
-    return pieces
-
-
-def never_whole(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the range ends one too early, so the whole rest is never tried."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        for end in range(max(len(word) - 1, start + 1), start, -1):
-            piece = ("##" if start else "") + word[start:end]
-            if piece in vocabulary:
-                pieces.append(piece)
-                start = end
-                break
-        else:
-            return [UNKNOWN]
-    return pieces
-
-
-def no_single_letters(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the range stops before pieces of one letter."""
-    found = word_pieces(word, vocabulary)
-    return [UNKNOWN] if any(len(piece.removeprefix("##")) == 1 for piece in found) else found
-
-
-def lowered(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: capital letters are made small."""
-    return word_pieces(word.lower(), vocabulary)
-
-
-def turned(word: str, vocabulary: Vocabulary) -> list[str]:
-    """A wrong answer: the pieces are in the wrong order."""
-    return word_pieces(word, vocabulary)[::-1]
-
-
 def cut_off_by(word: str, vocabulary: Vocabulary, rest_of: Callable[[str, str], str]) -> list[str]:
     """A wrong answer for a wrong `rest_of`: what is left of a word behind its first letters."""
     pieces: list[str] = []
@@ -266,49 +105,80 @@ GREEDY = (
 WHOLE = 'if any part of the word cannot be cut, the whole word is ["[UNK]"]'
 SIGN = 'a piece that does not begin the word is looked up, and returned, with "##" in front'
 WRONG_PIECES = [
-    Mistake(f"the shortest piece that fits is taken: {GREEDY}", shortest_first),
-    Mistake(f'the "##" is missing in the result: {SIGN}', without_sign),
-    Mistake(f'later pieces are looked up without "##": {SIGN}', looked_up_without_sign),
-    Mistake(
-        f'later pieces are looked up without "##", which is put in front afterwards: {SIGN}',
-        looked_up_without_and_signed,
+    *mistakes(
+        {"ends": GREEDY, "signs": SIGN, "stuck": WHOLE, "result": SIGN},
+        ends={
+            "the shortest piece that fits is taken": (
+                lambda word, start: range(start + 1, len(word) + 1)
+            ),
+            "words are only looked up whole: if a word is not in the vocabulary, cut it into "
+            "pieces": lambda word, start: [len(word)],
+            "words that are not in the vocabulary are spelled": (
+                lambda word, start: [start + 1] if start else [len(word), 1]
+            ),
+            "the rest after the first piece is looked up whole: it may need several pieces, too": (
+                lambda word, start: [len(word)] if start else range(len(word), 0, -1)
+            ),
+            "the whole rest is never tried as one piece: the longest end is len(word)": (
+                lambda word, start: range(max(len(word) - 1, start + 1), start, -1)
+            ),
+            "pieces of one letter are never tried: they are the last resort": (
+                lambda word, start: range(len(word), start + 1, -1)
+            ),
+        },
+        signs={
+            'later pieces are looked up without "##"': lambda start: [""],
+            'later pieces are also taken without "##"': (
+                lambda start: ["##", ""] if start else [""]
+            ),
+        },
+        result={
+            'the "##" is missing in the result': (
+                lambda pieces: [piece.removeprefix("##") for piece in pieces]
+            ),
+            'the first piece has a "##", too': lambda pieces: signed(pieces[:1]) + pieces[1:],
+            "the pieces are in the wrong order: as they stand in the word": (
+                lambda pieces: pieces[::-1]
+            ),
+        },
+        stuck={
+            "the pieces before the unknown part are kept": (
+                lambda word, start, pieces: ([*pieces, UNKNOWN], len(word))
+            ),
+            "the part that cannot be cut is dropped": (
+                lambda word, start, pieces: (pieces or [UNKNOWN], len(word))
+            ),
+            "a letter that does not fit becomes [UNK] by itself": (
+                lambda word, start, pieces: ([*pieces, UNKNOWN], start + 1)
+            ),
+            "an unknown word has no piece at all": lambda word, start, pieces: ([], len(word)),
+        },
+        behind={
+            "only the first piece is returned: go on with the rest until nothing is left (is there "
+            "a return inside the loop?)": lambda word, start, end, piece: len(word),
+            'the two signs "##" are counted as letters of the word: a piece with them has taken '
+            "two letters fewer than its length": (
+                lambda word, start, end, piece: start + len(piece)
+            ),
+        },
+        read={
+            "capital letters are made small: the tokenizer has done that before, if its vocabulary "
+            "wants it; take the word as it is": str.lower,
+        },
+        several={
+            f'later pieces are looked up without "##", which is put in front afterwards: {SIGN}': {
+                "signs": lambda start: [""],
+                "result": lambda pieces: pieces[:1] + signed(pieces[1:]),
+            },
+            f"letters that do not fit are passed over: {WHOLE}": {
+                "stuck": lambda word, start, pieces: (pieces, start + 1),
+                "result": lambda pieces: pieces or [UNKNOWN],
+            },
+        },
     ),
-    Mistake(f'the first piece has a "##", too: {SIGN}', signed_everywhere),
-    Mistake(f"the pieces before the unknown part are kept: {WHOLE}", unknown_at_the_end),
-    Mistake(f"the part that cannot be cut is dropped: {WHOLE}", rest_left_out),
-    Mistake(f"a letter that does not fit becomes [UNK] by itself: {WHOLE}", unknown_letters),
-    Mistake(f"letters that do not fit are passed over: {WHOLE}", letters_skipped),
     Mistake(f"a piece that leads nowhere is taken back: {GREEDY}", takes_back),
     Mistake(f"the cut with the fewest pieces is returned: {GREEDY}", fewest),
     Mistake(f"the word is cut from its end: {GREEDY}", from_the_back),
-    Mistake(
-        "words are only looked up whole: if a word is not in the vocabulary, cut it into pieces",
-        whole_or_unknown,
-    ),
-    Mistake(f"words that are not in the vocabulary are spelled: {GREEDY}", whole_or_letters),
-    Mistake(
-        "only the first piece is returned: go on with the rest until nothing is left (is there a "
-        "return inside the loop?)",
-        first_piece,
-    ),
-    Mistake(
-        "the rest after the first piece is looked up whole: it may need several pieces, too",
-        two_pieces,
-    ),
-    Mistake(
-        'the two signs "##" are counted as letters of the word: a piece with them has taken two '
-        "letters fewer than its length",
-        sign_counted,
-    ),
-    Mistake(
-        "the whole rest is never tried as one piece: the longest end is len(word)", never_whole
-    ),
-    Mistake("pieces of one letter are never tried: they are the last resort", no_single_letters),
-    Mistake(
-        "capital letters are made small: the tokenizer has done that before, if its vocabulary "
-        "wants it; take the word as it is",
-        lowered,
-    ),
     Mistake(
         "word.replace(piece, '') takes out every occurrence of the piece, later ones, too: go on "
         "with word[end:]",
@@ -319,9 +189,6 @@ WRONG_PIECES = [
         "word[end:]",
         partial(cut_off_by, rest_of=str.lstrip),
     ),
-    Mistake("the pieces are in the wrong order: as they stand in the word", turned),
-    Mistake(f'later pieces are also taken without "##": {SIGN}', either),
-    Mistake(f"an unknown word has no piece at all: {WHOLE}", nothing),
 ]
 
 
