@@ -13,6 +13,11 @@ HOME = Path(mmret_lib.__file__).parent
 PACKAGES = [
     *(found.name for found in pkgutil.iter_modules([str(HOME)]) if found.ispkg),
     "data/world",
+    *(
+        f"checks/{found.name}"
+        for found in pkgutil.iter_modules([str(HOME / "checks")])
+        if found.ispkg
+    ),
 ]
 
 

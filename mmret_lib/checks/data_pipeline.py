@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.task import Case, Task
-from mmret_lib.checks.pipeline import captions, draws, orders, tensors
+from mmret_lib.checks.pipeline import captions, draws, normalising, orders, padding, reading
 
 __all__ = [
     "check_batches",
@@ -84,9 +84,9 @@ CAPTION_TASK = Task(
     ],
     mistakes=captions.WRONG_CAPTIONS,
     properties=(
-        captions.takes_a_file_without_captions,
-        captions.refuses_an_unlisted_image,
-        captions.goes_through_the_captions_once,
+        reading.takes_a_file_without_captions,
+        reading.refuses_an_unlisted_image,
+        reading.goes_through_the_captions_once,
     ),
     has_gradient=False,
     remark=(
@@ -125,7 +125,7 @@ DRAW_TASK = Task(
 BY_LENGTH = "the mask is told by the value: pad_id can be a token, so tell it by the lengths"
 PAD_TASK = Task(
     name="pad",
-    right=tensors.pad,
+    right=padding.pad,
     cases=[
         Case(([[2, 349, 6, 3], [2, 7, 159, 0, 370, 3], [2, 3]], 0), "lists of 4, 6 and 2 tokens"),
         Case(
@@ -143,7 +143,7 @@ PAD_TASK = Task(
         ),
         Case(([[8, 4], [5]], 1), "[[8, 4], [5]] and pad_id 1"),
     ],
-    mistakes=tensors.WRONG_PADS,
+    mistakes=padding.WRONG_PADS,
     has_gradient=False,
     remark=(
         "What stands behind the mask is never read; it only makes the rows equally long. A batch "
@@ -170,9 +170,12 @@ def flat(*colours: int) -> Tensor:
 
 NORMAL_TASK = Task(
     name="normalise",
-    right=tensors.normalise,
+    right=normalising.normalise,
     cases=[
-        Case((pictures(3, 3, 3, 3), tensors.MEAN, tensors.STD), "three pictures of 3 x 3 pixels"),
+        Case(
+            (pictures(3, 3, 3, 3), normalising.MEAN, normalising.STD),
+            "three pictures of 3 x 3 pixels",
+        ),
         Case(
             (3 + pictures(3, 3, 3, 3, seed=1) // 2, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
             "dark pictures, and ImageNet's mean and std",
@@ -184,8 +187,12 @@ NORMAL_TASK = Task(
             "one pixel (0, 51, 255), mean (0.2, 0.2, 0.5), std (0.5, 0.1, 0.25)",
         ),
     ],
-    mistakes=tensors.WRONG_NORMALS,
-    properties=(tensors.takes_every_size, tensors.gives_float32, tensors.follows_the_device),
+    mistakes=normalising.WRONG_NORMALS,
+    properties=(
+        normalising.takes_every_size,
+        normalising.gives_float32,
+        normalising.follows_the_device,
+    ),
     has_gradient=False,
     half=False,
     remark=(

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from mmret_lib.checks.engine.task import CheckFailed
+from mmret_lib.checks.writing.adding import UNCHECKED
 from mmret_lib.checks.writing.file import write_part
 from mmret_lib.checks.writing.lessons import lesson_of, tasks
-from mmret_lib.checks.writing.module import UNCHECKED
 from mmret_lib.checks.writing.needs import NotWritten, Part, collect
 from mmret_lib.checks.writing.place import (
     CLONE,

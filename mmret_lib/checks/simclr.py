@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.contrastive import closed_form, losses, properties, sums
+from mmret_lib.checks.contrastive import closed_form, losses, properties, sum_terms, sums
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.arguments import close
 from mmret_lib.checks.engine.check import check
@@ -162,7 +162,7 @@ SIMCLR_TASK = Task(
     name="simclr",
     right=losses.simclr,
     cases=LOSS_CASES,
-    mistakes=losses.WRONG_SIMCLR,
+    mistakes=sum_terms.WRONG_SIMCLR,
     gradient_mistakes=losses.WRONG_GRADIENTS,
     properties=(properties.refuses_one_pair,),
     remark=(
@@ -174,7 +174,7 @@ INFO_NCE_TASK = Task(
     name="info_nce",
     right=losses.info_nce,
     cases=LOSS_CASES,
-    mistakes=losses.WRONG_INFO_NCE,
+    mistakes=sum_terms.WRONG_INFO_NCE,
     gradient_mistakes=losses.WRONG_GRADIENTS,
     properties=(properties.one_pair_costs_nothing,),
     remark=(

@@ -19,6 +19,22 @@ from torch import Tensor
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.task import Case, Task
 from mmret_lib.checks.text import attention, distillation, pieces, pooling
+from mmret_lib.checks.text.cases import (
+    ANIMALS,
+    BY_HAND,
+    DEAD_END,
+    HUGE,
+    LONG,
+    SHY,
+    SURE,
+    TRAP,
+    VERY_LOW,
+    ZEROS,
+    cut,
+    numbers,
+    qkv,
+    real,
+)
 
 __all__ = [
     "check_attention",
@@ -28,17 +44,6 @@ __all__ = [
 ]
 
 SIZE = "a size is fixed in the code: take all sizes from the arguments"
-
-
-def numbers(*shape: int, scale: float = 1.0) -> Tensor:
-    """Random numbers in float64, the same for the same shape."""
-    generator = torch.Generator().manual_seed(sum(7**at * n for at, n in enumerate(shape)))
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def real(*rows: str) -> Tensor:
-    """A mask (B, L) from rows such as "111.": a 1 is a real piece."""
-    return torch.tensor([[each == "1" for each in row] for row in rows], device="cpu")
 
 
 # ---------------------------------------------------------------------------------------------
@@ -58,23 +63,6 @@ LARGE = (
 )
 
 
-def qkv(*lead: int, lq: int, lk: int, d: int, e: int, scale: float = 1.0) -> tuple[Tensor, ...]:
-    """Queries, keys and values with the leading sizes `lead`."""
-    return (
-        numbers(*lead, lq, d, scale=scale),
-        numbers(*lead, lk, d) + 0.1 * lk,
-        numbers(*lead, lk, e) + 1,
-    )
-
-
-BY_HAND = (
-    torch.tensor([[[2.0, 0], [0, 2]]], dtype=torch.float64),
-    torch.tensor([[[1.0, 0], [0, 1]]], dtype=torch.float64),
-    torch.tensor([[[10.0, 0], [0, 10]]], dtype=torch.float64),
-    real("11"),
-)
-LOW_Q, LOW_K, LOW_V = qkv(2, lq=2, lk=4, d=4, e=2)
-VERY_LOW = (LOW_Q.abs() + 100, -LOW_K.abs() - 100, LOW_V, real("1111", "11.."))
 ATTENTION_TASK = Task(
     name="attention",
     right=attention.attention,
@@ -138,10 +126,6 @@ ATTENTION_TASK = Task(
 # ---------------------------------------------------------------------------------------------
 # Task 2: the mean over the real pieces
 
-HUGE = numbers(3, 4, 2)
-HUGE[1, 2:], HUGE[2, 1:] = 1e6, -3e5
-ZEROS = numbers(2, 4, 3) + 1
-ZEROS[0, 1], ZEROS[1, :2, 0] = 0, 0
 MEAN_TASK = Task(
     name="masked_mean",
     right=pooling.masked_mean,
@@ -191,8 +175,6 @@ MEAN_TASK = Task(
 # ---------------------------------------------------------------------------------------------
 # Task 3: distillation
 
-SURE = torch.tensor([[1000.0, 0, -1000, 3], [-500, 900, 0, 0]], dtype=torch.float64)
-SHY = torch.tensor([[0.0, 300, -200, 3], [10, -900, 20, 0]], dtype=torch.float64)
 DISTILLATION_TASK = Task(
     name="distillation_loss",
     right=distillation.distillation_loss,
@@ -243,20 +225,9 @@ DISTILLATION_TASK = Task(
 # ---------------------------------------------------------------------------------------------
 # Task 4: word pieces
 
-ANIMALS = {"[UNK]": 0, "snow": 1, "man": 2, "##man": 3, "##m": 4, "##an": 5, "s": 6, "##s": 7}
-TRAP = {"ab", "a", "##b", "##bcd", "##c", "##d", "abx", "##x", "b", "c", "bc", "##cde", "##e"}
-DEAD_END = {"ab", "a", "##bcd", "##c", "cd"}
-LONG = {"x", "waterfall", "water", "##waterfall", "##fall", "##water", "##s", "wate", "w", "falls"}
-LONG |= {"fall", "##s.", "s", "##f"}  # more pieces than the word has letters
 LENGTH = "a piece may have any length, up to the whole word"
 PLAIN = "a word that is whole in the vocabulary stays whole"
 GREEDY = pieces.GREEDY
-
-
-def cut(word: str, vocabulary: Any, *hints: str) -> Case:
-    """A call of word_pieces."""
-    kind = "a dict" if isinstance(vocabulary, dict) else "a set"
-    return Case((word, vocabulary), f"{word!r} and {kind} of pieces {sorted(vocabulary)}", hints)
 
 
 PIECES_TASK = Task(

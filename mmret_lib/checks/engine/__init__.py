@@ -64,5 +64,10 @@ of tensors, numbers, strings, lists and tuples. What a comparison of numbers can
 that a draw is uniform or that a training uses its learning rate, is for `Task.properties`.
 A call that goes on for longer than `Task.seconds` is stopped (`limit`).
 
+`task` has the description of a task and `check` runs it. There `probe` calls the student's function
+and compares values, with the `arguments`' copies and comparisons; `gradients` and `kinds` (float16,
+views, devices) test what comes after, `diagnosis` finds the mistake, and `symptoms` says what an
+error, a shape or a number means.
+
 A catalogue of wrong and right answers in `tests/answers` holds every check to its words.
 '''

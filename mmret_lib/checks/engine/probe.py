@@ -1,4 +1,4 @@
-"""Test a student's function: its numbers, gradients, types, devices and side effects."""
+"""Test a student's function: its numbers and side effects, and what other modules test."""
 
 from __future__ import annotations
 
@@ -15,25 +15,22 @@ from mmret_lib.checks.engine.arguments import (
     copies,
     floats,
     mapped,
-    on_device,
     sizes,
     tensors,
-    transposed_view,
     unchanged,
 )
 from mmret_lib.checks.engine.diagnosis import likeliest_mistake
 from mmret_lib.checks.engine.gradients import NO_TENSOR, check_gradients, check_no_gradient
+from mmret_lib.checks.engine.kinds import check_device, check_half_and_views, check_types
 from mmret_lib.checks.engine.limit import TooLong, time_limit
 from mmret_lib.checks.engine.symptoms import (
     described,
     difference,
-    line_of,
     meaning,
     wrong_kind,
 )
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 
-OTHER_DEVICE = ("same device", "at least two devices", "expected device")  # in torch's errors
 NEARLY = 1e-2  # how far off numbers may be whose formula can still be the right one
 
 
@@ -67,7 +64,7 @@ class Probe:
         self.check_values(answers)
         with_floats = bool(floats(self.task.cases[0].args))
         if with_floats:
-            self.check_types(answers)
+            check_types(self, answers)
         if with_floats and self.task.has_gradient:
             check_gradients(self)
         elif with_floats:
@@ -76,9 +73,9 @@ class Probe:
         if not close(again, answers[0]):
             self.fail("called twice with the same arguments it gives two results")
         if with_floats and self.task.half:
-            self.check_half_and_views()
+            check_half_and_views(self)
         if tensors(self.task.cases[0].args):
-            self.check_device()
+            check_device(self)
 
     def fail(self, says: str, numbers: str = "", cause: Exception | None = None) -> NoReturn:
         """Raise CheckFailed; the message starts with a capital unless it is an argument's name."""
@@ -178,7 +175,9 @@ class Probe:
                 "device is fixed in the code"
             )
         self.check_left_alone(args, before)
-        return mapped(value, lambda each: each.detach().clone() if is_tensor(each) else each)
+        return mapped(
+            value, lambda each: each.detach().clone() if isinstance(each, Tensor) else each
+        )
 
     def check_left_alone(self, args: Sequence[Any], before: Sequence[Any]) -> None:
         """Check that a call has left its arguments as they were."""
@@ -235,79 +234,6 @@ class Probe:
             self.fail("the result is not finite", numbers)
         what = "the numbers are" if floats(answers) else "the result is"
         self.fail(f"{what} wrong", numbers)
-
-    def check_types(self, answers: Sequence[Any]) -> None:
-        """Check that results have the dtype of the arguments, and are right in float32, too."""
-        for case, double in zip(self.task.cases, answers, strict=True):
-            single = self.answer(case, torch.float32, f"in float32, for {case.about} ")
-            for given, got in (("float32", floats(single)), ("float64", floats(double))):
-                for each in got:
-                    if str(each.dtype) != f"torch.{given}":
-                        self.fail(
-                            f"given {given}, it returns {str(each.dtype).removeprefix('torch.')}: "
-                            "a dtype is fixed in the code. Make new tensors with the arguments' "
-                            "dtype"
-                        )
-            right = self.task.right(*copies(case.args, torch.float64))
-            if not close(single, right, None if tensors(right) else 2e-4):
-                about = f"for {case.about}, {difference(single, right)}"
-                self.fail(f"right in float64, but in float32, {about}")
-
-    def check_half_and_views(self) -> None:
-        """Check half precision, and arguments that are not contiguous in memory."""
-        case = self.task.cases[0]
-        right = self.task.right(*copies(case.args, torch.float64))
-        views = [mapped(arg, transposed_view) for arg in copies(case.args, torch.float64)]
-        for name, args, tolerance in (
-            ("arguments that are not contiguous in memory (a transposed view)", views, 1e-6),
-            ("float16", copies(case.args, torch.float16), 3e-2),
-        ):
-            try:
-                value = self.call(args)
-            except CheckFailed:
-                raise
-            except Exception as error:
-                if "not implemented for" in str(error):  # torch's own gap, not the student's
-                    continue
-                self.fail_by(error, f"with {name} ")
-            if not close(value, right, tolerance):
-                self.fail(f"right in float32, but with {name} {difference(value, right)}")
-
-    def check_device(self) -> None:
-        """Check that it works on a GPU; without one on the device "meta", without numbers."""
-        case = self.task.cases[0]
-        holds = [bool(tensors(arg)) for arg in case.args]
-        name = self.task.arguments[holds.index(True)]
-        name += "" if isinstance(case.args[holds.index(True)], torch.Tensor) else "[0]"
-        says = (
-            "on a GPU it fails: a tensor is made on the CPU (torch.eye, zeros, arange, ...) or "
-            f"moved there: use device={name}.device, or x.new_zeros"
-        )
-        device = "cuda" if torch.cuda.is_available() else "meta"
-        try:
-            value = self.call(on_device(copies(case.args, torch.float64), device))
-        except CheckFailed:
-            raise
-        except Exception as error:
-            line = line_of(error, self.function)
-            moved = "copy out of meta" in str(error) and ".tolist()" not in line
-            if moved or any(words in str(error) for words in OTHER_DEVICE):
-                self.fail(f"{says} (it failed{line})", cause=error)
-            if device == "cuda":
-                self.fail_by(error, "on a GPU ")
-            return  # a function that reads its numbers cannot run where there are none
-        for each in tensors(value):
-            if each.device.type != device:
-                self.fail(f"given tensors on a GPU it returns one on {each.device}: {says}")
-        if device == "cuda":
-            value = mapped(value, lambda each: each.cpu() if is_tensor(each) else each)
-            if not close(value, self.task.right(*copies(case.args, torch.float64))):
-                self.fail("right on the CPU, on a GPU the numbers are wrong")
-
-
-def is_tensor(value: Any) -> bool:
-    """Whether a part of a result is a tensor."""
-    return isinstance(value, Tensor)
 
 
 def finite(result: Any) -> bool:

@@ -1,1 +1,5 @@
-"""Formulas and likely mistakes of exercise 01: `captions`, `draws`, `orders` and `tensors`."""
+"""The formulas of exercise 01, and the ways to get them wrong.
+
+`captions` has the bookkeeping of images and captions, and `reading` how the file is gone through;
+`draws` and `orders` are the random tasks, `padding` and `normalising` make tensors.
+"""

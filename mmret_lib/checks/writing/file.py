@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from mmret_lib.checks.writing.adding import add
 from mmret_lib.checks.writing.lessons import tasks
 from mmret_lib.checks.writing.module import (
     Module,
-    add,
     digest,
     layout,
     read_module,

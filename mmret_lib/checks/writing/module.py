@@ -1,4 +1,4 @@
-"""Read `my_retrieval.py`, add a function to it, and lay it out in the order of the course."""
+"""Read `my_retrieval.py`, and lay it out in the order of the course."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 
 from mmret_lib.checks.writing.bindings import (
     Binding,
-    can_rename,
     import_bindings,
     imported,
-    value_of,
 )
 from mmret_lib.checks.writing.lessons import LESSONS, lesson_of, tasks
-from mmret_lib.checks.writing.needs import NotWritten, Part
 
 HEADER = '''\
 """My retrieval engine: the functions that I wrote in the exercises of the course.
@@ -28,7 +25,6 @@ Whatever I add myself is kept, and goes to the end.
 """
 '''
 RULER = f"# {'-' * 93}"
-UNCHECKED = "# Its check has not passed yet; another function calls it."
 ADDED = "What I added myself"
 SEAL = re.compile(r"^# Written by the checks up to here \((\w+)\)\.$", re.MULTILINE)
 FUTURE = "from __future__ import annotations"
@@ -156,88 +152,6 @@ def was_edited(code: str) -> bool:
 def digest(code: str) -> str:
     """A short checksum of the file's code."""
     return hashlib.sha256(code.encode()).hexdigest()[:10]
-
-
-# ---------------------------------------------------------------------------------------------
-# Adding
-
-
-def add(module: Module, part: Part) -> None:
-    """Put a function that passed its check into a module, with what it needs, in place.
-
-    A name that functions of another lesson use for something else gets the lesson's number behind
-    it, as in `unit_05`. What only the replaced version used is left out.
-
-    Raises:
-        NotWritten: it needs something that cannot be put beside what is there.
-    """
-    lesson = lesson_of(part.task) or ""
-    if missing := sorted(part.expects - module.bindings.keys()):
-        raise NotWritten(f"{part.task} uses {missing[0]}, which is not in the file")
-    before = module.engine
-    names: dict[str, str] = {}
-    for name in _inner_first(part):
-        binding = part.bindings[name].renamed(names)
-        if name == part.task:
-            module.bindings.pop(name, None)
-            module.bindings[name] = binding
-            continue
-        new = _free_name(module, binding, lesson)
-        for other in part.bindings.values():
-            if new != name and not other.is_import and not can_rename(other.code, name):
-                raise NotWritten(f"{name} is taken in the file: give yours another name")
-        names[name] = new
-        if lesson_of(new) is None:
-            module.bindings[new] = binding.renamed({name: new})
-        elif new not in module.bindings:
-            code = f"{UNCHECKED}\n{binding.code}"
-            module.bindings[new] = Binding(new, code)
-    for name in before - module.engine:
-        del module.bindings[name]
-
-
-def _inner_first(part: Part) -> list[str]:
-    """The names of a part, each after those that it uses."""
-    done: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in seen or name not in part.bindings:
-            return
-        seen.add(name)
-        for used in sorted(part.bindings[name].uses):
-            visit(used)
-        done.append(name)
-
-    seen: set[str] = set()
-    visit(part.task)
-    return done
-
-
-def _free_name(module: Module, binding: Binding, lesson: str) -> str:
-    """A name under which something of a lesson's notebook can stand in the module."""
-    number = 1
-    while True:
-        ending = {1: "", 2: f"_{lesson[:2]}"}.get(number, f"_{lesson[:2]}_{number}")
-        name = binding.name + ending
-        there = module.bindings.get(name)
-        if there is not None and _same(there, binding.renamed({binding.name: name})):
-            return name
-        if lesson_of(name) in (None, lesson) and (
-            there is None or (module.users(name) <= {lesson} and lesson_of(name) is None)
-        ):
-            return name
-        if lesson_of(name) == lesson and not binding.is_import:
-            return name  # an earlier task of this lesson
-        number += 1
-
-
-def _same(one: Binding, other: Binding) -> bool:
-    if one.is_import and other.is_import and one.code != other.code:
-        try:
-            return value_of(one.statement) is value_of(other.statement)
-        except (ImportError, AttributeError):
-            return False
-    return one.code.removeprefix(f"{UNCHECKED}\n") == other.code
 
 
 # ---------------------------------------------------------------------------------------------
