@@ -171,6 +171,16 @@ def relu6_inside(x, conv1, bn1, conv2, bn2, shortcut=None):
     return F.relu(out + (x if shortcut is None else shortcut(x)))
 
 
+def activated(act, last=None):
+    """The block with another activation, at both places or with another one for the last."""
+
+    def wrong(x, conv1, bn1, conv2, bn2, shortcut=None):
+        out = bn2(conv2(act(bn1(conv1(x)))))
+        return (last or act)(out + (x if shortcut is None else shortcut(x)))
+
+    return wrong
+
+
 RIGHT_BLOCKS = [block, block_with_modules, block_in_place, block_of_torchvision]
 WRONG_BLOCKS = {
     "no last ReLU": ("last ReLU is missing", put(lambda out, way: out + way)),
@@ -217,6 +227,12 @@ WRONG_BLOCKS = {
     "shortcut called twice": ("more or less than once", shortcut_called_twice),
     "first half run twice": ("more or less than once", first_half_run_for_its_shape),
     "norms rebuilt": ("while the network trains", norms_rebuilt),
+    "leaky ReLU": ("a leaky ReLU stands in the place of both", activated(nn.LeakyReLU())),
+    "GELU": ("a GELU stands in the place of both", activated(F.gelu)),
+    "SiLU": ("a SiLU", activated(lambda x: x * torch.sigmoid(x))),
+    "ELU": ("an ELU", activated(nn.ELU())),
+    "leaky ReLU inside": ("the first ReLU", activated(nn.LeakyReLU(), torch.relu)),
+    "GELU at the end": ("the last ReLU", activated(torch.relu, nn.GELU())),
     "relu6 inside": ("no upper bound", relu6_inside),
     "nothing returned": ("nothing is returned", lambda *layers: None),
 }

@@ -78,6 +78,30 @@ def slid(change=None, after=None, pad=None, start=0):
 right = in_loops_over_the_window
 
 
+def last_round_only(images, weight, padding):
+    padded = F.pad(images, [padding] * 4)
+    kh, kw = weight.shape[-2:]
+    down, across = padded.shape[2] - kh + 1, padded.shape[3] - kw + 1
+    out = images.new_zeros(len(images), len(weight), down, across)
+    for u in range(kh):
+        for v in range(kw):
+            seen = padded[:, :, u : u + down, v : v + across]
+            out = torch.einsum("bchw,oc->bohw", seen, weight[:, :, u, v])
+    return out
+
+
+def wrapped_around(images, weight, padding):
+    rows = (
+        images
+        if not padding
+        else torch.cat([images[:, :, -padding:], images, images[:, :, :padding]], dim=2)
+    )
+    full = (
+        rows if not padding else torch.cat([rows[..., -padding:], rows, rows[..., :padding]], dim=3)
+    )
+    return right(full, weight, 0)
+
+
 def channels_averaged(images, weight, padding):
     return right(images, weight, padding) / images.size(1)
 
@@ -210,6 +234,12 @@ WRONG_CONVOLUTIONS = {
         "pixels at its edge",
         slid(pad=lambda x, p: F.pad(x, [p] * 4, mode="replicate")),
     ),
+    "padding with almost zero": (
+        "epsilon",
+        slid(pad=lambda x, p: F.pad(x, [p] * 4, value=1e-9)),
+    ),
+    "circular padding": ("opposite edge", wrapped_around),
+    "last round only": ("out = out + ...", last_round_only),
     "only two numbers to F.pad": (
         "counts from the last dimension",
         slid(pad=lambda x, p: F.pad(x, (p, p))),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmret_lib.checks.engine.task import mistakes
@@ -83,6 +84,16 @@ def in_training(layer: Layer) -> Layer:
     return copy.deepcopy(layer).train() if isinstance(layer, nn.Module) else layer
 
 
+def activated(act: Layer) -> dict[str, Callable[..., Tensor]]:
+    """Steps with another activation in the place of both ReLUs."""
+    return {
+        "first": lambda x, la: act(la[1](la[0](x))),
+        "joined": lambda out, way: act(out + way),
+    }
+
+
+OTHER = {"a leaky ReLU": F.leaky_relu, "a GELU": F.gelu, "an ELU": F.elu, "a SiLU": F.silu}
+RELU = "F.relu(x), which is max(0, x), is wanted"
 ORDER = "conv1, bn1, ReLU, conv2, bn2, then the sum, then the last ReLU"
 WRONG_BLOCKS = mistakes(
     {
@@ -175,6 +186,15 @@ WRONG_BLOCKS = mistakes(
                 x, c1, in_training(b1), c2, in_training(b2), lambda x: way
             )
         ),
+        **{
+            f"{name} stands in the place of both ReLUs: {RELU}": activated(act)
+            for name, act in OTHER.items()
+        },
+        **{
+            f"{name} stands in the place of the {which} ReLU: {RELU}": {step: activated(act)[step]}
+            for name, act in OTHER.items()
+            for which, step in (("first", "first"), ("last", "joined"))
+        },
         f"both BatchNorms are left out: the order is {ORDER}": whole(
             lambda x, c1, b1, c2, b2, way: (c2(c1(x).relu()) + way).relu()
         ),

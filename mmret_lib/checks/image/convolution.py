@@ -69,6 +69,12 @@ def one_place_less(padded: Tensor, height: int, width: int) -> Tensor:
     return all_places(padded, height, width)[:, :, :-1, :-1]
 
 
+def last_place(weight: Tensor) -> Tensor:
+    """Keep the window's last row and column alone, in their place."""
+    kh, kw = weight.shape[2:]
+    return F.pad(weight[:, :, -1:, -1:], (kw - 1, 0, kh - 1, 0))
+
+
 def swapped_if_it_fits(weight: Tensor) -> Tensor:
     """Read the weights as (C, O, kh, kw) where both readings are possible."""
     return weight.transpose(0, 1) if weight.shape[0] == weight.shape[1] else weight
@@ -122,6 +128,8 @@ WRONG_CONVOLUTIONS = mistakes(
         "the first row and the first column of the window are left out: ranges start at 0": (
             lambda w: F.pad(w[:, :, 1:, 1:], (1, 0, 1, 0))
         ),
+        "only the last place of the window counts, as when each round of a loop replaces the one "
+        "before it (out = ...): add up, out = out + ...": last_place,
         "the window's size is taken as a square of kh: take kw from weight.shape[3]": (
             lambda w: F.pad(w, (0, max(0, w.shape[2] - w.shape[3])))[..., : w.shape[2]]
         ),
@@ -131,6 +139,7 @@ WRONG_CONVOLUTIONS = mistakes(
         "the picture is padded with ones": lambda x, p: F.pad(x, (p,) * 4, value=1.0),
         "the picture is padded with the pixels at its edge": bordered("replicate"),
         "the picture is padded with its mirror image": bordered("reflect"),
+        "the picture is padded with its opposite edge (circular padding)": bordered("circular"),
         "the picture is padded with its mean": lambda x, p: F.pad(x, (p,) * 4, value=x.mean()),
         "the padding stands on the left and at the top only": two_sides(2, 0, 2, 0),
         "the padding stands on the right and at the bottom only": two_sides(0, 2, 0, 2),
