@@ -92,7 +92,12 @@ def activated(act: Layer) -> dict[str, Callable[..., Tensor]]:
     }
 
 
-OTHER = {"a leaky ReLU": F.leaky_relu, "a GELU": F.gelu, "an ELU": F.elu, "a SiLU": F.silu}
+ACTIVATIONS: dict[str, Layer] = {
+    "a leaky ReLU": F.leaky_relu,
+    "a GELU": F.gelu,
+    "an ELU": F.elu,
+    "a SiLU": F.silu,
+}
 RELU = "F.relu(x), which is max(0, x), is wanted"
 ORDER = "conv1, bn1, ReLU, conv2, bn2, then the sum, then the last ReLU"
 WRONG_BLOCKS = mistakes(
@@ -188,11 +193,11 @@ WRONG_BLOCKS = mistakes(
         ),
         **{
             f"{name} stands in the place of both ReLUs: {RELU}": activated(act)
-            for name, act in OTHER.items()
+            for name, act in ACTIVATIONS.items()
         },
         **{
             f"{name} stands in the place of the {which} ReLU: {RELU}": {step: activated(act)[step]}
-            for name, act in OTHER.items()
+            for name, act in ACTIVATIONS.items()
             for which, step in (("first", "first"), ("last", "joined"))
         },
         f"both BatchNorms are left out: the order is {ORDER}": whole(
