@@ -23,9 +23,6 @@ from questions import unanswered
 ROOT = Path(__file__).resolve().parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REWRITTEN = [file for file in LESSONS if file.stem[:2] <= "06"]
-# Lessons that are still to be rewritten, or whose quotes are still to be mended.
-NOT_YET_REWRITTEN: set[str] = set()
-NOT_YET_MENDED: set[str] = set()
 
 WORDS, PREDICTIONS = 2500, 3
 NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
@@ -105,10 +102,7 @@ def wrong_quotes(notebook: NotebookNode) -> list[str]:
 
 @pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
 def test_what_the_text_quotes_is_in_the_outputs_or_the_code(file: Path) -> None:
-    wrong = wrong_quotes(nbformat.read(file, as_version=4))
-    if wrong and file.stem[:2] in NOT_YET_MENDED:
-        pytest.skip(f"{len(wrong)} quotes: {', '.join(wrong)}")
-    assert wrong == []
+    assert wrong_quotes(nbformat.read(file, as_version=4)) == []
 
 
 def main_path(notebook: NotebookNode) -> str:
@@ -137,10 +131,7 @@ def faults(notebook: NotebookNode) -> list[str]:
 
 @pytest.mark.parametrize("file", REWRITTEN, ids=lambda file: file.stem)
 def test_a_lesson_is_short_asks_first_and_answers(file: Path) -> None:
-    found = faults(nbformat.read(file, as_version=4))
-    if found and file.stem[:2] in NOT_YET_REWRITTEN:
-        pytest.skip("; ".join(found))
-    assert found == []
+    assert faults(nbformat.read(file, as_version=4)) == []
 
 
 # ---------------------------------------------------------------------------------------------
