@@ -7,5 +7,6 @@ style of `sheet`.
 widgets, and `stored` the picture that these leave where no kernel runs; `shares` is a figure with
 sliders; `app` and `photos` make web pages of them, and `server` serves these. `lesson` shows the
 library's source in a notebook; `predict` asks what the reader expects before a cell shows it.
+`view` is the part of an output that shows a widget.
 Import from these modules: the package itself loads neither matplotlib nor widgets.
 """

@@ -8,7 +8,7 @@ from html import escape
 import ipywidgets as widgets
 from IPython.display import display
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
+from mmret_lib.show.view import widget_view
 
 
 class Prediction:
@@ -42,12 +42,10 @@ class Prediction:
         """The widget, and for a page without a kernel the question with its choices."""
         ways = "".join(f"<li>{escape(choice)}</li>" for choice in self.choices)
         listed = f"<ul>{ways}</ul>" if ways else ""
-        # ipywidgets 7 has no public method that gives this bundle.
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return {
             "text/plain": repr(self),
             "text/html": f"<p><b>Predict.</b> {escape(self.question)}</p>{listed}",
-            WIDGET: view,
+            **widget_view(self.box),
         }
 
     @property

@@ -9,8 +9,8 @@ from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
 from mmret_lib.losses.base import PairLoss
 from mmret_lib.show import html, sheet
 from mmret_lib.show.sheet import QUIET, CourseFigure, styled
+from mmret_lib.show.view import widget_view
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 NEGATIVES = torch.linspace(-0.9, 0.9, 19)  # similarities of one query's negatives
 SHARED = "DCL and InfoNCE"  # they share out alike, and differ in the push as a whole
 
@@ -125,5 +125,5 @@ class ShareCurves:
         return {
             "text/plain": repr(self),
             "image/png": html.data_url(self.png, "png").split(",", 1)[1],
-            WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id},
+            **widget_view(self.box),
         }

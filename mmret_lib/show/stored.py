@@ -18,8 +18,8 @@ from mmret_lib.show import sheet
 from mmret_lib.show.negatives import SHADE_MAP, SHADES, sharing
 from mmret_lib.show.sheet import FAINT, INK, QUIET, CourseFigure, styled
 from mmret_lib.show.tables import display_name
+from mmret_lib.show.view import widget_view
 
-WIDGET = "application/vnd.jupyter.widget-view+json"
 SIDE, GAP, TOP = 1.35, 0.12, 0.55  # of a thumbnail, between two, above them: inches
 COLOURS = 200  # of the stored picture: a palette is a third of the size
 
@@ -35,9 +35,7 @@ class Pictured(widgets.VBox):  # type: ignore[misc] # ipywidgets has no types
         raise NotImplementedError("a subclass says what is seen of it without a kernel")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
-        # ipywidgets 7 has no public method that gives this bundle.
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
-        bundle: dict[str, object] = {"text/plain": repr(self), WIDGET: view}
+        bundle = {"text/plain": repr(self), **widget_view(self)}
         if (figure := self.stored_picture()) is not None:
             bundle["image/png"] = base64.b64encode(small_png(figure)).decode()
         return bundle

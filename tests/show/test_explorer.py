@@ -18,7 +18,7 @@ from mmret_lib.search.photos import index_photos
 from mmret_lib.search.right_answers import RightAnswers
 from mmret_lib.show import app
 from mmret_lib.show.explorer import NOTHING, SearchExplorer
-from mmret_lib.show.stored import WIDGET
+from mmret_lib.show.view import WIDGET
 
 
 def drawn(widget) -> Markup:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mmret_lib.show.predict import WIDGET, Prediction, predict
+from mmret_lib.show.predict import Prediction, predict
+from mmret_lib.show.view import WIDGET
 
 
 def test_a_choice_beside_the_answer(capsys: pytest.CaptureFixture) -> None:

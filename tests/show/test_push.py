@@ -8,7 +8,7 @@ from hostile import CONTROL, HOSTILE, Markup
 from mmret_lib.files.errors import DataError, visible
 from mmret_lib.losses import negative_weights
 from mmret_lib.show.push import NegativeWeights
-from mmret_lib.show.stored import WIDGET
+from mmret_lib.show.view import WIDGET
 from mmret_lib.training import build_loss
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
-from mmret_lib.show.shares import NEGATIVES, WIDGET, ShareCurves, pushes, share_curves
+from mmret_lib.show.shares import NEGATIVES, ShareCurves, pushes, share_curves
+from mmret_lib.show.view import WIDGET
 
 
 def test_the_pushes_are_softmax_even_or_one():
