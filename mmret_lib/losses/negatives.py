@@ -68,3 +68,22 @@ def negative_weights(
     push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids))  # (2, B, B)
     total = push.sum(dim=2, keepdim=True)  # (2, B, 1)
     return push / total.where(total > 0, 1)
+
+
+def effective_negatives(weights: Tensor, share: float = 0.01) -> tuple[float, float]:
+    """Count how many negatives a query's push goes to: two answers, mean over the queries.
+
+    Args:
+        weights: shares (2, B, B), as `negative_weights` returns them.
+        share: what a negative must have to be counted in the second answer.
+
+    Returns:
+        The effective number of negatives, 1 / sum_k w_k^2 (n where n negatives share alike, 1 where
+        one takes all: the inverse participation ratio), and the number with a share above `share`
+        (Bleeker and de Rijke, arXiv 2202.07474, count so). Queries that push nothing are left
+        out; NaN where none pushes.
+    """
+    pushing = weights.sum(dim=-1) > 0  # (2, B)
+    effective = 1 / weights.square().sum(dim=-1)[pushing]
+    above = (weights > share).sum(dim=-1)[pushing]
+    return float(effective.mean()), float(above.float().mean())

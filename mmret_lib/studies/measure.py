@@ -27,7 +27,10 @@ from mmret_lib.files.places import user_path
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
 from mmret_lib.show.tables import DIRECTIONS, MEASURES
-from mmret_lib.studies.studies import BASE, STUDIES, WORLD, Study, Trial
+from mmret_lib.studies.fewer_negatives import FewerNegatives
+from mmret_lib.studies.studies import STUDIES
+from mmret_lib.studies.trials import BASE, WORLD, Study, Trial
+from mmret_lib.studies.watch import Curve, WatchedLoss, without_offset_and_scale
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import train_run
@@ -40,23 +43,52 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     """Train and test one trial from one seed.
 
     Returns:
-        seconds, last_loss, the test split's figures, and epochs: a row for each.
+        seconds, last_loss, the figures of the trial's split, and tables: name -> rows, of which
+        "epochs" has one for each epoch.
     """
     settings = trial.settings()
     world, loss_settings = settings["data"], settings["loss"]
-    test = _scenes("test", size=world.pop("test_size"))
+    test_size = world.pop("test_size")
+    ranked = _scenes(trial.split, size=test_size)
     train = _scenes("train", **world)
-    loss = build_loss(loss_settings.pop("loss"), **loss_settings)
+    loss: Any = build_loss(loss_settings.pop("loss"), **loss_settings)
+    if "count" in trial.negatives:
+        loss = FewerNegatives(loss, seed=seed, **trial.negatives)
+    watched = WatchedLoss(loss)
     model = build_model(trial.loss, train.pairs, seed=seed, **settings["model"])
     # Without kept features: projections are trained on augmented photos, as everything else is.
     config = TrainConfig(seed=seed, validate=False, kept_features=False, **settings["config"])
-    run = train_run(None, model, loss, train, config, evaluate_on={"test": test}, progress=False)
+    curve = None
+    if trial.curve:
+        splits = (_scenes(split, size=test_size) for split in ("val", "test"))
+        curve = Curve(model, *splits, trial.curve)
+    run = train_run(
+        None,
+        model,
+        watched,
+        train,
+        config,
+        evaluate_on={"ranked": ranked},
+        on_epoch=curve,
+        progress=False,
+    )
     rows = run.history.rows
+    counts = watched.epochs(watched.calls // len(rows))
+    tables = {
+        "epochs": [
+            {"epoch": row["epoch"], "loss": round(row["loss"], 4), **count}
+            for row, count in zip(rows, counts, strict=True)
+        ]
+    }
+    if curve:
+        tables["curves"] = curve.rows
+    if trial.branches:
+        tables["branches"] = without_offset_and_scale(run.model, ranked)
     return {
         "seconds": run.record.figures["training_seconds"],
         "last_loss": round(rows[-1]["loss"], 4),
-        **{name: round(value, 2) for name, value in run.record.figures["test"].items()},
-        "epochs": [{"epoch": row["epoch"], "loss": round(row["loss"], 4)} for row in rows],
+        **{name: round(value, 2) for name, value in run.record.figures["ranked"].items()},
+        "tables": tables,
     }
 
 
@@ -119,7 +151,8 @@ def _measure_missing(
     for number, (training, result) in enumerate(_measured(missing, jobs), start=1):
         trial, seed = missing[training]
         row = {**result, "training": training, "seed": seed}
-        _add_epochs(out / "epochs.csv", training, row.pop("epochs"))
+        for name, more in row.pop("tables").items():
+            _add_rows(out / f"{name}.csv", training, more)
         for table in tables:
             table.add(row)
         say(
@@ -213,8 +246,8 @@ def _write_rows(path: Path, rows: list[dict[str, Any]], columns: list[str]) -> N
     write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _add_epochs(path: Path, training: str, epochs: list[dict[str, Any]]) -> None:
-    """Write the mean loss of each epoch to one file for all trainings."""
+def _add_rows(path: Path, training: str, rows: list[dict[str, Any]]) -> None:
+    """Write a training's rows, such as one for each epoch, to a file for all trainings."""
     others = [row for row in _read_rows(path) if row["training"] != training]
-    rows = [*others, *({"training": training, **row} for row in epochs)]
-    _write_rows(path, rows, ["training", "epoch", "loss"])
+    every = [*others, *({"training": training, **row} for row in rows)]
+    _write_rows(path, every, list(dict.fromkeys(name for row in every for name in row)))

@@ -4,77 +4,10 @@ A trial is a loss and what differs from the common set-up (BASE, WORLD); a train
 a seed. `measure` trains and tests them (`mmret experiments`), data/results keeps the figures.
 """
 
-import hashlib
-import json
-from dataclasses import dataclass, field
 from typing import Any
 
-from mmret_lib.training.config import TrainConfig
-from mmret_lib.training.recipes import DEFAULTS, STANDARDISED
-
-# Smaller than the world of `mmret demo`, so that some eighty trainings fit into an hour.
-WORLD: dict[str, Any] = {"size": 2000, "test_size": 1000}
-BASE: dict[str, Any] = {"epochs": 6, "batch_size": 64}
-SEEDS = (0, 1, 2)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A loss, and what differs from the common set-up.
-
-    Attributes:
-        loss: its name.
-        loss_settings: for `build_loss`.
-        model_settings: for `build_model`.
-        config: for `TrainConfig`.
-        data: `size`, `test_size`, and settings of the built-in world for training alone, such as
-            `wrong_captions`.
-    """
-
-    loss: str = "simclr"
-    loss_settings: dict[str, Any] = field(default_factory=dict)
-    model_settings: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
-
-    def settings(self) -> dict[str, dict[str, Any]]:
-        """Return all that decides a training except the seed, with the defaults filled in."""
-        config = {**BASE, **self.config}
-        usual = vars(TrainConfig())
-        return {
-            "loss": {"loss": self.loss, **DEFAULTS[self.loss], **self.loss_settings},
-            "model": {"standardise": self.loss in STANDARDISED, **self.model_settings},
-            "config": {key: value for key, value in config.items() if usual[key] != value},
-            "data": {**WORLD, **{key: value for key, value in self.data.items() if value}},
-        }
-
-    def training(self, seed: int) -> str:
-        """Name the training by a hash of its settings, so that it is the same in every study."""
-        text = json.dumps({**self.settings(), "seed": seed}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    def columns(self) -> dict[str, Any]:
-        """Return the settings as columns of a row; a loss has only its own."""
-        usual = {key: value for key, value in vars(TrainConfig()).items() if key != "seed"}
-        parts = self.settings()
-        flat = {**parts["loss"], **parts["model"], **usual, **parts["config"], **parts["data"]}
-        flat["captions_shown"] = flat.pop("captions")  # "captions" counts those that were ranked
-        return {**flat, **self.data}
-
-
-@dataclass(frozen=True)
-class Study:
-    """A question and its trials by name; every trial is trained once from each of the seeds."""
-
-    question: str
-    trials: dict[str, Trial]
-    seeds: tuple[int, ...] = SEEDS
-
-    def varying(self) -> list[str]:
-        """The names of the settings in which the trials differ."""
-        rows = [trial.columns() for trial in self.trials.values()]
-        names = dict.fromkeys(name for row in rows for name in row)
-        return [name for name in names if len({str(row.get(name)) for row in rows}) > 1]
+from mmret_lib.studies.searches import SEARCHES
+from mmret_lib.studies.trials import Study, Trial
 
 
 def _barlow(
@@ -90,6 +23,7 @@ LONGER = {"epochs": 72}
 PLAIN_MAX = Trial("max_triplet", {"all_negatives_steps": 0})
 
 STUDIES: dict[str, Study] = {
+    **SEARCHES,
     "losses": Study(
         "How do the four losses compare, all else being equal?",
         {

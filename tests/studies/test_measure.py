@@ -16,7 +16,8 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.show.tables import over_seeds
 from mmret_lib.studies import measure as measuring
 from mmret_lib.studies.measure import LAST, measure_studies
-from mmret_lib.studies.studies import STUDIES, Study, Trial
+from mmret_lib.studies.studies import STUDIES
+from mmret_lib.studies.trials import Study, Trial
 
 RESULTS = Path(__file__).resolve().parents[2] / "data" / "results"
 SMALL = {"size": 64, "test_size": 16}
@@ -46,7 +47,8 @@ class Faked:
             raise KeyboardInterrupt
         self.calls.append((trial, seed))
         numbers = dict.fromkeys(LAST[1:-1], float(len(self.calls)))
-        return {**numbers, "epochs": [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]}
+        epochs = [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}]
+        return {**numbers, "tables": {"epochs": epochs}}
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -17,7 +17,7 @@ from mmret_lib.files.errors import DataError
 from mmret_lib.losses import SimCLR
 from mmret_lib.studies import measure
 from mmret_lib.studies.evaluate_run import evaluate_run
-from mmret_lib.studies.studies import Trial
+from mmret_lib.studies.trials import Trial
 from mmret_lib.training import TrainConfig, Trainer, load_run, train_run, validate
 from mmret_lib.training.leak import find_leak
 
