@@ -30,7 +30,7 @@ from mmret_lib.show.tables import DIRECTIONS, MEASURES
 from mmret_lib.studies.fewer_negatives import FewerNegatives
 from mmret_lib.studies.studies import STUDIES
 from mmret_lib.studies.trials import BASE, WORLD, Study, Trial
-from mmret_lib.studies.watch import Curve, WatchedLoss, without_offset_and_scale
+from mmret_lib.studies.watch import Curve, WatchedLoss, truth_of, without_offset_and_scale
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import train_run
@@ -54,7 +54,8 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     loss: Any = build_loss(loss_settings.pop("loss"), **loss_settings)
     if "count" in trial.negatives:
         loss = FewerNegatives(loss, seed=seed, **trial.negatives)
-    watched = WatchedLoss(loss)
+    guided = trial.negatives.get("guide") == "truth"
+    watched = WatchedLoss(loss, truth_of(train) if guided else None)
     model = build_model(trial.loss, train.pairs, seed=seed, **settings["model"])
     # Without kept features: projections are trained on augmented photos, as everything else is.
     config = TrainConfig(seed=seed, validate=False, kept_features=False, **settings["config"])

@@ -6,6 +6,7 @@ a seed. `measure` trains and tests them (`mmret experiments`), data/results keep
 
 from typing import Any
 
+from mmret_lib.studies.experiments import experiments
 from mmret_lib.studies.searches import SEARCHES
 from mmret_lib.studies.trials import Study, Trial
 
@@ -17,22 +18,12 @@ def _barlow(
     return Trial("barlow_twins", settings, {"standardise": standardise, **dim}, config or {})
 
 
-FOUR = ("sum_triplet", "max_triplet", "simclr", "barlow_twins")
 LONG = {"epochs": 24}
 LONGER = {"epochs": 72}
-PLAIN_MAX = Trial("max_triplet", {"all_negatives_steps": 0})
 
 STUDIES: dict[str, Study] = {
     **SEARCHES,
-    "losses": Study(
-        "How do the four losses compare, all else being equal?",
-        {
-            **{name: Trial(name) for name in FOUR},
-            "max_triplet, plain": PLAIN_MAX,
-            # As large a share of the steps as 100 are at the full size.
-            "max_triplet, 45 first steps": Trial("max_triplet", {"all_negatives_steps": 45}),
-        },
-    ),
+    **experiments(),
     "barlow": Study(
         "Why does plain Barlow Twins rank so badly: its lambda, the missing standardisation? All "
         "trained for 24 epochs.",
@@ -61,29 +52,6 @@ STUDIES: dict[str, Study] = {
             "plain": _barlow(standardise=False, config=LONGER, lambda_=0.0051),
             "both, lambda 0.02": _barlow(config=LONGER),
             "simclr": Trial(config=LONGER),
-        },
-    ),
-    "barlow_search": Study(
-        "What else could help Barlow Twins? One seed each, to see where to look.",
-        {
-            "the default": _barlow(),
-            **{f"lambda {value}": _barlow(lambda_=value) for value in (0.01, 0.05)},
-            **{f"dim {dim}": _barlow(dim=dim) for dim in (64, 256)},
-            **{f"batch {size}": _barlow(config={"batch_size": size}) for size in (32, 128)},
-            "rates doubled": _barlow(config={"backbone_lr": 2e-3, "projection_lr": 4e-3}),
-            "long, lambda 0.05": _barlow(config=LONG, lambda_=0.05),
-            "long, lambda 0.02": _barlow(config=LONG),
-            "long, lambda 0.1": _barlow(config=LONG, lambda_=0.1),
-            "long, dim 256": _barlow(config=LONG, lambda_=0.05, dim=256),
-        },
-        seeds=(0,),
-    ),
-    "robustness": Study(
-        "What do wrong captions in the training set cost each loss?",
-        {
-            f"{name}, {share:.0%} wrong": Trial(name, data={"wrong_captions": share})
-            for share in (0.0, 0.2, 0.4)
-            for name in FOUR
         },
     ),
     "trained": Study(

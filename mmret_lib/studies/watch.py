@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmret_lib.data.store import Store
+from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.losses.base import PairLoss, unit_length
 from mmret_lib.losses.negatives import effective_negatives, negative_weights
@@ -21,6 +23,11 @@ EVERY = 10  # training calls between two looks at a batch
 class WatchedLoss(nn.Module):
     """A loss, and how many negatives counted in every tenth training batch.
 
+    Args:
+        loss: the loss.
+        truth: (images, caption ids), 1 where the caption is true of the image: shown to the loss as
+            its guide.
+
     Attributes:
         calls: training calls so far.
         seen: one (call, effective number, number with a share above 0.01, mean cosine of two
@@ -28,14 +35,16 @@ class WatchedLoss(nn.Module):
             into one direction.
     """
 
-    def __init__(self, loss: PairLoss) -> None:
+    def __init__(self, loss: PairLoss, truth: Tensor | None = None) -> None:
         super().__init__()
-        self.loss = loss
+        self.loss, self.truth = loss, truth
         self.calls = 0
         self.seen: list[tuple[int, float, float, float]] = []
 
     def forward(self, image_emb: Tensor, text_emb: Tensor, **ids: Any) -> Tensor:
         """Return the loss of a batch, a scalar; `ids` as in `PairLoss.forward`."""
+        if self.truth is not None:
+            ids["guide"] = self.truth[ids["image_ids"]][:, ids["caption_ids"]]  # (B, B)
         if self.training:
             if self.calls % EVERY == 0:
                 self.look(image_emb.detach(), text_emb.detach(), **ids)
@@ -62,6 +71,19 @@ class WatchedLoss(nn.Module):
             means = torch.tensor(part).nanmean(dim=0).tolist() if part else []
             rows.append({name: round(mean, 4) for name, mean in zip(columns, means, strict=False)})
         return rows
+
+
+def truth_of(store: Store) -> Tensor:
+    """Return which captions are true of which scenes of the built-in world.
+
+    Returns:
+        (images, caption ids), 1.0 or 0.0; captions with the same text have the same id.
+    """
+    true = torch.from_numpy(caption_log_likelihood(store.pairs) > -np.inf)  # (N, M)
+    ids = torch.from_numpy(store.caption_ids.copy())  # (M,)
+    truth = torch.zeros(len(store), int(ids.max()) + 1)
+    truth[:, ids] = true.float()
+    return truth
 
 
 class Curve:
