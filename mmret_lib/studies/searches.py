@@ -73,7 +73,14 @@ def trial(form: str, size: str, factor: float, value: float, **options: Any) -> 
 
 
 # Chosen: form -> factor of the rates, value of the knob.
-SMALL: dict[str, tuple[float, float]] = {}
+SMALL: dict[str, tuple[float, float]] = {
+    "sum_triplet": (1, 0.2),
+    "max_triplet": (1, 100),
+    "simclr": (2, 0.07),
+    "barlow_twins": (1, 0.02),
+    "max_triplet, plain": (0.5, 0.2),
+    "barlow_twins, plain": (1, 0.0051),
+}
 FULL: dict[str, tuple[float, float]] = {}
 CHOSEN = {"small": SMALL, "full": FULL}
 
