@@ -10,12 +10,16 @@ gradient of the loss with respect to s_bk; `negative_weights` returns it for a b
     BarlowTwins  has no negatives; it still pushes image b from image k,     barlow.py
                  as hard as their texts resemble each other
 
-All are called in the same way, on a CPU or a GPU, inside autocast or not (`PairLoss.forward`). A
-new loss is one file and an entry in `LOSSES`: `base` shows how. `negatives` finds the negatives of
-a batch, `tiles` (with `reductions`) computes batches of more than 256 pairs, and `within` adds
-terms within a branch.
+The `atlas` holds eight more of the literature. All are called in the same way, on a CPU or a GPU,
+inside autocast or not (`PairLoss.forward`). `EVERY_LOSS` finds all twelve by name. A new loss is
+one file and an entry in `LOSSES`: `base` shows how. `negatives` finds the negatives of a batch,
+`tiles` (with `reductions`) computes batches of more than 256 pairs, and `within` adds terms within
+a branch.
 """
 
+from collections import ChainMap
+
+from mmret_lib.losses.atlas import ATLAS
 from mmret_lib.losses.barlow import BarlowTwins
 from mmret_lib.losses.base import PairLoss
 from mmret_lib.losses.negatives import negative_weights
@@ -29,7 +33,11 @@ LOSSES: dict[str, type[PairLoss]] = {
     "barlow_twins": BarlowTwins,
 }
 
+EVERY_LOSS: ChainMap[str, type[PairLoss]] = ChainMap(LOSSES, ATLAS)
+
 __all__ = [
+    "ATLAS",
+    "EVERY_LOSS",
     "LOSSES",
     "BarlowTwins",
     "MaxTriplet",

@@ -18,8 +18,9 @@ A new loss is one file and one entry in `LOSSES` (in `__init__.py`). The file ho
             hinges = (self.margin - similarity.diagonal()[:, None] + similarity).relu()
             return (hinges.square() * negatives).sum(dim=1).mean()
 
-`negative_weights` then works by itself: it differentiates `direction`. A loss that does not go by
-similarities, or whose derivatives can underflow, replaces `pushes`.
+`negative_weights` then works by itself: it differentiates `direction`. A loss whose derivatives
+have a closed form, or can underflow, replaces `push`; one that does not go by similarities replaces
+`pushes`.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class PairLoss(nn.Module):
     number: str  # the name of the number that the loss may learn
     bounds: tuple[float, float]  # between which it stays while it is learned
     needs_negatives = False  # whether a batch in which no pair has a negative is an error
+    takes_guide = False  # whether `forward` and `pushes` take a `guide`
     unbounded: nn.Parameter | None
 
     def __init__(self, mask_duplicates: bool = True) -> None:
@@ -96,14 +98,25 @@ class PairLoss(nn.Module):
         [0] has images as queries, [1] texts. Only the proportions within a row matter.
         """
         similarity = similarities(image_emb, text_emb).detach()  # (B, B): images in rows
-        both = []
+        images_ask = self.push(similarity, negatives)
+        texts_ask = self.push(similarity.T, negatives.T)
+        return torch.stack([images_ask, texts_ask])
+
+    def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
+        """Return the gradient of `direction` on each negative, where it is above 0: (B, B).
+
+        Args:
+            similarity: (B, B), without gradient; queries in the rows.
+            negatives: (B, B), True where answer k is a negative of query b.
+        """
         # The caller may have switched gradients off.
         with torch.inference_mode(False), torch.enable_grad():
-            for rows, mask in ((similarity, negatives), (similarity.T, negatives.T)):
-                rows, mask = rows.clone().requires_grad_(), mask.clone()
-                (gradient,) = torch.autograd.grad(self.direction(rows, mask), rows)  # (B, B)
-                both.append(gradient.relu().masked_fill(~mask, 0))
-        return torch.stack(both)
+            rows, mask = similarity.clone().requires_grad_(), negatives.clone()
+            (gradient,) = torch.autograd.grad(self.direction(rows, mask), rows)  # (B, B)
+            return gradient.relu().masked_fill(~mask, 0)
+
+    def after_call(self, batch: int) -> None:
+        """Keep what a loss keeps of a call with B pairs in training mode: by default nothing."""
 
     def checked(
         self,
@@ -206,14 +219,15 @@ class PairLoss(nn.Module):
         )
 
 
-def checked_number(name: str, value: Any, smallest: float) -> float:
+def checked_number(name: str, value: Any, smallest: float = -math.inf) -> float:
     """Return a setting as a float.
 
     Raises:
         ValueError: it is not a finite number of at least `smallest`.
     """
-    if not isinstance(value, Real) or not smallest <= float(value) < math.inf:
-        raise ValueError(f"{name} must be a finite number of at least {smallest:g}, not {value!r}")
+    if not isinstance(value, Real) or not math.isfinite(value) or value < smallest:
+        least = f" of at least {smallest:g}" if math.isfinite(smallest) else ""
+        raise ValueError(f"{name} must be a finite number{least}, not {value!r}")
     return float(value)
 
 

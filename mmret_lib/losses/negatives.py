@@ -7,6 +7,7 @@ something false, so they are neither positives nor negatives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,6 +29,26 @@ def find_negatives(rows: Tensor, ids: Sequence[Tensor]) -> Tensor:
     return negatives
 
 
+def softmax_over_negatives(logits: Tensor, negatives: Tensor) -> Tensor:
+    """Return the softmax of each row over its negatives: (B, B), 0 elsewhere.
+
+    Args:
+        logits, negatives: (B, B). A row without negatives becomes all 0.
+    """
+    shares = logits.masked_fill(~negatives, -math.inf).softmax(dim=1)
+    return shares.where(negatives, 0)  # a row without negatives is NaN before
+
+
+def mean_one(logits: Tensor, negatives: Tensor) -> Tensor:
+    """Return log w, (B, B), where w is proportional to exp(logits) and has mean 1 over a row.
+
+    The mean is over the row's negatives; elsewhere w is 0, its logarithm -inf.
+    """
+    chosen = logits.masked_fill(~negatives, -math.inf)
+    mean = chosen.logsumexp(dim=1, keepdim=True) - negatives.sum(dim=1, keepdim=True).log()
+    return (chosen - mean).where(negatives, -math.inf)  # a row without negatives is NaN before
+
+
 @torch.no_grad()
 def negative_weights(
     loss: PairLoss,
@@ -36,6 +57,7 @@ def negative_weights(
     *,
     image_ids: Ids | None = None,
     caption_ids: Ids | None = None,
+    guide: Tensor | None = None,
 ) -> Tensor:
     """Return how hard a loss pushes each negative of a batch, as shares of each query's push.
 
@@ -45,6 +67,7 @@ def negative_weights(
     Args:
         loss: a loss of this package, or another `PairLoss`.
         image_emb, text_emb, image_ids, caption_ids: a batch, as the loss is called with it.
+        guide: (B, B), for a loss that is called with one, `FalseNegativeFilter`.
 
     Returns:
         (2, B, B), without gradient. [0, b, k] is text k's share of the push of query image b,
@@ -54,7 +77,7 @@ def negative_weights(
         are zero. A MaxTriplet's shares are those of its next call; this one is not counted.
 
     Raises:
-        TypeError: the loss is not a `PairLoss`.
+        TypeError: the loss is not a `PairLoss`, or there is a guide that it does not take.
         ValueError: what calling the loss raises, save that a batch without negatives gives zeros.
     """
     if not isinstance(loss, PairLoss):
@@ -65,7 +88,10 @@ def negative_weights(
     image_emb, text_emb, ids = loss.checked(
         image_emb, text_emb, image_ids, caption_ids, needs_negatives=False
     )
-    push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids))  # (2, B, B)
+    if guide is not None and not loss.takes_guide:
+        raise TypeError(f"{type(loss).__name__} takes no guide: wrap it in a FalseNegativeFilter")
+    guided = {} if guide is None else {"guide": guide}
+    push = loss.pushes(image_emb, text_emb, find_negatives(image_emb, ids), **guided)  # (2, B, B)
     total = push.sum(dim=2, keepdim=True)  # (2, B, 1)
     return push / total.where(total > 0, 1)
 

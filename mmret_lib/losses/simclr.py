@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmret_lib.losses import tiles
 from mmret_lib.losses.base import Ids, PairLoss, similarities
-from mmret_lib.losses.negatives import find_negatives
+from mmret_lib.losses.negatives import find_negatives, softmax_over_negatives
 
 
 class SimCLR(PairLoss):
@@ -93,14 +93,12 @@ class SimCLR(PairLoss):
         left_out = ~summed & counted[:, None]  # (B, B)
         denominator = logits.masked_fill(left_out, -math.inf).logsumexp(dim=1)  # (B,)
         cost = denominator - logits.diagonal()  # (B,)
-        return cost.where(counted, 0).sum() / counted.sum()
+        return cost.where(counted, 0).sum() / counted.sum().clamp(min=1)
 
-    def pushes(self, image_emb: Tensor, text_emb: Tensor, negatives: Tensor) -> Tensor:
-        """Return softmax(s_bk / t) over each query's negatives: (2, B, B).
+    def push(self, similarity: Tensor, negatives: Tensor) -> Tensor:
+        """Return softmax(s_bk / t) over each query's negatives, (B, B).
 
         These are the proportions of the gradient, and hold where the gradient itself underflows,
         because the positive in the denominator is far ahead.
         """
-        logits = similarities(image_emb, text_emb) / self.current()  # (B, B): images in rows
-        both = torch.stack([logits, logits.T]).masked_fill(~negatives, -math.inf)  # (2, B, B)
-        return both.softmax(dim=2).where(negatives, 0)  # a row without negatives is NaN before
+        return softmax_over_negatives(similarity / self.current(), negatives)

@@ -140,8 +140,7 @@ class MaxTriplet(PairLoss):
             images_ask = self.direction(similarity, negatives)
             texts_ask = self.direction(similarity.T, negatives)
             loss = images_ask + texts_ask
-        if self.training:
-            self.training_calls.add_(1)
+        self.after_call(len(image_emb))
         return loss
 
     def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
@@ -153,6 +152,11 @@ class MaxTriplet(PairLoss):
         hardest = hinges.amax(dim=1).mean()
         early = self.is_early(hinges.device)
         return hardest if early is None else torch.where(early, hinges.sum(dim=1).mean(), hardest)
+
+    def after_call(self, batch: int) -> None:
+        """Count a call in training mode."""
+        if self.training:
+            self.training_calls.add_(1)
 
     def is_early(self, device: torch.device) -> Tensor | None:
         """Return whether the sum still stands in for the max, a bool on `device`; None: never."""

@@ -17,6 +17,14 @@ DISPLAY = {
     "max_triplet": "Max Triplet",
     "simclr": "SimCLR",
     "barlow_twins": "Barlow Twins",
+    "margin_softmax": "Margin Softmax",
+    "top_k_triplet": "Top-k Triplet",
+    "multi_similarity": "Multi-Similarity",
+    "siglip": "SigLIP",
+    "smooth_ap": "Smooth AP",
+    "hard_negative_nce": "Hard-negative NCE",
+    "adaptive_nce": "Adaptive NCE",
+    "false_negative_filter": "False-negative filter",
 }
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}

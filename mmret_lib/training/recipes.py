@@ -19,7 +19,7 @@ from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.encoders.image import ImageEncoder
 from mmret_lib.encoders.text import TextEncoder
 from mmret_lib.files.errors import DataError
-from mmret_lib.losses import LOSSES
+from mmret_lib.losses import EVERY_LOSS
 from mmret_lib.losses.base import PairLoss
 from mmret_lib.training.config import TrainConfig
 
@@ -41,26 +41,40 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
     """Build a loss by its name, with the course's defaults.
 
     Args:
-        name: one of `LOSSES`.
-        settings: its arguments, where they differ from the defaults; None means the default.
+        name: one of `EVERY_LOSS`.
+        settings: its arguments, where they differ from the defaults; None means the default. For
+            "false_negative_filter" `loss` is the inner loss, itself or its name ("simclr" if it is
+            left out), and what the filter has no setting for goes to the inner loss.
 
     Raises:
         DataError: no such loss, or a setting that it does not have.
     """
-    if name not in LOSSES:
-        raise DataError(f"there is no loss {name!r}; choose {', '.join(LOSSES)}")
+    if name not in EVERY_LOSS:
+        raise DataError(f"there is no loss {name!r}; choose {', '.join(EVERY_LOSS)}")
     given = {key: value for key, value in settings.items() if value is not None}
+    if name == "false_negative_filter":
+        given = _with_inner_loss(given)
     try:
-        return LOSSES[name](**{**DEFAULTS.get(name, {}), **given})
+        return EVERY_LOSS[name](**{**DEFAULTS.get(name, {}), **given})
     except TypeError:
         raise DataError(f"{name} takes other settings than {', '.join(given)}") from None
     except ValueError as error:
         raise DataError(f"{name}: {error}") from None
 
 
+def _with_inner_loss(settings: dict[str, Any]) -> dict[str, Any]:
+    """Replace a filter's `loss`, and the settings that are meant for it, by the loss itself."""
+    inner = settings.pop("loss", "simclr")
+    if isinstance(inner, str):
+        own = ("margin", "mask_duplicates")
+        of_inner = {key: settings.pop(key) for key in list(settings) if key not in own}
+        inner = build_loss(inner, **of_inner)
+    return {"loss": inner, **settings}
+
+
 def name_of_loss(loss: nn.Module) -> str:
-    """Return the name of a loss in `LOSSES`, or the name of its class if it is not among them."""
-    for name, kind in LOSSES.items():
+    """Return the loss's name in `EVERY_LOSS`, or the name of its class if it is not among them."""
+    for name, kind in EVERY_LOSS.items():
         if type(loss) is kind:
             return name
     return type(loss).__name__

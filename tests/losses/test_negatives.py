@@ -248,11 +248,11 @@ def test_gradients_may_be_switched_off(make: Callable, without: Callable) -> Non
 @pytest.mark.parametrize("make", [SimCLR, ClipForm])
 @pytest.mark.parametrize("temperature", [0.05, 0.5])
 def test_a_closed_form_is_the_gradient(make: Callable, temperature: float) -> None:
-    loss, (image_emb, text_emb) = make(temperature), pairs(7, 4)
+    loss, similarity = make(temperature), similarities(*pairs(7, 4))
     negatives = ~torch.eye(7, dtype=torch.bool)
-    closed = loss.pushes(image_emb, text_emb, negatives)
-    gradient = PairLoss.pushes(loss, image_emb, text_emb, negatives)
-    gradient = gradient / gradient.sum(dim=2, keepdim=True)
+    closed = loss.push(similarity, negatives)
+    gradient = PairLoss.push(loss, similarity, negatives)
+    gradient = gradient / gradient.sum(dim=1, keepdim=True)
     torch.testing.assert_close(closed, gradient, rtol=1e-12, atol=1e-12)
 
 
