@@ -28,14 +28,23 @@ from mmret_lib.show.tables import DISPLAY
 
 INK, QUIET, FAINT = "#1b1f24", "#57606a", "#d8dcdf"
 
-# Colour (Okabe and Ito's, told apart by the colour-blind), marker, line: one look for each loss.
+# Colour, marker, line: one look for each loss, in the order of DISPLAY, and two for other names. The
+# lightness of no two losses is the same, so that their colours differ in grey as well.
 LOOKS: list[tuple[str, str, Any]] = [
     ("#0072b2", "s", (0, (5, 1.5))),
     ("#d55e00", "^", (0, (1.5, 1))),
-    ("#009e73", "o", "solid"),
-    ("#aa4499", "D", (0, (6, 1.5, 1.5, 1.5))),
-    ("#555555", "v", (0, (9, 2))),
-    ("#b08a00", "P", (0, (3, 1, 1, 1, 1, 1))),
+    ("#00a87a", "o", "solid"),
+    ("#84358b", "D", (0, (6, 1.5, 1.5, 1.5))),
+    ("#cd6a85", "<", (0, (4, 1, 1, 1, 1, 1))),
+    ("#c59a1e", "v", (0, (9, 2))),
+    ("#4f6a16", "P", (0, (3, 1, 1, 1, 1, 1))),
+    ("#777777", "X", (0, (2, 2))),
+    ("#6a2b10", "h", (0, (7, 1, 1, 1))),
+    ("#8f1023", ">", (0, (3, 1))),
+    ("#2a1f6f", "p", (0, (8, 1, 3, 1))),
+    ("#1c1f24", "*", (0, (1, 1.5))),
+    ("#555555", "d", (0, (10, 3))),
+    ("#b08a00", "8", (0, (4, 2, 1, 2))),
 ]
 
 # Sign, colour, line and width of the frame, by whether an answer is right (None: unknown).

@@ -1,9 +1,12 @@
 """The drawing style: text that fits its place, characters that a font has, looks of the losses."""
 
 import io
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -43,5 +46,15 @@ def test_a_figure_shows_itself_in_a_notebook():
 def test_a_loss_keeps_its_look_and_other_names_get_one_by_their_place():
     known = [look(name, 5) for name in DISPLAY]
     assert len(set(map(str, known))) == len(DISPLAY)
+    lightness = sorted(lightness_of(colour) for colour, _, _ in known)
+    assert min(b - a for a, b in pairwise(lightness)) > 2.5, "two are the same grey"
+    assert lightness[-1] < 67, "too light upon white"
     others = [look(f"run {place}", place) for place in range(30)]
     assert str(others[0]) not in map(str, known) and str(others[0]) != str(others[1])
+
+
+def lightness_of(colour: str) -> float:
+    """L* of CIELAB, from 0 (black) to 100 (white)."""
+    part = np.asarray(to_rgb(colour))
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(116 * np.cbrt(linear @ [0.2126, 0.7152, 0.0722]) - 16)
