@@ -38,6 +38,6 @@ FILTERED: dict[str, Callable] = {
     for name, make in {
         "SumTriplet": SumTriplet,
         "MaxTriplet": partial(MaxTriplet, 0.5),
-        **MADE,
+        **{name: MADE[name] for name in ("top_k_triplet", "siglip", "smooth_ap", "adaptive_nce")},
     }.items()
 }

@@ -45,7 +45,8 @@ def mean_one(logits: Tensor, negatives: Tensor) -> Tensor:
     The mean is over the row's negatives; elsewhere w is 0, its logarithm -inf.
     """
     chosen = logits.masked_fill(~negatives, -math.inf)
-    mean = chosen.logsumexp(dim=1, keepdim=True) - negatives.sum(dim=1, keepdim=True).log()
+    count = negatives.sum(dim=1, keepdim=True).to(logits.dtype)  # (B, 1)
+    mean = chosen.logsumexp(dim=1, keepdim=True) - count.log()
     return (chosen - mean).where(negatives, -math.inf)  # a row without negatives is NaN before
 
 

@@ -13,6 +13,7 @@ from loss_batches import (
     EVERY,
     IDS,
     LONELY,
+    OF_ATLAS,
     WITH_NEGATIVES,
     ClipForm,
     Operations,
@@ -47,7 +48,7 @@ def test_gradcheck(make: Callable, ids: dict, learnable: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 def test_zero_rows_and_lonely_queries_have_moderate_gradients(make: Callable, device: str) -> None:
     image_emb, text_emb = (emb.float().to(device) for emb in pairs(3, 4))
     image_emb[1] = 0
@@ -65,7 +66,7 @@ def test_zero_rows_and_lonely_queries_have_moderate_gradients(make: Callable, de
 @pytest.mark.slow
 @quick
 @given(seed=seeds, batch=st.integers(2, 7), dim=st.integers(1, 6), data=st.data())
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 def test_neither_the_order_of_pairs_nor_of_branches_matters(make, seed, batch, dim, data) -> None:
     image_emb, text_emb = pairs(batch, dim, seed)
     few = st.lists(st.integers(0, 3), min_size=batch, max_size=batch)
@@ -91,7 +92,7 @@ def any_negatives(image_ids: list, caption_ids: list) -> bool:
 
 @quick
 @given(seed=seeds, power=st.integers(-9, 30))
-@pytest.mark.parametrize("make", WITH_NEGATIVES)
+@pytest.mark.parametrize("make", [*WITH_NEGATIVES, *OF_ATLAS])
 def test_the_length_of_an_embedding_does_not_matter(make, seed: int, power: int) -> None:
     image_emb, text_emb = (emb.float() for emb in pairs(4, 5, seed))
     lengths = torch.tensor([10.0**power, 1, 2, 0.5])[:, None]
@@ -100,7 +101,7 @@ def test_the_length_of_an_embedding_does_not_matter(make, seed: int, power: int)
     )
 
 
-@pytest.mark.parametrize("make", WITH_NEGATIVES)
+@pytest.mark.parametrize("make", [*WITH_NEGATIVES, *OF_ATLAS])
 def test_every_form_of_ids_masks_alike(make: Callable) -> None:
     image_emb, text_emb = pairs(5, 3)
     expected = make()(image_emb, text_emb, image_ids=[7, 8, 7, 9, 8])
@@ -128,7 +129,7 @@ def test_a_batch_of_one_image_costs_nothing() -> None:
 # Precision -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_float32_inside_autocast(make: Callable, dtype: torch.dtype, device: str) -> None:
     image_emb, text_emb = (emb.float().to(device) for emb in pairs(8, 16))
@@ -143,10 +144,17 @@ def test_float32_inside_autocast(make: Callable, dtype: torch.dtype, device: str
     assert half.grad is not None and half.grad.dtype == dtype and half.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("make", [*EVERY, partial(MaxTriplet, all_negatives_steps=3)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(partial(make, learnable=True) for make in EVERY),
+        partial(MaxTriplet, all_negatives_steps=3),
+        *OF_ATLAS,
+    ],
+)
 def test_one_wait_for_the_device(make: Callable) -> None:
     image_emb, text_emb = pairs(5, 3)
-    loss = make(learnable=True)
+    loss = make()
     with Operations() as operations:
         loss(image_emb, text_emb, image_ids=torch.arange(5), caption_ids=list("abcda"))
     assert operations.waits == 1
@@ -233,7 +241,7 @@ BAD_BATCHES = [
 ]
 
 
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 @pytest.mark.parametrize(("batch", "ids", "message"), BAD_BATCHES)
 def test_refuses_a_bad_batch(make: Callable, batch: tuple, ids: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):

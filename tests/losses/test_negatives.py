@@ -7,7 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from loss_batches import EVERY, IDS, LONELY, WITH_NEGATIVES, ClipForm, pairs, quick, seeds
+from loss_batches import (
+    EVERY,
+    IDS,
+    LONELY,
+    OF_ATLAS,
+    WITH_NEGATIVES,
+    ClipForm,
+    pairs,
+    quick,
+    seeds,
+)
 from torch import Tensor
 
 from mmret_lib.losses import (
@@ -86,7 +96,7 @@ def test_is_the_derivative_by_each_similarity(
 
 @quick
 @given(seed=seeds, batch=st.integers(2, 7), data=st.data())
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 def test_rows_sum_to_one_or_nothing_and_masked_entries_are_zero(make, seed, batch, data) -> None:
     image_emb, text_emb = pairs(batch, 4, seed)
     image_ids, caption_ids = (
@@ -108,7 +118,7 @@ def test_rows_sum_to_one_or_nothing_and_masked_entries_are_zero(make, seed, batc
 
 @quick
 @given(seed=seeds, order=st.permutations(range(6)))
-@pytest.mark.parametrize("make", EVERY)
+@pytest.mark.parametrize("make", [*EVERY, *OF_ATLAS])
 def test_follows_its_pairs_and_its_branches(make, seed: int, order: list[int]) -> None:
     image_emb, text_emb = pairs(6, 4, seed)
     weights = negative_weights(make(), image_emb, text_emb)

@@ -15,17 +15,19 @@ class AdaptiveNCE(PairLoss):
         w_bk proportional to exp(-((s_bk - mu) / sigma)^2 / 2), with mean 1 over b's negatives
                                                           + the same with texts as the queries
 
-    s are cosine similarities, t is the temperature (Wu et al., arXiv 2310.11048, section 5). The
-    weights are taken as constants. The hardest negatives may be false ones, so that far above mu
-    the weight falls.
+    s are cosine similarities, t is the temperature (Wu et al., arXiv 2310.11048, ADNCE). The
+    weights are taken as constants, in the published code too. The hardest negatives may be false
+    ones, so that the weight falls again above mu.
 
     The share of negative k is softmax(s_bk / t - ((s_bk - mu) / sigma)^2 / 2), which is largest at
 
         s = mu + sigma^2 / t
 
-    and falls beyond. With the default sigma of 1 this is mu + 14, far beyond any cosine: among
-    cosines the share still grows all the way, only less steeply than in SimCLR. For the push to
-    fall again before s = 1, sigma must be below sqrt(t (1 - mu)): 0.205 with the other defaults.
+    and falls beyond. With the default sigma of 1 this is mu + 14, far beyond any cosine: the share
+    grows all the way, only less steeply towards the top than in SimCLR. For the share to fall again
+    before s = 1, sigma must be below sqrt(t (1 - mu)): 0.205 with the other defaults. The defaults
+    are those published for BERT. With none of the published settings does the share fall: for
+    images they are t = 0.2 to 0.4, mu = 0.5 to 0.8, sigma = 0.5 to 1, and s at least 1.3.
 
     Args:
         temperature: at least 1e-6.

@@ -23,11 +23,11 @@ class HardNegativeNCE(PairLoss):
 
         1 / t' = 1 / t + beta
 
-    What beta adds beyond this is in the whole push of a query alone. The published code differs
-    twice: its beta multiplies s / t, so that beta there is beta / t here; and it does not take the
-    weights as constants. The gradient then passes through the mean in w_bk as well, and is
-    negative for easy negatives, those with exp(s_bk / t) below beta / (1 + beta) times the weighted
-    mean: they are pulled towards the query.
+    What beta does beyond this it does to the whole push of a query. The published code differs
+    twice: its beta multiplies s / t, so that a beta of 1 there is one of 1 / t here; and it does
+    not take the weights as constants. The gradient then passes through them too, and is negative
+    for easy negatives, which are pulled towards the query: those with exp(s_bk / t) below
+    beta / (1 + beta) times the mean of w_bk exp(s_bk / t), with that code's beta.
 
     Args:
         temperature: at least 1e-6.

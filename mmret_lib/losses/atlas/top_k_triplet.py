@@ -73,5 +73,5 @@ class TopKTriplet(PairLoss):
         k = min(self.k, hinges.shape[1])
         last = hinges.topk(k, dim=1).values[:, -1:]  # (B, 1): the smallest of the k largest
         above, tied = hinges > last, hinges == last
-        left = k - above.sum(dim=1, keepdim=True)  # (B, 1): places for those that tie
-        return above + tied * (left / tied.sum(dim=1, keepdim=True)).to(hinges.dtype)
+        left = k - above.sum(dim=1, keepdim=True, dtype=hinges.dtype)  # (B, 1): for those that tie
+        return above + tied * (left / tied.sum(dim=1, keepdim=True))
