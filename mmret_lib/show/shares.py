@@ -6,6 +6,7 @@ import torch
 from matplotlib.figure import Figure
 
 from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet
+from mmret_lib.losses.atlas import FalseNegativeFilter
 from mmret_lib.losses.base import PairLoss
 from mmret_lib.show import html, sheet
 from mmret_lib.show.sheet import QUIET, CourseFigure, styled
@@ -19,16 +20,20 @@ def pushes(loss: PairLoss, positive: float, negatives: torch.Tensor = NEGATIVES)
     """Return the derivatives of one query's cost by its negatives' similarities, (N,).
 
     Args:
-        loss: one with a `direction`.
+        loss: one with a `direction`, or a `FalseNegativeFilter`, which takes the similarities
+            themselves as its guide.
         positive: the similarity of the query's positive.
         negatives: (N,), those of its negatives.
     """
     size = len(negatives) + 1
-    rows = torch.full((size, size), -1.0)
-    rows[0] = torch.cat([torch.tensor([positive]), negatives])
+    rows = torch.full((size, size), -1.0, dtype=negatives.dtype)
+    rows[0, 0], rows[0, 1:] = positive, negatives
+    counted = ~torch.eye(size, dtype=torch.bool)
+    if isinstance(loss, FalseNegativeFilter):
+        loss, counted = loss.loss, loss.kept(rows, counted)
     rows.requires_grad_()
     with torch.enable_grad():
-        value = loss.direction(rows, ~torch.eye(size, dtype=torch.bool)) * size
+        value = loss.direction(rows, counted) * size
     (gradient,) = torch.autograd.grad(value, rows)
     push: np.ndarray = gradient[0, 1:].numpy()
     return push

@@ -28,8 +28,8 @@ from mmret_lib.show.tables import DISPLAY
 
 INK, QUIET, FAINT = "#1b1f24", "#57606a", "#d8dcdf"
 
-# Colour, marker, line: one look for each loss, in the order of DISPLAY, and two for other names. The
-# lightness of no two losses is the same, so that their colours differ in grey as well.
+# Colour, marker, line: one look for each loss, in the order of DISPLAY, and two for other names.
+# No two losses are equally light, so that their colours differ in grey as well.
 LOOKS: list[tuple[str, str, Any]] = [
     ("#0072b2", "s", (0, (5, 1.5))),
     ("#d55e00", "^", (0, (1.5, 1))),

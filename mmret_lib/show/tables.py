@@ -5,6 +5,7 @@ Their layout is that of the course project of 2021 that this course rebuilds ("t
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,11 +115,17 @@ def results_line(name: str, figures: Mapping[str, float], prefix: str = "") -> s
     return f"{label:<20}{left:<38}  {right:<38}".rstrip()
 
 
-def student_t(count: int) -> float:
+def student_t(count: int, comparisons: int = 1) -> float:
     """Return how many standard errors the 95 % interval of a mean of `count` values reaches.
 
     Student's t for `count` - 1 degrees of freedom, two-sided, to three decimals as printed tables
     give it; NaN for a single value, which has no interval.
+
+    Args:
+        count: values that the mean is over.
+        comparisons: intervals that should hold all at once. Each is then made wide enough for a
+            level of 1 - 0.05 / comparisons (Bonferroni), so that together they miss in 5 % of
+            studies at the most.
     """
     if count < 2:
         return math.nan
@@ -127,7 +134,7 @@ def student_t(count: int) -> float:
     degrees = count - 1
     angles, step = np.linspace(0, math.pi / 2, 20_001, retstep=True)
     mass = np.cumsum(np.cos(angles[:-1] + step / 2) ** (degrees - 1))
-    angle = np.interp(0.95 * mass[-1], mass, angles[1:])
+    angle = np.interp((1 - 0.05 / comparisons) * mass[-1], mass, angles[1:])
     return round(math.sqrt(degrees) * math.tan(angle), 3)
 
 
@@ -155,7 +162,7 @@ def over_seeds(
 
 
 def gain(
-    rows: pd.DataFrame, trial: str, over: str, name: str, by: str = "trial"
+    rows: pd.DataFrame, trial: str, over: str, name: str, by: str = "trial", comparisons: int = 1
 ) -> tuple[float, float]:
     """Measure by how much a trial beats another, compared seed by seed.
 
@@ -168,6 +175,7 @@ def gain(
         over: the trial that it is compared with.
         name: the column that is compared.
         by: the column that tells trials apart.
+        comparisons: how many such gains are read together, see `student_t`.
 
     Returns:
         The mean difference, and half the width of its 95 % interval.
@@ -179,8 +187,86 @@ def gain(
     if len(both) < 2:
         raise ValueError(f"{trial!r} and {over!r} have {len(both)} seeds in common; two are needed")
     differences = both[trial] - both[over]
-    half = student_t(len(both)) * differences.std() / math.sqrt(len(both))
+    half = student_t(len(both), comparisons) * differences.std() / math.sqrt(len(both))
     return float(differences.mean()), float(half)
+
+
+def verdict(difference: float, half: float) -> str:
+    """Say what a gain's interval allows to say: "ahead", "behind" or "undecided".
+
+    Args:
+        difference, half: as `gain` returns them. An interval that includes zero, or NaN for half
+            of one, is undecided.
+    """
+    if difference > half:
+        return "ahead"
+    return "behind" if -difference > half else "undecided"
+
+
+def gains(
+    rows: pd.DataFrame,
+    pairs: Sequence[tuple[str, str]],
+    names: Sequence[str] = ("i2t_r1", "t2i_r1"),
+    by: str = "trial",
+) -> pd.DataFrame:
+    """Compare several pairs of trials seed by seed, with intervals that hold all at once.
+
+    With many comparisons at 95 % each, one is soon beyond zero by chance. So each interval is made
+    wider, for a level of 1 - 0.05 / len(pairs) (Bonferroni): if no trial differed from another, a
+    study would show any pair apart in 5 % of cases at the most. Each of `names` is a question of
+    its own: the two directions of one ranking are not counted as two comparisons.
+
+    Args:
+        rows: a table that `mmret experiments` wrote.
+        pairs: (trial, the one that it is compared with).
+        names: the columns that are compared.
+        by: the column that tells trials apart.
+
+    Returns:
+        One row per pair, columns trial, over, and for each name: name (mean difference), name_half
+        (half the width of the interval) and name_verdict (see `verdict`).
+
+    Raises:
+        ValueError: a pair has fewer than two seeds in common.
+    """
+    table = []
+    for trial, over in pairs:
+        row: dict[str, Any] = {"trial": trial, "over": over}
+        for name in names:
+            difference, half = gain(rows, trial, over, name, by, len(pairs))
+            row |= {name: difference, f"{name}_half": half}
+            row[f"{name}_verdict"] = verdict(difference, half)
+        table.append(row)
+    return pd.DataFrame(table)
+
+
+def shares_kept(
+    rows: pd.DataFrame,
+    condition: str,
+    clean: Any,
+    names: Sequence[str] = ("i2t_r1", "t2i_r1"),
+    by: str = "loss",
+) -> pd.DataFrame:
+    """Measure in percent what each training keeps of what the same seed reached when it was clean.
+
+    Args:
+        rows: one row per training.
+        condition: the column that says how hard the training was made.
+        clean: its value where it was not.
+        names: the columns of which a share is taken.
+        by: the column of what is trained, each with rows of its own when clean.
+
+    Returns:
+        The rows of the other conditions, with `names` in percent of the clean ones, for
+        `over_seeds` and `gains`. A seed that was not trained on clean data, or reached nothing
+        there, is left out.
+    """
+    keys = [by, "seed"]
+    before = rows[rows[condition] == clean].set_index(keys)[list(names)]
+    after = rows[rows[condition] != clean]
+    reached = before.where(before > 0).reindex(pd.MultiIndex.from_frame(after[keys]))
+    shares = 100 * after[list(names)].to_numpy() / reached.to_numpy()
+    return after.assign(**dict(zip(names, shares.T, strict=True))).dropna(subset=list(names))
 
 
 def seeds_text(rows: pd.DataFrame, names: Sequence[str], by: str = "trial") -> str:
