@@ -47,6 +47,19 @@ def test_a_run_is_replaced_only_when_asked_to(home, run):
     assert "finished already, with these 1 epochs; nothing was trained" in same
 
 
+def test_settings_of_a_loss_by_name(home):
+    flags = "--loss siglip --loss-settings scale=20 learnable=False --out siglip"
+    mmret(home, *shlex.split(f"train {DATA} --epochs 1 {flags}"))
+    record = read_run(home / "siglip")
+    assert record.loss == "siglip"
+    said = record.loss_settings["repr"]
+    assert said.startswith("SigLIP(scale=20, bias=-1.946, learnable=False"), "batches of 8"
+    flags = "--loss false_negative_filter --margin 0.1 --loss-settings loss=top_k_triplet k=3"
+    mmret(home, *shlex.split(f"train {DATA} --epochs 1 {flags} --out filtered"))
+    said = read_run(home / "filtered").loss_settings["repr"]
+    assert "margin=0.1" in said and "(loss): TopKTriplet(k=3" in said
+
+
 def test_training_further_from_a_run(home, run):
     said = mmret(home, *shlex.split("train --from run --epochs 2 --batch-size 8 --out further"))
     assert "wrote further" in said
@@ -118,7 +131,15 @@ WRONG = {
     "train --temperature nan": "temperature must be",
     "train --loss sum_triplet --margin nan": "margin must be",
     "train --loss barlow_twins --lambda -1": "lambda",
+    "train --loss siglip --temperature 0.1": "siglip has no setting 'temperature'; it has scale",
+    "train --loss nce": "there is no loss 'nce'; choose",
+    "train --loss-settings k": "--loss-settings takes NAME=VALUE, such as k=4, not k",
+    "train --loss-settings k=4": "simclr has no setting 'k'; it has temperature",
+    "train --loss top_k_triplet --loss-settings k=0": "k must be a whole number of at least 1",
+    "train --margin 0.1 --loss-settings margin=1": "margin is given twice",
+    "train --loss false_negative_filter --loss-settings loss=barlow_twins": "BarlowTwins does not",
     "train --batch-size 99999999": "batch",
+    "demo --losses simclr siglp": "there is no loss 'siglp'; choose",
     "demo --batch-size 1": "--batch-size is 1",
     "demo --size 0": "--size is 0",
     "search run picture --k 0": "k is 0",

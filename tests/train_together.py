@@ -15,7 +15,7 @@ from torch import nn
 from mmret_lib.data import load_pairs
 from mmret_lib.data.store import pack
 from mmret_lib.encoders import DualEncoder
-from mmret_lib.losses import LOSSES
+from mmret_lib.losses import EVERY_LOSS, LOSSES
 from mmret_lib.losses.within import WithinBranches
 from mmret_lib.training import TrainConfig, Trainer, validate
 from mmret_lib.training.distributed import Processes
@@ -23,7 +23,7 @@ from mmret_lib.training.second_views import SecondViews
 
 BASE = {"epochs": 1, "batch_size": 16, "device": "cpu", "clip": 0.0, "validate": False}
 CASES: dict[str, tuple[str, dict]] = {
-    **{name: (name, {}) for name in LOSSES},
+    **{name: (name, {}) for name in (*LOSSES, "siglip")},
     "in pieces": ("simclr", {"chunk_size": 2, "train": "projections"}),
     "crops": ("simclr", {"augment": "crop"}),
     "within": ("simclr", {"within": True}),
@@ -54,7 +54,7 @@ def trainer(
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     settings = {"all_negatives_steps": 1} if name == "max_triplet" else {}
-    loss: nn.Module = LOSSES[name](learnable=True, **settings).double()
+    loss: nn.Module = EVERY_LOSS[name](learnable=True, **settings).double()
     if within:
         loss = WithinBranches(loss, SecondViews(model, world))
     config = TrainConfig(**{**BASE, **changes})

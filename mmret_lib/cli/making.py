@@ -10,8 +10,13 @@ from mmret_lib.cli.flags import DEFAULT, Config
 from mmret_lib.files.errors import DataError
 
 
-def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config = DEFAULT) -> None:
-    """Compare the four losses, first on real photographs, then on drawn scenes.
+def demo(
+    out: Path = Path("runs/demo"),
+    size: int | None = None,
+    losses: tuple[str, ...] = (),
+    config: Config = DEFAULT,
+) -> None:
+    """Compare losses, by default the course's four: on real photographs, then on drawn scenes.
 
     On photographs this takes seconds: the backbones stay as they are, and only two projections are
     trained for each loss, on features that come with mmret. Then whole models are trained on the
@@ -22,6 +27,8 @@ def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config 
         out: folder for the tables (CSV, JSON), the figures (PNG) and the trained runs; those of
             the photographs go to its folder album.
         size: drawn scenes to train on; by default all 8,000.
+        losses: which losses, by default sum_triplet, max_triplet, simclr and barlow_twins; also
+            those of the atlas, such as siglip or smooth_ap (mmret train --help lists them).
         config: how to train on the drawn scenes, the same for every loss.
     """
     config.check_flags()
@@ -29,7 +36,7 @@ def demo(out: Path = Path("runs/demo"), size: int | None = None, config: Config 
         raise DataError(f"--size is {size}; it must be at least 1")
     from mmret_lib.studies.demo import run_demo
 
-    run_demo(out, config, size=size)
+    run_demo(out, config, size=size, losses=losses)
 
 
 def experiments(

@@ -1,5 +1,6 @@
 """What `mmret train` starts from: the model of a run (--from), or backbones named by flags."""
 
+import ast
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,26 @@ def loss_of(run: Path | None, loss: str | None) -> str:
     from mmret_lib.training.record import read_run
 
     return read_run(run).loss
+
+
+def loss_settings_of(words: tuple[str, ...], flags: dict[str, Any]) -> dict[str, Any]:
+    """Read --loss-settings: words such as k=4, and join them to the flags with names of their own.
+
+    Raises:
+        DataError: a word that is no NAME=VALUE, or a setting that is given twice.
+    """
+    settings = {name: value for name, value in flags.items() if value is not None}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise DataError(f"--loss-settings takes NAME=VALUE, such as k=4, not {word}")
+        if name in settings:
+            raise DataError(f"{name} is given twice, the second time by --loss-settings {word}")
+        try:
+            settings[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[name] = value  # a word, such as the name of an inner loss
+    return settings
 
 
 def start_model(

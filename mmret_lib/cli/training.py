@@ -20,7 +20,7 @@ from mmret_lib.cli.flags import (
     text_or_none,
 )
 from mmret_lib.cli.opening import load, name_of_run, open_run, unreadable, where
-from mmret_lib.cli.starting import data_of, loss_of, start_model
+from mmret_lib.cli.starting import data_of, loss_of, loss_settings_of, start_model
 from mmret_lib.cli.stopping import command_line, stopped_training
 from mmret_lib.files.errors import DataError
 
@@ -36,6 +36,7 @@ def train(
     temperature: float | None = None,
     margin: float | None = None,
     lambda_: Annotated[float | None, tyro.conf.arg(name="lambda")] = None,
+    loss_settings: tuple[str, ...] = (),
     dim: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -60,14 +61,18 @@ def train(
         val_split: what to measure recall on after each epoch, by default the set's validation
             split (for coco Karpathy's val, else these 1,000 photos: train2017-val), if it holds
             none of the photos to train on; none measures nothing.
-        loss: sum_triplet, max_triplet, simclr or barlow_twins, or any other name in
-            `mmret_lib.losses.LOSSES`; by default simclr, or with --from that of the run.
+        loss: sum_triplet, max_triplet, simclr or barlow_twins; or one of the atlas: margin_softmax,
+            top_k_triplet, multi_similarity, siglip, smooth_ap, hard_negative_nce, adaptive_nce or
+            false_negative_filter. By default simclr, or with --from that of the run.
         from_: start from the weights of this run (or RUN/best), in a new training with its own
             plan of the learning rate. Backbones and dimensions are those of the run.
         out: run folder to write, by default runs/DATA-LOSS.
-        temperature: temperature of simclr.
-        margin: margin of the triplet losses.
+        temperature: temperature of simclr, margin_softmax, smooth_ap, hard_negative_nce and
+            adaptive_nce (siglip has a scale, one over it).
+        margin: margin of the triplet losses and of margin_softmax.
         lambda_: weight of the off-diagonal term of barlow_twins.
+        loss_settings: other settings of the loss, as its class in `mmret_lib.losses` names them,
+            such as k=4 for top_k_triplet, or scale=20 learnable=False for siglip.
         dim: dimensions of the space that photos and captions share, the length of an embedding; by
             default 128, or with --from those of the run.
         overwrite: replace the run, finished or not, that another training left in the run folder.
@@ -104,7 +109,8 @@ def train(
     refuse_strangers(out, HOLDS)
     if not resume and not overwrite:
         refuse_to_replace(out)
-    loss_module = build_loss(loss, temperature=temperature, margin=margin, lambda_=lambda_)
+    flags = {"temperature": temperature, "margin": margin, "lambda_": lambda_}
+    loss_module = build_loss(loss, **loss_settings_of(loss_settings, flags))
     split = split or usual_splits(name, root, **options)[0]
     usual_val, test_split = splits_beside(name, root, split, **options)
     val_split = text_or_none(val_split or usual_val or "none")

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from mmret_lib.data.images import Picture
 from mmret_lib.files.errors import DataError
-from mmret_lib.losses import LOSSES, negative_weights
+from mmret_lib.losses import ATLAS, LOSSES, negative_weights
 from mmret_lib.show import html
 from mmret_lib.show.negatives import SHADE_MAP, SHADES, hardest, percent, sharing
 from mmret_lib.show.sheet import FAINT, look
 from mmret_lib.show.stored import Pictured, weights_sheet
 from mmret_lib.show.tables import display_name
-from mmret_lib.training.recipes import build_loss
+from mmret_lib.training.recipes import build_loss, settings_of
 
 MOST = 128  # pairs: a larger map could not be read, nor drawn while a slider moves
 SIDE = 128  # longest side of a picture, in pixels
@@ -31,7 +31,8 @@ class NegativeWeights(Pictured):
     """Show how hard each loss pushes each negative of one batch, with sliders for its settings.
 
     Above, one map for each loss: a row is a query, a column a negative, darker is a larger share of
-    the query's push. Below, for the chosen query, the negatives that are pushed away hardest.
+    the query's push. Below, for the chosen query, the negatives that are pushed away hardest. A
+    list offers all losses to compare; temperature and margin are those of every loss that has one.
 
     Args:
         image_emb, text_emb: (B, D) each, row b of one belonging to row b of the other, not yet
@@ -39,9 +40,11 @@ class NegativeWeights(Pictured):
         captions: the B captions. Pairs with the same caption are no negatives of each other.
         images: B pictures to show, each in any form that `SearchIndex.by_image` takes, or one
             uint8 tensor (B, 3, S, S).
+        losses: the names of those to begin with, by default the four of the course.
 
     Raises:
-        DataError: another number of captions or images than pairs, or more than 128 pairs.
+        DataError: another number of captions or images than pairs, more than 128 pairs, or no loss
+            of such a name.
         TypeError, ValueError: embeddings that no loss takes (see `losses`).
 
     Example:
@@ -54,7 +57,10 @@ class NegativeWeights(Pictured):
         text_emb: Tensor,
         captions: Sequence[str],
         images: Sequence[Picture] | Tensor | np.ndarray | None = None,
+        losses: Sequence[str] = (),
     ) -> None:
+        for name in losses:
+            build_loss(name)
         self.image_emb, self.text_emb = image_emb.detach().cpu(), text_emb.detach().cpu()
         self.captions = list(captions)
         size = len(self.image_emb)
@@ -102,38 +108,50 @@ class NegativeWeights(Pictured):
             style=label,
             layout=widgets.Layout(width="13rem"),
         )
+        self.losses = widgets.SelectMultiple(
+            options=[(display_name(name), name) for name in [*LOSSES, *ATLAS]],
+            value=tuple(losses or LOSSES),
+            rows=4,
+            description="Losses",
+            style=label,
+            layout=wide,
+        )
         self.results = widgets.HTML()
         row = widgets.Layout(flex_flow="row wrap")
         super().__init__(
             [
                 widgets.HTML(html.WIDGET_STYLE, layout=widgets.Layout(display="none")),
                 widgets.HBox([self.temperature, self.margin], layout=row),
-                widgets.HBox([self.direction, self.pair], layout=row),
+                widgets.HBox([self.direction, self.pair, self.losses], layout=row),
                 self.results,
             ]
         )
         # Begin with the query that has most negatives within the margin: it has most to show.
-        self.pair.value = int((self.shares()["sum_triplet"] > 0).sum(axis=1).argmax())
-        for field in (self.temperature, self.margin, self.direction, self.pair):
+        within = self.share("sum_triplet") > 0  # (B, B)
+        self.pair.value = int(within.sum(axis=1).argmax())
+        for field in (self.temperature, self.margin, self.direction, self.pair, self.losses):
             field.observe(lambda _: self.draw(), "value")
         self.draw()
 
     def shares(self) -> dict[str, np.ndarray]:
         """Name of a loss -> (B, B), the shares of each query's push in the chosen direction."""
-        margin = {"margin": self.margin.value}
-        settings = {
-            "simclr": {"temperature": self.temperature.value},
-            "sum_triplet": margin,
-            "max_triplet": margin,
-        }
-        shares = {}
-        for name in LOSSES:
-            loss = build_loss(name, **settings.get(name, {})).eval()
-            weights = negative_weights(
-                loss, self.image_emb, self.text_emb, caption_ids=self.captions
-            )  # (2, B, B)
-            shares[name] = weights[self.direction.value].numpy()
-        return shares
+        return {name: self.share(name) for name in [*LOSSES, *ATLAS] if name in self.losses.value}
+
+    def share(self, name: str) -> np.ndarray:
+        """(B, B), the shares of one loss with the sliders' settings, in the chosen direction."""
+        sliders = {"temperature": self.temperature.value, "margin": self.margin.value}
+        # A filter's margin is in the unit of its guide, and the temperature its inner loss's.
+        filtered = name == "false_negative_filter"
+        taken = ["temperature"] if filtered else settings_of(name)
+        settings = {key: value for key, value in sliders.items() if key in taken}
+        weights = negative_weights(
+            build_loss(name, **settings).eval(),
+            self.image_emb,
+            self.text_emb,
+            caption_ids=self.captions,
+        )  # (2, B, B)
+        share: np.ndarray = weights[self.direction.value].numpy()
+        return share
 
     def draw(self) -> None:
         """Compute the weights for the sliders' values, and show them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import ipywidgets as widgets
@@ -21,6 +22,7 @@ from mmret_lib.show.tables import display_name
 from mmret_lib.show.view import widget_view
 
 SIDE, GAP, TOP = 1.35, 0.12, 0.55  # of a thumbnail, between two, above them: inches
+ACROSS = 4  # maps in a row
 COLOURS = 200  # of the stored picture: a palette is a third of the size
 
 
@@ -93,13 +95,17 @@ def weights_sheet(shares: Mapping[str, np.ndarray], query: int, asked: str) -> F
         query: the row to mark.
         asked: what the title says of the query.
     """
-    width = GAP + len(shares) * (SIDE + 2 * GAP)
-    figure = CourseFigure(figsize=(width, TOP + SIDE + 0.75))
+    columns = max(min(len(shares), ACROSS), 2)
+    width = GAP + columns * (SIDE + 2 * GAP)
+    line = SIDE + 0.6  # from one row of maps to the next
+    bottom = TOP + math.ceil(len(shares) / ACROSS) * line - 0.6
+    figure = CourseFigure(figsize=(width, bottom + 0.75))
     sheet.write(figure, GAP, 0.14, asked, width - 2 * GAP, 8.5, weight="bold")
     for place, (name, share) in enumerate(shares.items()):
-        left = GAP + place * (SIDE + 2 * GAP)
-        sheet.write(figure, left, 0.38, display_name(name), SIDE, 9.5, color=INK)
-        axes = sheet.add_axes(figure, left, TOP, SIDE, SIDE)
+        left = GAP + place % ACROSS * (SIDE + 2 * GAP)
+        top = TOP + place // ACROSS * line
+        sheet.write(figure, left, top - TOP + 0.38, display_name(name), SIDE, 9.5, color=INK)
+        axes = sheet.add_axes(figure, left, top, SIDE, SIDE)
         own = np.ma.masked_where(np.eye(len(share), dtype=bool), share)
         axes.set_facecolor(FAINT)
         axes.imshow(own, cmap=SHADE_MAP, norm=SHADES, interpolation="nearest")
@@ -108,9 +114,9 @@ def weights_sheet(shares: Mapping[str, np.ndarray], query: int, asked: str) -> F
         effective = sharing(share)
         shared = "none" if effective is None else f"≈ {effective:.1f}"
         said = f"{shared} of {len(share) - 1} share a push"
-        sheet.write(figure, left, TOP + SIDE + 0.16, said, SIDE + GAP, 8)
+        sheet.write(figure, left, top + SIDE + 0.16, said, SIDE + GAP, 8)
     key = (
         "A row asks, a column is pushed. Darker: a larger share of the row's push. Grey: own pair."
     )
-    sheet.write(figure, GAP, TOP + SIDE + 0.5, key, width - 2 * GAP, 8, color=QUIET)
+    sheet.write(figure, GAP, bottom + 0.5, key, width - 2 * GAP, 8, color=QUIET)
     return figure

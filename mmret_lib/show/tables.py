@@ -25,7 +25,7 @@ DISPLAY = {
     "smooth_ap": "Smooth AP",
     "hard_negative_nce": "Hard-negative NCE",
     "adaptive_nce": "Adaptive NCE",
-    "false_negative_filter": "False-negative filter",
+    "false_negative_filter": "False-neg. filter",
 }
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}

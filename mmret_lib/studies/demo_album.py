@@ -1,4 +1,4 @@
-"""Train projections on features of real photographs with the four losses, and search the album.
+"""Train projections on features of real photographs with several losses, and search the album.
 
 The pocket backbones stay frozen, and the features of the training photographs are shipped. So only
 the two projections are trained, which takes seconds. Every choice was made on the album's
@@ -6,6 +6,7 @@ validation part; its test photographs were not trained on.
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,6 @@ from mmret_lib.files.errors import visible
 from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
-from mmret_lib.losses import LOSSES
 from mmret_lib.metrics.chance import chance
 from mmret_lib.metrics.intervals import compare, intervals
 from mmret_lib.metrics.report import Report
@@ -35,7 +35,7 @@ QUERIES = (
     "a plate of food on a table",
     "people playing tennis",
 )
-FIRST = "simclr"  # trained first, and the one whose answers are shown
+NAME = 20  # width of the names in the printed tables
 COLUMNS = {  # of the printed table
     "i2t_r1": "image→text R@1",
     "i2t_r10": "R@10",
@@ -48,10 +48,11 @@ CONFIG = TrainConfig(train="projections", batch_size=256, augment="none", valida
 SETTINGS = {"max_triplet": {"all_negatives_steps": 20}}
 
 
-def demo_album(out: Path) -> dict[str, Report]:
-    """Train the four losses on the album's features; print answers and the table.
+def demo_album(out: Path, losses: Sequence[str]) -> dict[str, Report]:
+    """Train losses on the album's features; print answers and the table.
 
     Args:
+        losses: their names; the answers shown are those of the first.
         out: folder for ``results.csv``, ``results.json``, ``text_to_image.png`` and one run folder
             per loss.
 
@@ -67,11 +68,12 @@ def demo_album(out: Path) -> dict[str, Report]:
         f"photographs\nwith {len(train.captions):,} captions, and {len(test):,} others are "
         "searched. The backbones stay as they are."
     )
-    model = build_model(FIRST, train, image_backbone="pocket", text_backbone="pocket")
+    first = losses[0]
+    model = build_model(first, train, image_backbone="pocket", text_backbone="pocket")
     kept = {split: keep_features(model, part) for split, part in pairs.items()}
     reports: dict[str, Report] = {}
     rows: dict[str, dict[str, float]] = {}
-    for name in [FIRST, *(loss for loss in LOSSES if loss != FIRST)]:
+    for name in losses:
         model = build_model(name, train, image_backbone="pocket", text_backbone="pocket")
         run = train_run(
             out / "runs" / name,
@@ -84,7 +86,7 @@ def demo_album(out: Path) -> dict[str, Report]:
             snapshots=False,
         )
         report = reports[name] = run.reports["test"]
-        if name == FIRST:
+        if name == first:
             _show_answers(SearchIndex.build(model, kept["test"], progress=False), out, started)
             say(f"\n{_head(report)}\n{_chance_line(report)}")
         say(_line(name, report, run.history.training_seconds), flush=True)
@@ -113,14 +115,15 @@ def _show_answers(index: SearchIndex, out: Path, started: float) -> None:
 
 def _compare(reports: dict[str, Report]) -> None:
     """Print how far the other losses are from the first, and which differences may be chance."""
-    name = display_name(FIRST)
-    say(f"Sum of the six recalls, {name} over each other loss, photo by photo:")
-    for loss, report in reports.items():
-        if loss != FIRST:
-            row = compare(reports[FIRST], report).loc["rsum"]
-            unsure = "  (could be chance)" if row["low"] <= 0 <= row["high"] else ""
-            interval = f"{row['low']:+.0f} to {row['high']:+.0f}"
-            say(f"  {display_name(loss):<14}{row['difference']:+6.0f}, {interval}{unsure}")
+    first, *others = reports
+    if not others:
+        return
+    say(f"Sum of the six recalls, {display_name(first)} over each other loss, photo by photo:")
+    for loss in others:
+        row = compare(reports[first], reports[loss]).loc["rsum"]
+        unsure = "  (could be chance)" if row["low"] <= 0 <= row["high"] else ""
+        interval = f"{row['low']:+.0f} to {row['high']:+.0f}"
+        say(f"  {display_name(loss):<{NAME}}{row['difference']:+6.0f}, {interval}{unsure}")
     say(
         "One seed and one length of training: the order changes with both. "
         "benchmarks/results/real.md\nhas five of each, the drawn world below has pictures enough."
@@ -130,12 +133,12 @@ def _compare(reports: dict[str, Report]) -> None:
 def _head(report: Report) -> str:
     pool = f"album: {report.images:,} photographs, {report.captions:,} captions in the pool; "
     heads = "".join(f"{head:>20}" for head in COLUMNS.values())
-    return f"{pool}recalls in percent, with 95 % intervals\n{'loss':<14}{heads}{'seconds':>10}"
+    return f"{pool}recalls in percent, with 95 % intervals\n{'loss':<{NAME}}{heads}{'seconds':>10}"
 
 
 def _chance_line(report: Report) -> str:
     expected = chance(report.owner)
-    return f"{'chance':<14}" + "".join(f"{expected[name]:20.1f}" for name in COLUMNS)
+    return f"{'chance':<{NAME}}" + "".join(f"{expected[name]:20.1f}" for name in COLUMNS)
 
 
 def _line(name: str, report: Report, seconds: float) -> str:
@@ -144,4 +147,4 @@ def _line(name: str, report: Report, seconds: float) -> str:
     for column in COLUMNS:
         low, high = ranges[column]
         cells.append(f"{f'{figures[column]:.1f} ({low:.0f}–{high:.0f})':>20}")
-    return f"{display_name(name):<14}{''.join(cells)}{seconds:10.1f}"
+    return f"{display_name(name):<{NAME}}{''.join(cells)}{seconds:10.1f}"

@@ -1,6 +1,7 @@
-"""Train the four losses on the drawn world and show the results, the second part of the demo."""
+"""Train several losses on the drawn world and show the results, the second part of the demo."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from mmret_lib.data.world.scenes import SLIDE_QUERIES, images_that_fit
 from mmret_lib.files.output import say
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
-from mmret_lib.losses import LOSSES, negative_weights
+from mmret_lib.losses import SumTriplet, negative_weights
 from mmret_lib.metrics.ceiling import CEILING_NOTE, best_possible
 from mmret_lib.metrics.report import Report
 from mmret_lib.search.index import SearchIndex
@@ -27,21 +28,25 @@ from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import TrainedRun, train_run
 
-FIRST = "simclr"  # trained first, and the one whose answers are shown
 BATCH = 24  # pairs in the figure of the negatives' weights
 
 
 def demo_world(
-    out: Path, config: TrainConfig | None = None, *, size: int | None = None
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    losses: Sequence[str],
+    size: int | None = None,
 ) -> dict[str, Report]:
-    """Train every loss on the drawn world, print and save the results, draw the figures.
+    """Train losses on the drawn world, print and save the results, draw the figures.
 
-    SimCLR comes first, and its answers to the course's queries are shown as soon as it is trained.
+    The first one's answers to the course's queries are shown as soon as it is trained.
 
     Args:
         out: folder for ``results.csv``, ``results.json``, four figures as PNG, and one run folder
             per loss for `mmret search` and `mmret evaluate`.
         config: the same for every loss, so that only the loss differs.
+        losses: their names.
         size: training scenes; None takes the built-in world's 8,000 (with 1,000 for val and
             test), any other number makes both other splits an eighth of it.
 
@@ -60,7 +65,7 @@ def demo_world(
         f"{len(train.pairs.captions):,} captions, and {len(test):,} others are searched"
     )
     runs: dict[str, TrainedRun] = {}
-    for name in [FIRST, *(loss for loss in LOSSES if loss != FIRST)]:
+    for name in losses:
         model = build_model(name, train.pairs, seed=config.seed)
         run = runs[name] = train_run(
             out / "runs" / name,
@@ -75,7 +80,7 @@ def demo_world(
             snapshots=False,
         )
         model.cpu()  # leaves the GPU to the next
-        if name == FIRST:
+        if name == losses[0]:
             index = SearchIndex.build(model, test)
             _show_answers(index, out)
             say(f"\nRecalls. Best possible: {CEILING_NOTE}.")
@@ -123,7 +128,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 def _draw_figures(runs: dict[str, TrainedRun], index: SearchIndex, val: Store) -> dict[str, Figure]:
     """The figures by file name; `index` is that of the loss trained first."""
-    model = runs[FIRST].model
+    model = next(iter(runs.values())).model
     rng = np.random.default_rng(0)
     # All losses get the embeddings of one model, so that only their weights differ. The scenes are
     # similar: on unlike ones, the losses of a trained model are almost zero.
@@ -135,7 +140,8 @@ def _draw_figures(runs: dict[str, TrainedRun], index: SearchIndex, val: Store) -
         name: negative_weights(build_loss(name).eval(), *embeddings, caption_ids=captions)
         for name in runs
     }
-    violators = (weights["sum_triplet"][0] > 0).sum(dim=1)  # (B,): within the margin of each image
+    within = negative_weights(SumTriplet(), *embeddings, caption_ids=captions)[0] > 0  # (B, B)
+    violators = within.sum(dim=1)  # (B,): within the margin of each image
     histories = {name: run.history for name, run in runs.items()}
     return {
         "training_curves": training_curves(histories, best_possible(val.pairs)),

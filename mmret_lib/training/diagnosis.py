@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mmret_lib.losses.atlas import FalseNegativeFilter
 from mmret_lib.losses.base import PairLoss
 from mmret_lib.losses.within import WithinBranches
 from mmret_lib.metrics.diagnosis import AT_CHANCE, diagnose, share_above
@@ -28,11 +29,19 @@ _TRIPLET = (
     "Try all negatives for the first epoch (sum_triplet; all_negatives_steps of max_triplet), a "
     "lower learning rate, pretrained backbones"
 )
+_GENTLE = "Try a lower learning rate, a longer warm-up, pretrained backbones"
 REMEDIES = {
-    "SumTriplet": "Try a lower learning rate, a longer warm-up, pretrained backbones, or simclr",
+    "SumTriplet": f"{_GENTLE}, or simclr",
     "MaxTriplet": _TRIPLET,
-    "SimCLR": "Try a lower learning rate, a longer warm-up, pretrained backbones, a temperature "
-    "near 0.07",
+    "TopKTriplet": f"{_GENTLE}, a larger k",
+    "SimCLR": f"{_GENTLE}, a temperature near 0.07",
+    "MarginSoftmax": f"{_GENTLE}, a higher temperature",
+    "MultiSimilarity": f"{_GENTLE}, a smaller beta",
+    "SigLIP": f"{_GENTLE}, a bias near minus the logarithm of the batch size (bias=None)",
+    "SmoothAP": f"{_GENTLE}, a higher temperature, or simclr for the first epochs: Smooth AP has "
+    "little gradient where the right answer ranks low",
+    "HardNegativeNCE": f"{_GENTLE}, a smaller beta",
+    "AdaptiveNCE": f"{_GENTLE}, a larger sigma",
     "BarlowTwins": "Try a lower learning rate, a larger batch, pretrained backbones; and see that "
     "each branch is standardised",
 }
@@ -118,13 +127,20 @@ def diagnose_epoch(
                 f"the loss stands at {value:.4g}, its value where all embeddings are equal, and "
                 f"the right answers rank as by chance ({above:.0%} of the wrong ones above them). "
                 f"The model has collapsed, or has not begun to learn. "
-                f"{REMEDIES.get(type(loss).__name__, _TRIPLET)}"
+                f"{REMEDIES.get(type(_innermost(loss)).__name__, _GENTLE)}"
             )
     return findings | diagnose(image_emb, text_emb, owner, wrong_above=above, batch=True)
 
 
+def _innermost(loss: torch.nn.Module) -> torch.nn.Module:
+    """The loss that others only wrap."""
+    while isinstance(loss, WithinBranches | FalseNegativeFilter):
+        loss = loss.loss
+    return loss
+
+
 def _at_bound(loss: torch.nn.Module) -> dict[str, str]:
-    inner = loss.loss if isinstance(loss, WithinBranches) else loss
+    inner = _innermost(loss)
     unbounded = getattr(inner, "unbounded", None)
     if not isinstance(inner, PairLoss) or unbounded is None:
         return {}
@@ -133,7 +149,13 @@ def _at_bound(loss: torch.nn.Module) -> dict[str, str]:
         return {}
     bound = inner.bounds[share > 0.5]
     name = inner.number.rstrip("_")
-    if share > 0.5:
+    if name == "scale":  # one over a temperature
+        cause, remedy = (
+            ("a higher one always costs less once right and wrong pairs are apart", "a lower rate")
+            if share > 0.5
+            else ("right and wrong pairs are not told apart", "a lower learning rate")
+        )
+    elif share > 0.5:
         cause, remedy = "negatives beat their positives", "a lower learning rate"
     elif name == "temperature":
         cause, remedy = (

@@ -4,6 +4,7 @@ The command line, the demo and the benchmarks build their models and losses here
 "--loss barlow_twins" means the same everywhere.
 """
 
+import inspect
 import platform
 from dataclasses import replace
 from importlib.metadata import version
@@ -54,12 +55,18 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
     given = {key: value for key, value in settings.items() if value is not None}
     if name == "false_negative_filter":
         given = _with_inner_loss(given)
+    known = settings_of(name)
+    if unknown := [key for key in given if key not in known]:
+        raise DataError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(known)}")
     try:
         return EVERY_LOSS[name](**{**DEFAULTS.get(name, {}), **given})
-    except TypeError:
-        raise DataError(f"{name} takes other settings than {', '.join(given)}") from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def settings_of(name: str) -> list[str]:
+    """Return the names of the settings that a loss of `EVERY_LOSS` takes."""
+    return list(inspect.signature(EVERY_LOSS[name]).parameters)
 
 
 def _with_inner_loss(settings: dict[str, Any]) -> dict[str, Any]:

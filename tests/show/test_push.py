@@ -6,7 +6,7 @@ import torch
 from hostile import CONTROL, HOSTILE, Markup
 
 from mmret_lib.files.errors import DataError, visible
-from mmret_lib.losses import negative_weights
+from mmret_lib.losses import EVERY_LOSS, LOSSES, negative_weights
 from mmret_lib.show.push import NegativeWeights
 from mmret_lib.show.view import WIDGET
 from mmret_lib.training import build_loss
@@ -59,6 +59,39 @@ def test_a_slider_changes_the_loss_that_has_it(batch, slider, value, moved, stil
     assert list(before) == ["Sum Triplet", "Max Triplet", "SimCLR", "Barlow Twins"]
     assert before[moved] != after[moved] and before[moved]["src"] != after[moved]["src"]
     assert before[still] == after[still] and drawn(view).said != text
+
+
+def test_other_losses_can_be_chosen(batch):
+    view = NegativeWeights(*batch, losses=["siglip", "simclr"])
+    assert list(view.shares()) == ["simclr", "siglip"]
+    assert {name for _, name in view.losses.options} == set(EVERY_LOSS)
+    view.losses.value = tuple(EVERY_LOSS)
+    shares = view.shares()
+    assert len(drawn(view).of("img")) > 12 and list(shares)[:4] == list(LOSSES)
+    for name, settings in {
+        "margin_softmax": {"temperature": 0.07, "margin": 0.2},
+        "adaptive_nce": {"temperature": 0.07},
+        "siglip": {},
+        "false_negative_filter": {"temperature": 0.07},
+    }.items():
+        expected = negative_weights(
+            build_loss(name, **settings).eval(), *batch[:2], caption_ids=batch[2]
+        )[0]
+        np.testing.assert_array_equal(shares[name], expected.numpy())
+    view.temperature.value, view.margin.value = 0.5, 0.9
+    moved = {name for name, share in view.shares().items() if not (share == shares[name]).all()}
+    assert moved - {"max_triplet"} == {  # its hardest negative may stay the hardest
+        *("sum_triplet", "simclr", "margin_softmax", "top_k_triplet", "smooth_ap"),
+        *("hard_negative_nce", "adaptive_nce", "false_negative_filter"),
+    }
+    assert len(view.stored_picture().axes) == 12
+    view.losses.value = ()
+    assert "image/png" in view._repr_mimebundle_()
+    assert view.shares() == {} and not [
+        img for img in drawn(view).of("img") if "Heat" in img["alt"]
+    ]
+    with pytest.raises(DataError, match="there is no loss 'sinclr'"):
+        NegativeWeights(*batch, losses=["sinclr"])
 
 
 def test_the_list_names_the_negatives_pushed_hardest(batch):

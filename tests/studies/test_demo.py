@@ -36,3 +36,16 @@ def test_the_demo_answers_from_photographs_and_records_what_it_trained_with(
     assert "zebra" in first["Grazing zebra"] and "bus" in first["Red bus on the street"]
     assert printed.index("Grazing zebra") < printed.index("The drawn world")
     assert (tmp_path / "album" / "text_to_image.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_demo_takes_other_losses(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mmret_lib.training.schedule.enough_epochs", lambda *_: 1)
+    chosen = ["smooth_ap", "false_negative_filter"]
+    reports = run_demo(tmp_path, TrainConfig(batch_size=16), size=64, losses=chosen)
+    for part in reports.values():
+        assert list(part) == chosen
+    printed = capsys.readouterr().out
+    assert printed.count("Smooth AP over each other loss") == 1
+    assert f"search {tmp_path / 'runs' / 'smooth_ap'}" in printed
+    assert (tmp_path / "negative_weights.png").stat().st_size > 10_000

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from mmret_lib.encoders import DualEncoder
-from mmret_lib.losses import LOSSES
+from mmret_lib.losses import ATLAS, LOSSES
+from mmret_lib.training import build_loss
 from mmret_lib.training.distributed import Branches
 from mmret_lib.training.grad_cache import cached_backward
 
@@ -58,10 +59,13 @@ def both_ways(model, loss, device, chunk_size, mode="eval"):
     return found
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("chunk_size", [1, 5, 12])
+@pytest.mark.parametrize(
+    ("name", "chunk_size"),
+    [*((name, size) for name in LOSSES for size in (1, 5, 12)), *((name, 5) for name in ATLAS)],
+)
 def test_loss_and_gradients_are_those_of_the_full_batch(model, device, name, chunk_size):
-    plain, cached = both_ways(model, LOSSES[name](learnable=True), device, chunk_size)
+    learned = {"learnable": True} if name in LOSSES else {}
+    plain, cached = both_ways(model, build_loss(name, **learned), device, chunk_size)
     torch.testing.assert_close(plain[0], cached[0], rtol=1e-10, atol=1e-10)
     assert plain[1].keys() == cached[1].keys() and len(plain[1]) > 50
     for key, gradient in plain[1].items():

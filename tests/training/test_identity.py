@@ -96,6 +96,31 @@ def test_another_loss_or_model_is_not_resumed(world, lost, loss, model, said):
     assert "give the old values" in str(refused.value) and str(lost) in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("margin_softmax", {"temperature": 0.1}, "temperature: was 0.05, is now 0.1"),
+        ("top_k_triplet", {"k": 3}, "k: was 8, is now 3"),
+        ("multi_similarity", {"base": 0.2}, "base: was 0.5, is now 0.2"),
+        ("siglip", {"scale": 20.0}, "scale: was 10.0, is now 20.0"),
+        ("siglip", {"bias": -4.0}, "first_bias: was None, is now -4.0"),
+        ("adaptive_nce", {"sigma": 0.1}, "sigma: was 1.0, is now 0.1"),
+        ("hard_negative_nce", {"beta": 3.0}, "beta: was 1.0, is now 3.0"),
+        ("false_negative_filter", {"temperature": 0.1}, "temperature: was 0.07, is now 0.1"),
+        ("false_negative_filter", {"margin": 0.1}, "margin: was 0.0, is now 0.1"),
+        ("false_negative_filter", {"loss": "siglip"}, "loss.scale: was , is now 10.0"),
+    ],
+)
+def test_settings_of_the_atlas_count(world, name, settings, said):
+    before, now = (
+        Trainer(
+            build_model(name, world.pairs, **MODEL), build_loss(name, **own), world, CONFIG
+        ).identity
+        for own in ({}, settings)
+    )
+    assert differences(before, before) == [] and said in "; ".join(differences(before, now))
+
+
 def test_settings_of_a_loss_of_ones_own_count(world, tmp_path):
     class Mine(nn.Module):
         def __init__(self, power):

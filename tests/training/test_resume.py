@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("loss", ["sum_triplet", "max_triplet", "simclr", "barlow_twins"])
+@pytest.mark.parametrize("loss", ["sum_triplet", "max_triplet", "simclr", "barlow_twins", "siglip"])
 def test_lost_in_every_second_step_it_ends_the_same(world, tmp_path, loss):
     undisturbed = trainer(world, loss=loss)
     history = undisturbed.fit()

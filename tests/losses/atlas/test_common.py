@@ -162,7 +162,7 @@ def test_a_filter_is_built_around_another_loss_by_name() -> None:
     assert build_loss("false_negative_filter", loss=inner).loss is inner
     with pytest.raises(DataError, match="BarlowTwins does not go by"):
         build_loss("false_negative_filter", loss="barlow_twins")
-    with pytest.raises(DataError, match="simclr takes other settings than k"):
+    with pytest.raises(DataError, match="simclr has no setting 'k'; it has temperature"):
         build_loss("false_negative_filter", k=3)
     with pytest.raises(DataError, match="top_k_triplet: k must be a whole number"):
         build_loss("top_k_triplet", k=0)

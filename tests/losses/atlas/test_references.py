@@ -32,8 +32,9 @@ def test_siglip_is_twice_open_clips(scale: float, bias: float) -> None:
 def of_metric_learning(loss: torch.nn.Module, image_emb: Tensor, text_emb: Tensor) -> Tensor:
     """A loss of pytorch-metric-learning in both directions: a label of its own for each pair."""
     labels = torch.arange(len(image_emb))
-    images_ask = loss(image_emb, labels, ref_emb=text_emb, ref_labels=labels)
-    texts_ask = loss(text_emb, labels, ref_emb=image_emb, ref_labels=labels)
+    others = labels.clone()  # given the same tensor, it would leave out the diagonal
+    images_ask = loss(image_emb, labels, ref_emb=text_emb, ref_labels=others)
+    texts_ask = loss(text_emb, labels, ref_emb=image_emb, ref_labels=others)
     value: Tensor = images_ask + texts_ask
     return value
 
