@@ -2,7 +2,8 @@
 
 A figure belongs to the module of its subject: `training` (a run), `retrieval` (the answers of a
 search), `negatives` (how a loss weighs them), `atlas` (all losses on one map) or `studies`
-(recorded experiments). All draw with the style of `sheet`.
+(recorded experiments; `comparisons` of them, and their `progress`). All draw with the style of
+`sheet`.
 `tables` formats results; `html` writes a page of answers. `explorer` and `push` are the notebooks'
 widgets, and `stored` the picture that these leave where no kernel runs; `shares` is a figure with
 sliders; `app` and `photos` make web pages of them, and `server` serves these. `lesson` shows the

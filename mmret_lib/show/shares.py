@@ -30,7 +30,8 @@ def pushes(loss: PairLoss, positive: float, negatives: torch.Tensor = NEGATIVES)
     rows[0, 0], rows[0, 1:] = positive, negatives
     counted = ~torch.eye(size, dtype=torch.bool)
     if isinstance(loss, FalseNegativeFilter):
-        loss, counted = loss.loss, loss.kept(rows, counted)
+        counted = loss.kept(rows, counted)
+        loss = loss.loss
     rows.requires_grad_()
     with torch.enable_grad():
         value = loss.direction(rows, counted) * size
