@@ -13,6 +13,7 @@ HOME = Path(mmret_lib.__file__).parent
 PACKAGES = [
     *(found.name for found in pkgutil.iter_modules([str(HOME)]) if found.ispkg),
     "data/world",
+    "losses/atlas",
     *(
         f"checks/{found.name}"
         for found in pkgutil.iter_modules([str(HOME / "checks")])
