@@ -15,7 +15,7 @@ class FalseNegativeFilter(PairLoss):
         loss, where negative k of query b counts only if  guide_bk < guide_bb - margin
 
     The guide scores how well each text fits each image. For texts as queries it is transposed. This
-    is GISTEmbed's filter (arXiv 2402.16829, section 3) with the loss left open. There the guide is
+    is GISTEmbed's filter (Solatorio, arXiv 2402.16829) with the loss left open. There the guide is
     a trained model; a matrix of the truth (1 where text t describes image i, else 0) is a perfect
     guide, and equality drops, so that such a matrix works.
 

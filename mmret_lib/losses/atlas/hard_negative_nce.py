@@ -14,8 +14,8 @@ class HardNegativeNCE(PairLoss):
         mean_b -log( exp(s_bb / t) / (exp(s_bb / t) + sum_{k != b} w_bk exp(s_bk / t)) )
         w_bk = exp(beta s_bk) / mean_j exp(beta s_bj)     + the same with texts as the queries
 
-    s are cosine similarities, t is the temperature (Robinson et al., arXiv 2010.04592, equation 4
-    with their estimate of the expectation and tau+ = 0). The weights have mean 1 over a query's
+    s are cosine similarities, t is the temperature (Robinson et al., arXiv 2010.04592, section 3,
+    with tau+ = 0: no negatives are taken for false ones). The weights have mean 1 over a query's
     negatives and are taken as constants.
 
     For the shares this is nothing but a lower temperature: w_bk exp(s_bk / t) is proportional to

@@ -19,7 +19,7 @@ class MultiSimilarity(PairLoss):
                                                           + the same with texts as the queries
 
     s are cosine similarities (Wang et al., arXiv 1904.06627, equation 15, with one positive and
-    without the mining of its equations 11 and 12).
+    without its mining, which leaves out easy pairs before).
 
     A query pushes in all as its negatives exceed the base, however far its positive is ahead. It
     shares the push out as softmax(beta s_bk): as SimCLR with a temperature of 1 / beta, 0.025 by

@@ -15,8 +15,8 @@ class SmoothAP(PairLoss):
         mean_b 1 - 1 / (1 + sum_{k != b} sigmoid((s_bk - s_bb) / t))
                                                           + the same with texts as the queries
 
-    s are cosine similarities, t is the temperature (Brown et al., arXiv 2007.12163, equations 5 to
-    7). With one right answer the average precision is 1 / rank, and the bracket is the rank: one
+    s are cosine similarities, t is the temperature (Brown et al., arXiv 2007.12163, section 4).
+    With one right answer the average precision is 1 / rank, and the bracket is the rank: one
     and the number of negatives above the positive, each counted by a sigmoid.
 
     The share of negative k is s'((s_bk - s_bb) / t), with s' = sigmoid (1 - sigmoid), over the sum
@@ -25,7 +25,7 @@ class SmoothAP(PairLoss):
     by 1 / r^2: the loss attends to queries that are nearly right.
 
     Args:
-        temperature: at least 1e-6. Much below 0.01 most gradients vanish.
+        temperature: at least 1e-6. The lower, the fewer negatives have any gradient.
         mask_duplicates: pairs that share an id are not negatives. A query with none left costs 0.
 
     Raises:

@@ -13,8 +13,8 @@ class TopKTriplet(PairLoss):
 
         mean_b sum of the k largest [margin - s_bb + s_bk]_+     + the same with texts as queries
 
-    The aggregate is the average top-k loss (arXiv 1705.08826, equation 2), without its 1 / k, over
-    a query's hinges: the loss is MaxTriplet with k = 1 and SumTriplet with k at least B - 1.
+    This is the average top-k loss (Fan et al., arXiv 1705.08826, section 2) over a query's hinges,
+    without its 1 / k. It is MaxTriplet with k = 1 and SumTriplet with k at least B - 1.
 
     An open hinge among the k largest has the share 1 / k, or more if fewer are open. Where several
     tie for the last of the k places they share these places equally, so that no negative wins for

@@ -1,5 +1,7 @@
 """Where the losses of the atlas go over into each other and into the four of the course."""
 
+import math
+
 import pytest
 import torch
 from loss_batches import IDS, LONELY, ClipForm, pairs
@@ -128,6 +130,22 @@ def test_the_shares_fall_again_at_the_top_only_where_that_is_said() -> None:
         _, push = curve(loss, 0.5)
         steps = push.diff()
         assert bool((steps < -1e-9).any()) is falling, loss
+
+
+@pytest.mark.parametrize("rank", [2, 5, 20])
+def test_smooth_ap_pushes_less_by_the_square_of_the_rank(rank: int) -> None:
+    """All but one of the negatives above the positive are far above it and add no push."""
+
+    def total(ahead: int) -> float:
+        size = ahead + 2  # the positive, one negative just below it, and those far above
+        rows = torch.full((size, size), -1.0).double()
+        rows[0] = torch.tensor([0.2, 0.15, *[0.9] * ahead])
+        negatives = ~torch.eye(size, dtype=torch.bool)
+        return PairLoss.push(SmoothAP(), rows, negatives)[0].sum().item() * size
+
+    below = 1 / (1 + math.exp(5))  # what the one just below adds to the rank
+    expected = ((1 + below) / (rank + below)) ** 2
+    assert total(rank - 1) / total(0) == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_gate_relative_to_the_positive_or_absolute() -> None:
