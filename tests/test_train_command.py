@@ -54,7 +54,7 @@ def test_settings_of_a_loss_by_name(home):
     assert record.loss == "siglip"
     said = record.loss_settings["repr"]
     assert said.startswith("SigLIP(scale=20, bias=-1.946, learnable=False"), "batches of 8"
-    flags = "--loss false_negative_filter --margin 0.1 --loss-settings loss=top_k_triplet k=3"
+    flags = "--loss false_negative_filter --margin 0.1 --loss-settings inner=top_k_triplet k=3"
     mmret(home, *shlex.split(f"train {DATA} --epochs 1 {flags} --out filtered"))
     said = read_run(home / "filtered").loss_settings["repr"]
     assert "margin=0.1" in said and "(loss): TopKTriplet(k=3" in said
@@ -137,7 +137,7 @@ WRONG = {
     "train --loss-settings k=4": "simclr has no setting 'k'; it has temperature",
     "train --loss top_k_triplet --loss-settings k=0": "k must be a whole number of at least 1",
     "train --margin 0.1 --loss-settings margin=1": "margin is given twice",
-    "train --loss false_negative_filter --loss-settings loss=barlow_twins": "BarlowTwins does not",
+    "train --loss false_negative_filter --loss-settings inner=barlow_twins": "BarlowTwins does not",
     "train --batch-size 99999999": "batch",
     "demo --losses simclr siglp": "there is no loss 'siglp'; choose",
     "demo --batch-size 1": "--batch-size is 1",

@@ -72,7 +72,8 @@ def train(
         margin: margin of the triplet losses and of margin_softmax.
         lambda_: weight of the off-diagonal term of barlow_twins.
         loss_settings: other settings of the loss, as its class in `mmret_lib.losses` names them,
-            such as k=4 for top_k_triplet, or scale=20 learnable=False for siglip.
+            such as k=4 for top_k_triplet, or scale=20 learnable=False for siglip. inner=max_triplet
+            names the loss that false_negative_filter filters, by default simclr.
         dim: dimensions of the space that photos and captions share, the length of an embedding; by
             default 128, or with --from those of the run.
         overwrite: replace the run, finished or not, that another training left in the run folder.

@@ -43,9 +43,10 @@ def build_loss(name: str, **settings: Any) -> PairLoss:
 
     Args:
         name: one of `EVERY_LOSS`.
-        settings: its arguments, where they differ from the defaults; None means the default. For
-            "false_negative_filter" `loss` is the inner loss, itself or its name ("simclr" if it is
-            left out), and what the filter has no setting for goes to the inner loss.
+        settings: its arguments, where they differ from the defaults; None means the default.
+            "false_negative_filter" takes its inner loss as `loss`, or its name as `inner`, by
+            default "simclr", and its settings as `inner_settings`, a dict; what the filter has no
+            setting for goes to the inner loss too.
 
     Raises:
         DataError: no such loss, or a setting that it does not have.
@@ -70,13 +71,12 @@ def settings_of(name: str) -> list[str]:
 
 
 def _with_inner_loss(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replace a filter's `loss`, and the settings that are meant for it, by the loss itself."""
-    inner = settings.pop("loss", "simclr")
-    if isinstance(inner, str):
-        own = ("margin", "mask_duplicates")
-        of_inner = {key: settings.pop(key) for key in list(settings) if key not in own}
-        inner = build_loss(inner, **of_inner)
-    return {"loss": inner, **settings}
+    """Replace the name and the settings of a filter's inner loss by the loss itself."""
+    if "loss" in settings:
+        return settings
+    own = {key: settings.pop(key) for key in ("margin", "mask_duplicates") if key in settings}
+    inner, more = settings.pop("inner", "simclr"), settings.pop("inner_settings", {})
+    return {"loss": build_loss(inner, **{**settings, **more}), **own}
 
 
 def name_of_loss(loss: nn.Module) -> str:

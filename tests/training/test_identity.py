@@ -108,7 +108,7 @@ def test_another_loss_or_model_is_not_resumed(world, lost, loss, model, said):
         ("hard_negative_nce", {"beta": 3.0}, "beta: was 1.0, is now 3.0"),
         ("false_negative_filter", {"temperature": 0.1}, "temperature: was 0.07, is now 0.1"),
         ("false_negative_filter", {"margin": 0.1}, "margin: was 0.0, is now 0.1"),
-        ("false_negative_filter", {"loss": "siglip"}, "loss.scale: was , is now 10.0"),
+        ("false_negative_filter", {"inner": "siglip"}, "loss.scale: was , is now 10.0"),
     ],
 )
 def test_settings_of_the_atlas_count(world, name, settings, said):

@@ -155,13 +155,16 @@ def test_names_and_defaults() -> None:
 def test_a_filter_is_built_around_another_loss_by_name() -> None:
     loss = build_loss("false_negative_filter")
     assert type(loss.loss) is SimCLR and loss.loss.temperature == 0.07
-    settings = {"loss": "top_k_triplet", "k": 3, "margin": 0.1}
+    settings = {"inner": "top_k_triplet", "k": 3, "margin": 0.1}
     loss = build_loss("false_negative_filter", **settings)
     assert type(loss.loss) is TopKTriplet and loss.loss.k == 3 and loss.margin == 0.1
+    plain = {"margin": 0.3, "all_negatives_steps": 0}
+    loss = build_loss("false_negative_filter", inner="max_triplet", inner_settings=plain)
+    assert (loss.margin, loss.loss.margin, loss.loss.all_negatives_steps) == (0, 0.3, 0)
     inner = SigLIP()
     assert build_loss("false_negative_filter", loss=inner).loss is inner
     with pytest.raises(DataError, match="BarlowTwins does not go by"):
-        build_loss("false_negative_filter", loss="barlow_twins")
+        build_loss("false_negative_filter", inner="barlow_twins")
     with pytest.raises(DataError, match="simclr has no setting 'k'; it has temperature"):
         build_loss("false_negative_filter", k=3)
     with pytest.raises(DataError, match="top_k_triplet: k must be a whole number"):

@@ -1,5 +1,7 @@
 """The atlas against published implementations and against formulas of published code."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -29,6 +31,11 @@ def test_siglip_is_twice_open_clips(scale: float, bias: float) -> None:
         torch.testing.assert_close(ours, theirs)
 
 
+def metric_learning() -> Any:
+    missing = "pytorch-metric-learning is not installed (the test extra has it)"
+    return pytest.importorskip("pytorch_metric_learning.losses", reason=missing)
+
+
 def of_metric_learning(loss: torch.nn.Module, image_emb: Tensor, text_emb: Tensor) -> Tensor:
     """A loss of pytorch-metric-learning in both directions: a label of its own for each pair."""
     labels = torch.arange(len(image_emb))
@@ -42,7 +49,7 @@ def of_metric_learning(loss: torch.nn.Module, image_emb: Tensor, text_emb: Tenso
 @pytest.mark.parametrize(("alpha", "beta", "base"), [(2.0, 50.0, 0.5), (1.0, 10.0, 0.1)])
 def test_multi_similarity_is_pytorch_metric_learnings(alpha, beta, base) -> None:
     """Without its miner, which is another class there."""
-    published = pytest.importorskip("pytorch_metric_learning.losses")
+    published = metric_learning()
     emb = [part.requires_grad_() for part in pairs(7, 5)]
     expected = of_metric_learning(published.MultiSimilarityLoss(alpha, beta, base), *emb)
     value = MultiSimilarity(alpha, beta, base)(*emb)
@@ -60,7 +67,7 @@ def test_circle_loss_is_margin_softmax_where_its_factors_are_frozen() -> None:
     over its temperature 1 / g. So the two agree in value only where all factors are 1, which two
     pairs reach: positives at m, negatives at 1 - m.
     """
-    published = pytest.importorskip("pytorch_metric_learning.losses")
+    published = metric_learning()
     m, g = 0.3, 4.0
     angle = torch.tensor([m, 1 - m]).double().acos()  # of a text to its own image, and the other
     apart = angle.sum()
