@@ -76,12 +76,19 @@ def trial(form: str, size: str, factor: float, value: float, **options: Any) -> 
 SMALL: dict[str, tuple[float, float]] = {
     "sum_triplet": (1, 0.2),
     "max_triplet": (1, 100),
+    "simclr": (2, 0.1),
+    "barlow_twins": (1, 0.02),
+    "max_triplet, plain": (0.5, 0.05),
+    "barlow_twins, plain": (1, 0.02),
+}
+FULL: dict[str, tuple[float, float]] = {
+    "sum_triplet": (2, 0.2),
+    "max_triplet": (2, 100),
     "simclr": (2, 0.07),
     "barlow_twins": (1, 0.02),
     "max_triplet, plain": (0.5, 0.2),
-    "barlow_twins, plain": (1, 0.0051),
+    "barlow_twins, plain": (2, 0.0051),
 }
-FULL: dict[str, tuple[float, float]] = {}
 CHOSEN = {"small": SMALL, "full": FULL}
 
 
