@@ -6,7 +6,7 @@ captions and look-alikes cost, and how the order of the losses changes with the 
 
 from typing import Any
 
-from mmret_lib.studies.searches import CHOSEN, FORMS, SMALL, chosen, rates
+from mmret_lib.studies.searches import ATLAS, CHOSEN, COURSE, SMALL, chosen, rates
 from mmret_lib.studies.trials import BASE, Study, Trial
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -80,7 +80,7 @@ def collapse() -> dict[str, Trial]:
         "remedy: the 8 hardest": Trial("top_k_triplet", {"k": 8, "margin": 0.2}),
         "remedy: soft maximum": Trial("margin_softmax", {"margin": 0.2, "temperature": 0.05}),
         "remedy: semi-hard": Trial(
-            "false_negative_filter", {"loss": "max_triplet", "loss_settings": plain}
+            "false_negative_filter", {"inner": "max_triplet", "inner_settings": plain}
         ),
     }
     return trials
@@ -128,21 +128,37 @@ def branches() -> dict[str, Trial]:
     }
 
 
+def atlas() -> dict[str, Trial]:
+    """The four losses and the eight of the atlas, with clean and with wrong captions."""
+    forms = [(loss, "small") for loss in FOUR] + [(loss, "atlas") for loss in ATLAS]
+    return {
+        f"{form}, {world}": chosen(form, size, data=WORLDS[world])
+        for world in ("clean", "20% wrong")
+        for form, size in forms
+    }
+
+
 def experiments() -> dict[str, Study]:
     """Return the studies whose settings have been chosen."""
     studies: dict[str, Study] = {}
-    if set(CHOSEN["full"]) == set(FORMS):
+    if set(CHOSEN["full"]) == set(COURSE):
         studies["world"] = Study(
             "How do the losses compare on the whole built-in world, each at its own settings?",
-            {form: chosen(form, "full") for form in FORMS},
+            {form: chosen(form, "full") for form in COURSE},
             MANY_SEEDS,
         )
-    if set(CHOSEN["small"]) != set(FORMS):
+    if set(CHOSEN["small"]) != set(COURSE):
         return studies
+    if set(CHOSEN["atlas"]) == set(ATLAS):
+        studies["atlas"] = Study(
+            "Where do eight more weightings stand, with clean and with wrong captions?",
+            atlas(),
+            SEEDS,
+        )
     return studies | {
         "losses": Study(
             "How do the losses compare at the small size, each at its own settings?",
-            {form: chosen(form, "small") for form in FORMS},
+            {form: chosen(form, "small") for form in COURSE},
             SEEDS,
         ),
         "fewer_negatives": Study(

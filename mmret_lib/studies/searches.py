@@ -16,12 +16,12 @@ FULL_SIZE: dict[str, Any] = {"size": 8000, "test_size": 1000}
 FULL_BUDGET: dict[str, Any] = {"epochs": 7, "batch_size": 128}  # that of `mmret demo`
 
 # Both rates of TrainConfig are multiplied by the factor; 1 gives its defaults, 1e-3 and 2e-3.
-FACTORS = {"small": (0.25, 0.5, 1, 2, 4), "full": (0.5, 1, 2)}
+FACTORS = {"small": (0.25, 0.5, 1, 2, 4), "full": (0.5, 1, 2), "atlas": (0.5, 1, 2)}
 
 # The forms that are searched: loss, settings of the loss, settings of the model, the values of the
 # knob with the usual one first.
 Form = tuple[str, dict[str, Any], dict[str, Any], str, tuple[float, ...]]
-FORMS: dict[str, Form] = {
+COURSE: dict[str, Form] = {
     "sum_triplet": ("sum_triplet", {}, {}, "margin", (0.2, 0.1, 0.05)),
     "max_triplet": ("max_triplet", {"margin": 0.2}, {}, "all_negatives_steps", (100, 50, 150)),
     "simclr": ("simclr", {}, {}, "temperature", (0.07, 0.04, 0.1)),
@@ -42,6 +42,37 @@ FORMS: dict[str, Form] = {
     ),
 }
 
+# The atlas, at the small size. The filter is shown the truth, and wraps SimCLR.
+ATLAS: dict[str, Form] = {
+    "margin_softmax": ("margin_softmax", {"margin": 0.2}, {}, "temperature", (0.05, 0.02, 0.1)),
+    "top_k_triplet": ("top_k_triplet", {"margin": 0.2}, {}, "k", (8, 4, 16)),
+    "multi_similarity": (
+        "multi_similarity",
+        {"alpha": 2.0, "base": 0.5},
+        {},
+        "beta",
+        (40.0, 10.0, 20.0),
+    ),
+    "siglip": ("siglip", {}, {}, "scale", (10.0, 5.0, 20.0)),
+    "smooth_ap": ("smooth_ap", {}, {}, "temperature", (0.01, 0.03, 0.1)),
+    "hard_negative_nce": ("hard_negative_nce", {"temperature": 0.07}, {}, "beta", (1.0, 3.0, 10.0)),
+    "adaptive_nce": (
+        "adaptive_nce",
+        {"temperature": 0.07, "mu": 0.4},
+        {},
+        "sigma",
+        (1.0, 0.3, 0.15),
+    ),
+    "false_negative_filter": (
+        "false_negative_filter",
+        {"inner": "simclr"},
+        {},
+        "temperature",
+        (0.07, 0.04, 0.1),
+    ),
+}
+FORMS = {"small": COURSE, "full": COURSE, "atlas": ATLAS}
+
 
 def rates(factor: float) -> dict[str, float]:
     """Return the settings of `TrainConfig` that multiply both its learning rates by a factor."""
@@ -52,15 +83,18 @@ def trial(form: str, size: str, factor: float, value: float, **options: Any) -> 
     """Return a form's trial at one learning rate and one value of its knob.
 
     Args:
-        form: one of `FORMS`.
-        size: "small" (2,000 scenes, 6 epochs, batches of 64) or "full" (that of `mmret demo`).
+        form: one of `FORMS` of the size.
+        size: "small" or "atlas" (2,000 scenes, 6 epochs, batches of 64), or "full" (that of
+            `mmret demo`).
         factor: of the learning rates.
         value: of the form's knob.
         options: of `Trial`; its `config`, `data` and `loss_settings` come on top.
     """
-    loss, loss_settings, model_settings, knob, _ = FORMS[form]
+    loss, loss_settings, model_settings, knob, _ = FORMS[size][form]
     config = {**(FULL_BUDGET if size == "full" else {}), **rates(factor)}
     data = FULL_SIZE if size == "full" else {}
+    if loss == "false_negative_filter":
+        options = {"negatives": {"guide": "truth"}, **options}
     more = {name: options.pop(name, {}) for name in ("config", "data", "loss_settings")}
     return Trial(
         loss,
@@ -89,7 +123,8 @@ FULL: dict[str, tuple[float, float]] = {
     "max_triplet, plain": (0.5, 0.2),
     "barlow_twins, plain": (2, 0.0051),
 }
-CHOSEN = {"small": SMALL, "full": FULL}
+OF_ATLAS: dict[str, tuple[float, float]] = {}
+CHOSEN = {"small": SMALL, "full": FULL, "atlas": OF_ATLAS}
 
 
 def chosen(form: str, size: str, **options: Any) -> Trial:
@@ -102,7 +137,7 @@ def rate_study(size: str) -> Study:
     trials = {
         f"{form}, rates x {factor:g}": trial(form, size, factor, values[0], split="val")
         for factor in sorted(FACTORS[size], key=lambda factor: abs(factor - 1))
-        for form, (_, _, _, _, values) in FORMS.items()
+        for form, (_, _, _, _, values) in FORMS[size].items()
     }
     return Study(f"Which learning rate suits each loss at the {size} size?", trials, (SEED,))
 
@@ -113,7 +148,7 @@ def knob_study(size: str) -> Study:
         f"{form}, {knob.rstrip('_')} {value:g}": trial(
             form, size, CHOSEN[size][form][0], value, split="val"
         )
-        for form, (_, _, _, knob, values) in FORMS.items()
+        for form, (_, _, _, knob, values) in FORMS[size].items()
         if form in CHOSEN[size]
         for value in values
     }
