@@ -95,12 +95,12 @@ def negatives_lines(worlds: Mapping[str, pd.DataFrame], title: str, every: int =
     """
     sheet.check_not_empty(worlds, "worlds")
     figure = CourseFigure(figsize=(1.2 + 3.9 * len(worlds), 6.6), layout="constrained")
-    panels = figure.subplots(2, len(worlds), sharex=True, sharey="col", squeeze=False)
+    panels = figure.subplots(2, len(worlds), sharex="col", sharey="col", squeeze=False)
     figure.suptitle(title, fontsize=11)
     present = pd.concat(worlds.values())
     losses = [loss for loss in DISPLAY if (present.loss == loss).any()]
-    ticks = sorted(present.negatives_count.fillna(every).unique())
     for (world, rows), column in zip(worlds.items(), panels.T, strict=True):
+        ticks = sorted(rows.negatives_count.fillna(every).unique())
         for axes, name, direction in zip(column, R1, DIRECTIONS.values(), strict=True):
             for place, loss in enumerate(losses):
                 own = rows[rows.loss == loss]
@@ -116,6 +116,22 @@ def negatives_lines(worlds: Mapping[str, pd.DataFrame], title: str, every: int =
         axes.set_ylabel(LABEL)
     figure.legend(handles=_negatives_key(losses), loc="outside lower center", ncols=3, fontsize=9)
     return figure
+
+
+def over_folds(rows: pd.DataFrame, plan: str) -> pd.DataFrame:
+    """Average `real_negatives` over its folds, with the drawn world's names of the columns.
+
+    Args:
+        rows: one row per training on real photographs: form, fold, seed, count, pick, plan, R@1.
+        plan: when the photos were ranked, or the beginning of its name.
+
+    Returns:
+        One row per loss, count, pick and seed: the mean over its folds, each of other test photos.
+        So the intervals that are drawn are over seeds; the photographs are the same for all.
+    """
+    own = rows[rows.plan.str.startswith(plan)]
+    names = {"form": "loss", "count": "negatives_count", "pick": "negatives_pick"}
+    return own.groupby([*names, "seed"], as_index=False)[R1].mean().rename(columns=names)
 
 
 def _negatives_line(

@@ -8,7 +8,7 @@ from drawing import drawn
 from study_rows import study
 
 from mmret_lib.show.lesson import read_results
-from mmret_lib.show.studies import kept_dots, loss_lines, negatives_lines, trial_bars
+from mmret_lib.show.studies import kept_dots, loss_lines, negatives_lines, over_folds, trial_bars
 from mmret_lib.show.tables import over_seeds, shares_kept
 
 pytestmark = pytest.mark.usefixtures("nothing_global_changes")
@@ -88,6 +88,26 @@ def test_recall_over_the_negatives_that_count():
     assert key == ["Sum Triplet", "SimCLR", "drawn at random", "the hardest"]
     with pytest.raises(ValueError, match="worlds is empty"):
         negatives_lines({}, "Worth")
+
+
+def test_folds_are_averaged_before_seeds():
+    real = pd.DataFrame(
+        [
+            {"form": "simclr", "fold": fold, "seed": seed, "count": count, "pick": "random"}
+            | {"plan": plan, "i2t_r1": 10.0 * fold + seed, "t2i_r1": count + fold}
+            for fold in (0, 1)
+            for seed in (0, 1)
+            for count in (1, 127)
+            for plan in ("after 10 epochs", "at the best epoch")
+        ]
+    )
+    rows = over_folds(real, "after 10")
+    assert rows.i2t_r1.tolist() == [5, 6, 5, 6] and rows.seed.tolist() == [0, 1, 0, 1]
+    figure = drawn(negatives_lines({"drawn": fewer(), "real": rows}, "Worth"))
+    ticks = [[tick.get_text() for tick in axes.get_xticklabels()] for axes in figure.axes[2:]]
+    assert ticks == [["1", "4", "63"], ["1", "127"]]
+    (line,) = (box.lines[0] for box in figure.axes[3].containers)
+    assert list(line.get_ydata()) == [1.5, 127.5]
 
 
 def test_kept_shares_stand_beside_each_other_on_a_scale_from_zero():
