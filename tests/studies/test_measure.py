@@ -235,9 +235,8 @@ def mean_and_half(rows: list[dict], trial: str, name: str) -> tuple[float, float
 @pytest.mark.parametrize(
     ("lesson", "cell", "study"),
     [
-        ("10_experiments", "small-order", "losses"),
-        ("10_experiments", "trained-table", "trained"),
-        ("10_experiments", "batch-table", "batch_size"),
+        ("10_experiments", "deeper-trained", "trained"),
+        ("10_experiments", "deeper-schedules", "batch_size"),
     ],
 )
 def test_the_tables_stored_in_the_lessons_are_those_of_the_csv(
