@@ -74,9 +74,11 @@ def _with_inner_loss(settings: dict[str, Any]) -> dict[str, Any]:
     """Replace the name and the settings of a filter's inner loss by the loss itself."""
     if "loss" in settings:
         return settings
-    own = {key: settings.pop(key) for key in ("margin", "mask_duplicates") if key in settings}
-    inner, more = settings.pop("inner", "simclr"), settings.pop("inner_settings", {})
-    return {"loss": build_loss(inner, **{**settings, **more}), **own}
+    names = ("margin", "mask_duplicates")
+    own = {key: value for key, value in settings.items() if key in names}
+    of_inner = {key: value for key, value in settings.items() if key not in names}
+    inner, more = of_inner.pop("inner", "simclr"), of_inner.pop("inner_settings", {})
+    return {**own, "loss": build_loss(inner, **{**of_inner, **more})}
 
 
 def name_of_loss(loss: nn.Module) -> str:
