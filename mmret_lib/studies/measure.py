@@ -61,8 +61,8 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     config = TrainConfig(seed=seed, validate=False, kept_features=False, **settings["config"])
     curve = None
     if trial.curve:
-        splits = (_scenes(split, size=test_size) for split in ("val", "test"))
-        curve = Curve(model, *splits, trial.curve)
+        val, test = (_scenes(split, size=test_size) for split in ("val", "test"))
+        curve = Curve(model, val, test, trial.curve)
     run = train_run(
         None,
         model,

@@ -13,7 +13,7 @@ from mmret_lib.data.world.scenes import caption_log_likelihood
 from mmret_lib.encoders.dual import DualEncoder
 from mmret_lib.losses.base import PairLoss, unit_length
 from mmret_lib.losses.negatives import effective_negatives, negative_weights
-from mmret_lib.metrics.report import Report, evaluate
+from mmret_lib.metrics.report import evaluate
 from mmret_lib.training.history import History
 from mmret_lib.training.validation import validate
 
@@ -128,8 +128,7 @@ def without_offset_and_scale(model: DualEncoder, store: Store) -> list[dict[str,
     measured["scales_agree"] = float(torch.corrcoef(torch.stack(logs))[0, 1])
     rows = []
     for form in ("as they are", "centred", "scaled", "centred and scaled"):
-        forms = [_formed(emb, form) for emb in (image_emb, text_emb)]
-        report: Report = evaluate(*forms, owner)
+        report = evaluate(_formed(image_emb, form), _formed(text_emb, form), owner)
         figures = {name: value for name, value in report.as_dict().items() if "_r" in name}
         rows.append({"form": form, **{k: round(v, 4) for k, v in {**figures, **measured}.items()}})
     return rows
