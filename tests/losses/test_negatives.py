@@ -29,7 +29,7 @@ from mmret_lib.losses import (
     negative_weights,
 )
 from mmret_lib.losses.base import checked_number, similarities
-from mmret_lib.losses.negatives import find_negatives
+from mmret_lib.losses.negatives import effective_negatives, find_negatives
 
 SAME = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 4), (4, 1)]  # the duplicates by IDS
 
@@ -298,6 +298,39 @@ def test_barlow_twins_pushes_the_image_with_the_same_text_hardest() -> None:
     text_emb[4] = text_emb[1]
     weights = negative_weights(BarlowTwins(), image_emb, text_emb)
     assert weights[0, 1].argmax() == 4 and weights[0, 4].argmax() == 1
+
+
+# How many of them count ---------------------------------------------------------------------------
+
+
+def test_effective_negatives_by_hand() -> None:
+    alike = torch.full((2, 5, 5), 0.25).double().masked_fill(torch.eye(5, dtype=torch.bool), 0)
+    assert effective_negatives(alike) == pytest.approx((4, 4))
+    alone = torch.eye(5).roll(1, 0).expand(2, 5, 5)
+    assert effective_negatives(alone) == pytest.approx((1, 1))
+    uneven = torch.tensor([[[0, 0.5, 0.3, 0.195, 0.005]]]).double()
+    expected = 1 / (0.5**2 + 0.3**2 + 0.195**2 + 0.005**2)
+    assert effective_negatives(uneven) == pytest.approx((expected, 3))
+    assert effective_negatives(uneven, share=0.2)[1] == 2
+
+
+def test_queries_that_push_nothing_are_left_out_of_the_count() -> None:
+    weights = torch.zeros(2, 3, 3)
+    weights[0, 0, 1:] = 0.5
+    assert effective_negatives(weights) == (2, 2)
+    assert all(math.isnan(count) for count in effective_negatives(torch.zeros(2, 3, 3)))
+
+
+@quick
+@given(seeds)
+def test_a_lower_temperature_leaves_fewer_negatives(seed: int) -> None:
+    image_emb, text_emb = pairs(9, 6, seed)
+    counts = [
+        effective_negatives(negative_weights(SimCLR(temperature), image_emb, text_emb))[0]
+        for temperature in (100.0, 1.0, 0.1, 0.01)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == pytest.approx(8, abs=0.01) and counts[-1] >= 1
 
 
 # Precision and refusals --------------------------------------------------------------------------
