@@ -5,8 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from real_rows import Training, at_epoch, best_epoch, ordered_couples, per_photo, row
-from real_tables import BUDGETS, COUNTED, LIMITED, Results, cell, markdown, means, tables_of
+from real_rows import Training, at_epoch, best_epoch, compare, ordered_couples, per_photo, row
+from real_tables import (
+    BUDGETS,
+    COUNTED,
+    LIMITED,
+    Results,
+    cell,
+    markdown,
+    means,
+    sentence,
+    tables_of,
+)
 
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import write_text
@@ -47,15 +57,23 @@ def fewer_negatives(results: Results) -> tuple[list[str], pd.DataFrame]:
         (f"after 10 epochs, {10 * 6} steps", at_epoch(10)),
         (f"at the best epoch of the first {COUNTED}", best_epoch(COUNTED)),
     ]:
-        shown = []
+        shown, texts, every = [], [], {}
         for form, how in kinds:
             tables = {str(n): per_photo(groups.get((form, how, n), []), pick) for n in counts}
             tables = {n: table for n, table in tables.items() if table}
+            every |= {f"{form}, {n} {how}": table for n, table in tables.items()}
             title = f"{display_name(form)}, {how}"
             couples = [("127", n) for n in tables if n != "127"]
-            found, _ = results.note(tables, f"n negatives, {form}, {how}, {about}", couples)
+            found, text = results.note(tables, f"n negatives, {form}, {how}, {about}", couples)
             shown.append([title, *(cell(found, str(n)) for n in counts)])
-        lines += [f"### Rsum {about}", *markdown(["loss", *map(str, counts)], shown)]
+            texts += ["", f"{title}: {text}"]
+        hard = [(f"{f}, {n} hardest", f"{f}, {n} random") for f, how in kinds for n in counts[:-1]]
+        hard = [c for c in dict.fromkeys(hard) if c[0] in every and c[1] in every]
+        if hard:
+            differences = compare(every, hard, f"n hardest or random, {about}")
+            results.differences.append(differences)
+            texts += ["", f"The n hardest or n random ones: {sentence(differences)}"]
+        lines += [f"### Rsum {about}", *markdown(["loss", *map(str, counts)], shown), *texts, ""]
         rows += [row(t, about, pick) for t in trainings if (t["form"], t["pick"]) in kinds]
     return lines, pd.DataFrame(rows)
 
@@ -120,7 +138,17 @@ def chosen_settings(results: Results) -> list[str]:
         rates = ", ".join(f"{rate:g}" for rate in own.rate)
         values = ", ".join(f"{value:g}" for value in own.value)
         rows.append([display_name(str(form)), rates, f"{own.knob.iloc[0]}: {values}"])
-    return markdown(["loss", "learning rate in each fold", "knob in each fold"], rows)
+    usual = results.searched[results.searched.usual]
+    largest, next_to_it = sorted(usual.rate.unique())[:-3:-1]
+    held = usual.pivot_table(index="form", columns="rate", values="held")
+    change = held[largest] - held[next_to_it]
+    return [
+        *markdown(["loss", "learning rate in each fold", "knob in each fold"], rows),
+        f"The largest rate, {largest:g}, was chosen in {(chosen.rate == largest).sum()} of "
+        f"{len(chosen)} searches; from {next_to_it:g} to {largest:g} the rsum on held-out photos "
+        f"changes by {change.min():+.1f} to {change.max():+.1f}, mean over the folds.",
+        "",
+    ]
 
 
 def all_rows(results: Results) -> pd.DataFrame:
@@ -197,8 +225,7 @@ def write_report(results: Results, out: Path) -> None:
     }
     for name, table in tables.items():
         path = out / "data" / "results" / f"real_{name}.csv"
-        text = table.rename(columns={"form": "trial"}).to_csv(index=False, lineterminator="\n")
-        write_text(path, text)
+        write_text(path, table.to_csv(index=False, lineterminator="\n"))
         origin = {
             "question": QUESTIONS[name],
             "command": "python benchmarks/real.py --root ../shared/real",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 FIGURES = [f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)]
-DRAWS = 10_000  # of the bootstrap
+DRAWS = 4000  # of the bootstrap
 Training = dict[str, Any]  # what the work folder keeps of one, see `Bench.kept` in `real`
 Pick = Callable[[Training], int]  # which of a training's records counts
 

@@ -27,6 +27,15 @@ BUDGETS = (10, 20, 72)
 COUNTED, LIMITED = 20, 35  # epochs of the trainings with n negatives, and with wrong captions
 SHOWN = (1, 2, 4, 7, 10, 14, 20, 35, 72)  # epochs of the table of curves
 
+# One margin for all: the hardest hinge, the k largest, all of them, and a soft maximum.
+HINGES = [
+    ("margin_softmax", "max_triplet"),
+    ("margin_softmax", "top_k_triplet"),
+    ("margin_softmax", "sum_triplet"),
+    ("top_k_triplet", "max_triplet"),
+    ("top_k_triplet", "sum_triplet"),
+]
+
 
 def tables_of(trainings: Iterable[Training], pick: Pick) -> Tables:
     """Form -> seed -> hits; forms of which no seed is complete are left out."""
@@ -136,6 +145,14 @@ class Results:
                 self.differences.append(differences)
                 lines += ["", f"The atlas against SimCLR, same seeds: {sentence(differences)}"]
             lines.append("")
+            couples = [c for c in HINGES if c[0] in tables and c[1] in tables]
+            if couples:
+                differences = compare(tables, couples, f"{about}, hinges")
+                self.differences.append(differences)
+                lines += [
+                    f"Hinges, from one negative to all and softer: {sentence(differences)}",
+                    "",
+                ]
         return lines
 
     def long(self) -> list[str]:

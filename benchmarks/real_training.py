@@ -41,7 +41,7 @@ class Form(NamedTuple):
 MARGINS = (0.2, 0.1, 0.3, 0.5)
 COURSE = {
     "sum_triplet": Form("sum_triplet", {}, "margin", MARGINS),
-    "max_triplet": Form("max_triplet", {}, "all_negatives_steps", (20, 6, 60, 120)),
+    "max_triplet": Form("max_triplet", {"margin": 0.2}, "all_negatives_steps", (20, 6, 60, 120)),
     "simclr": Form("simclr", {}, "temperature", (0.07, 0.03, 0.12, 0.2)),
     "barlow_twins": Form("barlow_twins", {}, "lambda_", (0.02, 0.005, 0.05, 0.15), True),
     "max_triplet, plain": Form("max_triplet", {"all_negatives_steps": 0}, "margin", MARGINS),
@@ -49,13 +49,21 @@ COURSE = {
 }
 FILTER = ("false_negative_filter", {"temperature": 0.07}, "margin", (0.0, 0.05, 0.1, 0.2))
 ATLAS = {
-    "margin_softmax": Form("margin_softmax", {}, "temperature", (0.05, 0.02, 0.1, 0.2)),
-    "top_k_triplet": Form("top_k_triplet", {}, "k", (8, 2, 4, 32)),
-    "multi_similarity": Form("multi_similarity", {}, "base", (0.5, 0.1, 0.3, 0.7)),
+    "margin_softmax": Form(
+        "margin_softmax", {"margin": 0.2}, "temperature", (0.05, 0.02, 0.1, 0.2)
+    ),
+    "top_k_triplet": Form("top_k_triplet", {"margin": 0.2}, "k", (8, 2, 4, 32)),
+    "multi_similarity": Form(
+        "multi_similarity", {"alpha": 2.0, "beta": 40.0}, "base", (0.5, 0.1, 0.3, 0.7)
+    ),
     "siglip": Form("siglip", {}, "scale", (10.0, 5.0, 20.0, 40.0)),
     "smooth_ap": Form("smooth_ap", {}, "temperature", (0.01, 0.03, 0.1, 0.2)),
-    "hard_negative_nce": Form("hard_negative_nce", {}, "beta", (1.0, 4.0, 8.0, 16.0)),
-    "adaptive_nce": Form("adaptive_nce", {}, "sigma", (1.0, 0.5, 0.2, 0.1)),
+    "hard_negative_nce": Form(
+        "hard_negative_nce", {"temperature": 0.07}, "beta", (1.0, 4.0, 8.0, 16.0)
+    ),
+    "adaptive_nce": Form(
+        "adaptive_nce", {"temperature": 0.07, "mu": 0.4}, "sigma", (1.0, 0.5, 0.2, 0.1)
+    ),
     "false_negative_filter, own similarities": Form(*FILTER),
     "false_negative_filter, captions": Form(*FILTER, guided=True),
 }
