@@ -23,22 +23,37 @@ from matplotlib.figure import Figure
 
 from mmret_lib.files.records import write_json
 from mmret_lib.files.whole import whole_file, write_text
-from mmret_lib.show.atlas import every_loss, place_of, share_map
+from mmret_lib.losses.base import PairLoss
+from mmret_lib.show.atlas import place_of, share_map
 from mmret_lib.show.comparisons import gain_forest
 from mmret_lib.show.tables import DISPLAY, display_name, gains, over_seeds, shares_kept
 from mmret_lib.studies.measure import measure_studies
 from mmret_lib.studies.studies import STUDIES
-from mmret_lib.training.recipes import made_by
+from mmret_lib.training.recipes import build_loss, made_by
 
 HERE = Path(__file__).parent
 BASE = "simclr"  # what the others are compared with
 WAYS = {"i2t_r1": "image → text", "t2i_r1": "text → image"}
 ENDS = ("", "_half", "_verdict")  # of the columns of a gain
 WRONG = 0.2  # share of wrong captions
+ALIKE = ("learnable", "mask_duplicates", "positive_in_denominator")  # settings not named
 BATCH = 4096  # of the timing
 
 
 # ---------------------------------------------------------------------------- measuring
+
+
+def studied() -> dict[str, PairLoss]:
+    """Build the losses with the settings that the searches chose, as the study trains them."""
+    trials = {trial.loss: trial for trial in STUDIES["atlas"].trials.values()}
+    return {name: build_loss(name, **trials[name].loss_settings).eval() for name in DISPLAY}
+
+
+def setting(loss: PairLoss) -> str:
+    """Name a loss's settings, without those that are alike in all."""
+    inner = [f"{type(loss.loss).__name__}: {setting(loss.loss)}"] if hasattr(loss, "loss") else []
+    parts = [part for part in loss.extra_repr().split(", ") if part.split("=")[0] not in ALIKE]
+    return ", ".join(inner or parts).replace("_=", "=")
 
 
 def time_losses(rounds: int) -> dict[str, dict[str, float]]:
@@ -50,7 +65,7 @@ def time_losses(rounds: int) -> dict[str, dict[str, float]]:
     """
     from losses import embeddings, step  # the script beside this one
 
-    losses, leaves = every_loss(), embeddings(BATCH, "cpu", "float32")
+    losses, leaves = studied(), embeddings(BATCH, "cpu", "float32")
     seconds: dict[str, list[float]] = {name: [] for name in losses}
     for number in range(rounds + 1):
         for name, loss in losses.items():
@@ -71,8 +86,12 @@ def time_losses(rounds: int) -> dict[str, dict[str, float]]:
 
 
 def read_rows(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read the trainings of the study that are there, and the rows of their epochs."""
-    rows, epochs = (pd.read_csv(results / f"{name}.csv") for name in ("atlas", "epochs"))
+    """Read the trainings of the study that are there, none at first, and their epochs."""
+    epochs = pd.read_csv(results / "epochs.csv")
+    if not (results / "atlas.csv").exists():
+        names = ["loss", "wrong_captions", "seed", *WAYS, "training"]
+        return pd.DataFrame(columns=names).astype(dict.fromkeys(WAYS, float)), epochs[:0]
+    rows = pd.read_csv(results / "atlas.csv")
     rows["wrong_captions"] = rows.wrong_captions.fillna(0)
     return rows, epochs[epochs.training.isin(rows.training)]
 
@@ -80,12 +99,13 @@ def read_rows(results: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 # ---------------------------------------------------------------------------- the table
 
 
-def answers() -> pd.DataFrame:
+def answers(losses: dict[str, PairLoss]) -> pd.DataFrame:
     """The four answers of each loss, empty where it does not go by similarities."""
-    places = {name: place_of(loss) for name, loss in every_loss().items()}
+    places = {name: place_of(loss) for name, loss in losses.items()}
     return pd.DataFrame(
         {
             name: {
+                "settings": setting(losses[name]),
                 "effective_of_64": place and round(place.effective, 1),
                 "gate": place and place.gate,
                 "falls_at_top": place and place.falls,
@@ -128,10 +148,15 @@ def counted(rows: pd.DataFrame, epochs: pd.DataFrame) -> pd.DataFrame:
     return over_seeds(own, ["effective", "above_1_percent"], by="loss").drop(columns="seeds")
 
 
-def build(rows: pd.DataFrame, epochs: pd.DataFrame, times: dict[str, Any]) -> pd.DataFrame:
+def build(
+    rows: pd.DataFrame,
+    epochs: pd.DataFrame,
+    times: dict[str, Any],
+    losses: dict[str, PairLoss],
+) -> pd.DataFrame:
     """One row per loss, in the order of the course and its atlas."""
     shares = kept(rows).rename(columns={"seeds": "seeds_wrong"})
-    table = answers().join([recalls(rows), counted(rows, epochs), shares])
+    table = answers(losses).join([recalls(rows), counted(rows, epochs), shares])
     table["cost"] = pd.Series({name: found["cost"] for name, found in times.items()})
     return table.rename_axis("loss").astype({"seeds": "Int64", "seeds_wrong": "Int64"})
 
@@ -140,7 +165,8 @@ def build(rows: pd.DataFrame, epochs: pd.DataFrame, times: dict[str, Any]) -> pd
 
 
 def text(table: pd.DataFrame, record: dict[str, Any], trainings: str) -> str:
-    seeds = list(STUDIES["atlas"].seeds)
+    study = STUDIES["atlas"]
+    seeds = list(study.seeds)
     lines = [
         "# The atlas: twelve losses, by how they weigh their negatives",
         "",
@@ -152,11 +178,12 @@ def text(table: pd.DataFrame, record: dict[str, Any], trainings: str) -> str:
         "## Four questions",
         "",
         "Asked of each loss's own gradients: one query, its positive at a cosine of 0.6, 64 "
-        "negatives spread evenly from -0.9 to 0.9.",
+        "negatives spread evenly from -0.9 to 0.9. The settings are those that the searches chose "
+        "on the val scenes, with which the losses are trained below.",
         "",
-        "| loss | how sharp: effective number of 64 | gate | falls at the top | negatives compete "
-        "| cost, × SimCLR |",
-        "|---|---|---|---|---|---|",
+        "| loss | settings | how sharp: effective number of 64 | gate | falls at the top "
+        "| negatives compete | cost, × SimCLR |",
+        "|---|---|---|---|---|---|---|",
         *answer_lines(table),
         "",
         f"Cost: time of a step, forward and backward, on embeddings ({BATCH:,}, 128), float32, "
@@ -165,11 +192,12 @@ def text(table: pd.DataFrame, record: dict[str, Any], trainings: str) -> str:
         "Barlow Twins has no negatives by similarity: it pushes image b from image k as hard as "
         "their texts are alike, so that the four questions do not apply.",
         "The false-negative filter is put around SimCLR. Here its guide is the batch's own "
-        "similarities; where it is trained below, the guide is what the study says.",
+        "similarities; in the trainings below it is the drawn world's own truth, which captions "
+        "fit which scenes.",
         "",
         "## What comes of it",
         "",
-        f"{STUDIES['atlas'].question} Test scenes, R@1 in percent: mean ± 95 % interval over the "
+        f"{study.question} Test scenes, R@1 in percent: mean ± 95 % interval over the "
         "seeds (Student's t). Over SimCLR: the difference seed by seed; its intervals hold at once "
         "for all losses of a column (Bonferroni), and one that includes zero is undecided. Kept: "
         f"R@1 with {WRONG:.0%} of the training captions wrong, in percent of the same seed's "
@@ -193,7 +221,8 @@ def answer_lines(table: pd.DataFrame) -> Iterator[str]:
             yes = ["yes" if answer else "no" for answer in (row.falls_at_top, row.compete)]
             cells = [f"{row.effective_of_64:.1f}", row.gate, *yes]
         cost = "–" if pd.isna(row.cost) else f"{row.cost:.2f}"
-        yield f"| {display_name(str(loss))} | {' | '.join(cells)} | {cost} |"
+        start = f"| {display_name(str(loss))} | {row.settings} |"
+        yield f"{start} {' | '.join(cells)} | {cost} |"
 
 
 def result_lines(table: pd.DataFrame, wanted: int) -> Iterator[str]:
@@ -227,9 +256,10 @@ def save(figure: Figure, path: Path) -> None:
 def report(results: Path, out: Path, record: dict[str, Any]) -> None:
     """Write the table, the page and the figures from what has been measured."""
     rows, epochs = read_rows(results)
-    table = build(rows, epochs, record["times"])
+    losses = studied()
+    table = build(rows, epochs, record["times"], losses)
     write_text(results / "atlas_table.csv", table.round(2).to_csv(lineterminator="\n"))
-    save(share_map(), out / "atlas.png")
+    save(share_map(losses), out / "atlas.png")
     if "t2i_r1_gain" in table:
         save(gain_forest(differences(table), "R@1, difference to SimCLR"), out / "atlas-gains.png")
     study = STUDIES["atlas"]
@@ -255,6 +285,8 @@ def main() -> None:
     args = parser.parse_args()
     from loader import machine
 
+    if "atlas" not in STUDIES:
+        raise SystemExit("the searches of the atlas come first: `mmret experiments atlas_rates`")
     if not args.report:
         measure_studies(["atlas"], args.results)
     args.out.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from study_rows import study
 
+from mmret_lib.show.atlas import every_loss
 from mmret_lib.show.tables import DISPLAY
 from mmret_lib.studies.studies import STUDIES
 from mmret_lib.studies.trials import Study, Trial
@@ -54,7 +55,7 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 @pytest.fixture(scope="module")
 def table(script: ModuleType, tables: tuple[pd.DataFrame, pd.DataFrame]) -> pd.DataFrame:
     times = {name: {"cost": 1.0 + place} for place, name in enumerate(DISPLAY)}
-    return script.build(*tables, times)
+    return script.build(*tables, times, every_loss())
 
 
 def test_a_row_for_each_of_the_twelve(table: pd.DataFrame) -> None:
@@ -64,7 +65,9 @@ def test_a_row_for_each_of_the_twelve(table: pd.DataFrame) -> None:
         False,
         True,
     ]
-    assert table.loc["barlow_twins", "gate"] is None
+    assert pd.isna(table.loc["barlow_twins", "gate"])
+    assert table.settings["barlow_twins"] == "lambda=0.02"
+    assert table.settings["false_negative_filter"] == "SimCLR: temperature=0.07"
     assert table.cost.tolist() == list(range(1, 13))
 
 
@@ -83,7 +86,7 @@ def test_what_is_not_measured_is_not_made_up(script: ModuleType, table: pd.DataF
     one = table.loc["sum_triplet"]
     assert (one.seeds, one.t2i_r1) == (1, 29) and pd.isna(one.t2i_r1_half)
     assert pd.isna(one.t2i_r1_gain) and pd.isna(one.t2i_kept)
-    assert table.loc["siglip", list(table.columns[5:-1])].isna().all()
+    assert table.loc["siglip", list(table.columns[6:-1])].isna().all()
     assert script.differences(table).trial.tolist() == ["max_triplet"]
     lines = {line.split(" |")[0][2:]: line for line in script.result_lines(table, 5)}
     assert lines["SimCLR"].endswith("| 3 of 5 |")
@@ -100,7 +103,7 @@ def test_the_page_names_command_and_seeds(
     page = script.text(table, record, "13 of 120")
     assert "`python x`, today, on m. Seeds 0, 1, 2, 3, 4; trainings measured: 13 of 120." in page
     assert "nan" not in page and "<NA>" not in page and "atlas-gains.png" in page
-    only = script.build(*_none(), {})
+    only = script.build(*_none(), {}, every_loss())
     assert "atlas-gains.png" not in script.text(only, record, "0 of 120")
 
 
