@@ -67,7 +67,7 @@ def loss_lines(
             table = over_seeds(rows[rows.loss == loss], [name], by=x).sort_index()
             add_means(axes, table.index + step * _aside(place, losses), table, name, loss)
         axes.set(xlabel=xlabel, ylabel=LABEL)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, min(100, axes.get_ylim()[1]))
         said = [f"{tick:.0%}" if percent else f"{tick:g}" for tick in ticks]
         set_ticks(axes, ticks, said)
         sheet.add_grid(axes)
@@ -109,7 +109,7 @@ def negatives_lines(worlds: Mapping[str, pd.DataFrame], title: str, every: int =
             axes.set_title(f"{world}: {direction}", fontsize=10)
             axes.set_xscale("log", base=2)
             set_ticks(axes, ticks, [f"{tick:g}" for tick in ticks])
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, min(100, axes.get_ylim()[1]))
             sheet.add_grid(axes)
         column[-1].set_xlabel("negatives of a query that count (logarithmic)")
     for axes in panels[:, 0]:
