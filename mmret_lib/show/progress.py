@@ -94,7 +94,7 @@ def length_curves(
             )
         axes.set_title(direction, fontsize=10)
         _log_steps(axes, sorted(test.epoch.unique() * steps))
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, min(100, axes.get_ylim()[1]))
     panels[0].set_ylabel(f"test {LABEL}")
     panels[0].legend(fontsize=9)
     panels[1].plot([], [], "o", ms=10, mfc="none", mec=QUIET, label="chosen on validation, a seed")
