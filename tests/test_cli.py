@@ -113,7 +113,7 @@ def test_demo_makes_the_table_the_figures_and_the_runs(home):
     out = in_a_process(home, "demo", "--out", "demo", "--size", "120", *TINY)
     for label in ("Sum Triplet", "Max Triplet", "SimCLR", "Barlow Twins", "best possible"):
         assert label in out
-    assert "the slides, on COCO" in out and "19.7" in out
+    assert "the project, COCO" in out and "19.7" in out
     table = pd.read_csv(home / "demo" / "results.csv", index_col="loss")
     assert list(table.index) == ["simclr", "sum_triplet", "max_triplet", "barlow_twins", "ceiling"]
     record = json.loads((home / "demo" / "results.json").read_text())["results"]

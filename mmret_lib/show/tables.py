@@ -1,6 +1,6 @@
 """Tables of results, and means over seeds with their intervals.
 
-Their layout is that of the course project of 2021 that this course rebuilds ("the slides").
+Their layout is that of the course project of 2021 that this course rebuilds.
 """
 
 import math
@@ -30,14 +30,19 @@ DISPLAY = {
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 MEASURES = {"r1": "R@1", "r5": "R@5", "r10": "R@10", "mean_rank": "mean r", "median_rank": "med r"}
 
-# What that project's slides report on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
+# What that project reports on COCO with ResNet-34 and DistilBERT, in the order of MEASURES:
 # image -> text, then text -> image. For comparison only: they were not measured here.
-SLIDES = {
+PROJECT = {
     "sum_triplet": ((16.5, 39.0, 52.5, 41.7, 9), (13.2, 36.0, 50.3, 37.9, 10)),
     "max_triplet": ((15.9, 39.4, 52.4, 42.8, 9), (12.8, 34.5, 49.0, 39.0, 11)),
     "simclr": ((19.7, 43.7, 56.4, 55.8, 7), (15.7, 39.8, 54.2, 58.5, 9)),
     "barlow_twins": ((2.0, 7.6, 12.0, 397.7, 111), (1.9, 7.9, 13.6, 154.9, 62)),
 }
+PROJECT_NOTE = (
+    "(the project: the course project of 2021 that this course rebuilds; as it reports, for COCO "
+    "with ResNet-34 and DistilBERT)"
+)
+SLIDES = PROJECT  # the name by which lesson 10 imports it
 
 
 def display_name(name: str) -> str:
@@ -58,14 +63,14 @@ def results_frame(reports: dict[str, Report], ceiling: Report | None = None) -> 
 
     Returns:
         One row per loss; columns "i2t_r1" … "t2i_median_rank", and that project's COCO figures as
-        "slides_i2t_r1" ….
+        "project_i2t_r1" ….
     """
     rows = {}
     for name, report in reports.items():
         rows[name] = report.as_dict()
-        for direction, figures in zip(DIRECTIONS, SLIDES.get(name, ()), strict=False):
+        for direction, figures in zip(DIRECTIONS, PROJECT.get(name, ()), strict=False):
             for measure, value in zip(MEASURES, figures, strict=True):
-                rows[name][f"slides_{direction}_{measure}"] = value
+                rows[name][f"project_{direction}_{measure}"] = value
     if ceiling is not None:
         rows["ceiling"] = ceiling.as_dict()
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("loss")
@@ -77,13 +82,15 @@ def results_text(frame: pd.DataFrame) -> str:
     lines = [
         f"built-in world: {images:,} images, {captions:,} captions in the pool; recalls in percent"
     ]
-    for title, prefix in (("built-in world", ""), ("the slides, on COCO", "slides_")):
+    for title, prefix in (("built-in world", ""), ("the project, COCO", "project_")):
         lines += ["", results_head(title)]
         for name, row in frame.iterrows():
             if line := results_line(str(name), row.to_dict(), prefix):
                 lines.append(line)
         if not prefix and "ceiling" in frame.index:
             lines.append(f"(best possible: {CEILING_NOTE})")
+        if prefix:
+            lines.append(PROJECT_NOTE)
     return "\n".join(lines)
 
 
@@ -101,7 +108,7 @@ def results_line(name: str, figures: Mapping[str, float], prefix: str = "") -> s
     Args:
         name: of the loss, or "ceiling" for the best possible.
         figures: as `Report.as_dict` gives them, or a row of `results_frame`.
-        prefix: "slides_" takes the project's figures of the row.
+        prefix: "project_" takes the project's figures of the row.
 
     Returns:
         The line; "" where a figure is missing.
@@ -144,7 +151,7 @@ def over_seeds(
     """Compute mean and 95 % interval over the seeds of each trial, in the order of the rows.
 
     Args:
-        rows: a table that `mmret experiments` or benchmarks/world.py wrote.
+        rows: a table that `mmret experiments` wrote.
         names: the columns to average.
         by: the column that tells trials apart.
 
@@ -170,7 +177,7 @@ def gain(
     trials' own.
 
     Args:
-        rows: a table that `mmret experiments` or benchmarks/world.py wrote.
+        rows: a table that `mmret experiments` wrote.
         trial: the trial whose gain is wanted.
         over: the trial that it is compared with.
         name: the column that is compared.

@@ -1,4 +1,4 @@
-"""The tables: the slides' layout, and means over any number of seeds."""
+"""The tables: the layout of the project of 2021, and means over any number of seeds."""
 
 import math
 
@@ -68,15 +68,15 @@ def test_intervals_by_hand() -> None:
         gain(single, "b", "a", "r")
 
 
-def test_results_stand_beside_the_slides() -> None:
+def test_results_stand_beside_the_project() -> None:
     report = report_from_scores(np.eye(2), owner=np.arange(2))
     text = results_text(results_frame({"simclr": report, "mine": report}, ceiling=report))
-    here, slides = text.split("the slides, on COCO")
+    here, project = text.split("the project, COCO")
     assert "2 images, 2 captions in the pool" in here
     for name in ("SimCLR", "mine", "best possible"):
         assert f"\n{name} " in here
-    assert "scores each pair by itself" in here and "by itself" not in slides
-    assert "19.7" in slides and "mine" not in slides
+    assert "scores each pair by itself" in here and "by itself" not in project
+    assert "19.7" in project and "mine" not in project
     assert display_name("max_triplet, plain") == "Max Triplet, plain"
 
 

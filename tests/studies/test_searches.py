@@ -83,3 +83,10 @@ def test_options_come_on_top_of_what_was_chosen() -> None:
     assert (usual.data, other.data) == ({}, {"wrong_captions": 0.2})
     assert other.config == {**usual.config, "epochs": 2}
     assert chosen("simclr", "full").data == {"size": 8000, "test_size": 1000}
+
+
+def test_the_defaults_comment_on_max_triplet_is_what_the_rows_say() -> None:
+    rows = pd.read_csv(RESULTS / "losses.csv")
+    plain = rows[rows.trial == "max_triplet, plain"]
+    assert plain.seed.nunique() >= 3
+    assert plain[["i2t_r1", "t2i_r1"]].max().max() < 2, "alone from the first step it hardly ranks"
