@@ -84,7 +84,7 @@ def measure(trial: Trial, seed: int) -> dict[str, Any]:
     if curve:
         tables["curves"] = curve.rows
     if trial.branches:
-        tables["branches"] = without_offset_and_scale(run.model, ranked)
+        tables["offsets"] = without_offset_and_scale(run.model, ranked)
     return {
         "seconds": run.record.figures["training_seconds"],
         "last_loss": round(rows[-1]["loss"], 4),

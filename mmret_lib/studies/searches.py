@@ -118,12 +118,21 @@ SMALL: dict[str, tuple[float, float]] = {
 FULL: dict[str, tuple[float, float]] = {
     "sum_triplet": (2, 0.2),
     "max_triplet": (2, 100),
-    "simclr": (2, 0.07),
-    "barlow_twins": (1, 0.02),
+    "simclr": (2, 0.1),
+    "barlow_twins": (1, 0.01),
     "max_triplet, plain": (0.5, 0.2),
-    "barlow_twins, plain": (2, 0.0051),
+    "barlow_twins, plain": (2, 0.05),
 }
-OF_ATLAS: dict[str, tuple[float, float]] = {}
+OF_ATLAS: dict[str, tuple[float, float]] = {
+    "margin_softmax": (2, 0.05),
+    "top_k_triplet": (0.5, 8),
+    "multi_similarity": (1, 40.0),
+    "siglip": (1, 10.0),
+    "smooth_ap": (0.5, 0.01),
+    "hard_negative_nce": (2, 1.0),
+    "adaptive_nce": (2, 1.0),
+    "false_negative_filter": (2, 0.07),
+}
 CHOSEN = {"small": SMALL, "full": FULL, "atlas": OF_ATLAS}
 
 
