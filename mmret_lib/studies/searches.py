@@ -125,13 +125,13 @@ FULL: dict[str, tuple[float, float]] = {
 }
 OF_ATLAS: dict[str, tuple[float, float]] = {
     "margin_softmax": (2, 0.05),
-    "top_k_triplet": (0.5, 8),
-    "multi_similarity": (1, 40.0),
+    "top_k_triplet": (0.5, 16),
+    "multi_similarity": (1, 10.0),
     "siglip": (1, 10.0),
-    "smooth_ap": (0.5, 0.01),
-    "hard_negative_nce": (2, 1.0),
+    "smooth_ap": (0.5, 0.1),
+    "hard_negative_nce": (2, 3.0),
     "adaptive_nce": (2, 1.0),
-    "false_negative_filter": (2, 0.07),
+    "false_negative_filter": (2, 0.1),
 }
 CHOSEN = {"small": SMALL, "full": FULL, "atlas": OF_ATLAS}
 
