@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from mmret_lib.show.negatives import weight_maps
 from mmret_lib.show.retrieval import image_to_text, text_to_image
 from mmret_lib.show.tables import results_frame, results_head, results_line, results_text
 from mmret_lib.show.training import training_curves
+from mmret_lib.studies.searches import for_the_demo
 from mmret_lib.training.config import TrainConfig
 from mmret_lib.training.recipes import build_loss, build_model, made_by
 from mmret_lib.training.run import TrainedRun, train_run
@@ -45,7 +47,8 @@ def demo_world(
     Args:
         out: folder for ``results.csv``, ``results.json``, four figures as PNG, and one run folder
             per loss for `mmret search` and `mmret evaluate`.
-        config: the same for every loss, so that only the loss differs.
+        config: the same for every loss, except that each gets the learning rates which the search
+            chose for it (`searches.FULL`), unless a rate is given here.
         losses: their names.
         size: training scenes; None takes the built-in world's 8,000 (with 1,000 for val and
             test), any other number makes both other splits an eighth of it.
@@ -67,12 +70,13 @@ def demo_world(
     runs: dict[str, TrainedRun] = {}
     for name in losses:
         model = build_model(name, train.pairs, seed=config.seed)
+        settings, rates = for_the_demo(name)
         run = runs[name] = train_run(
             out / "runs" / name,
             model,
-            build_loss(name),
+            build_loss(name, **settings),
             train,
-            config,
+            config if _has_rates(config) else replace(config, **rates),
             validation=val,
             evaluate_on={"test": test},
             figures={"ceiling": ceiling.as_dict()},
@@ -98,6 +102,12 @@ def demo_world(
     for name, figure in _draw_figures(runs, index, val).items():
         _save(figure, out / f"{name}.png")
     return reports
+
+
+def _has_rates(config: TrainConfig) -> bool:
+    usual = TrainConfig()
+    names = ("backbone_lr", "image_lr", "text_lr", "projection_lr")
+    return any(getattr(config, name) != getattr(usual, name) for name in names)
 
 
 def _show_answers(index: SearchIndex, out: Path) -> None:

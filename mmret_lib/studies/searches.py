@@ -141,6 +141,19 @@ def chosen(form: str, size: str, **options: Any) -> Trial:
     return trial(form, size, *CHOSEN[size][form], **options)
 
 
+def for_the_demo(loss: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what the search chose for a loss: its settings, and the learning rates of its config.
+
+    For the course's four at the full size, for the atlas at the small one. A loss that was not
+    searched gets its defaults.
+    """
+    for size, forms in (("full", COURSE), ("atlas", ATLAS)):
+        if loss in forms and loss in CHOSEN[size]:
+            best = chosen(loss, size)
+            return best.loss_settings, rates(CHOSEN[size][loss][0])
+    return {}, {}
+
+
 def rate_study(size: str) -> Study:
     """Every form at every learning rate, its knob at its usual value."""
     trials = {

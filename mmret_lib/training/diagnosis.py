@@ -37,7 +37,7 @@ REMEDIES = {
     "SimCLR": f"{_GENTLE}, a temperature near 0.07",
     "MarginSoftmax": f"{_GENTLE}, a higher temperature",
     "MultiSimilarity": f"{_GENTLE}, a smaller beta",
-    "SigLIP": f"{_GENTLE}, a bias near minus the logarithm of the batch size (bias=None)",
+    "SigLIP": f"{_GENTLE}, a bias near minus the logarithm of the batch size (in Python bias=None)",
     "SmoothAP": f"{_GENTLE}, a higher temperature, or simclr for the first epochs: Smooth AP has "
     "little gradient where the right answer ranks low",
     "HardNegativeNCE": f"{_GENTLE}, a smaller beta",

@@ -32,6 +32,7 @@ SHARED = {
     "FileUpload": DESCRIBED | {"accept", "multiple", "button_style", "disabled", "icon", "error"},
     "FloatSlider": SLIDER,
     "FloatLogSlider": SLIDER | {"base"},
+    "SelectMultiple": DESCRIBED | {"options", "value", "label", "index", "rows", "disabled"},
     "HBox": {"children", "box_style", "layout"},
     "VBox": {"children", "box_style", "layout"},
     "Layout": {
