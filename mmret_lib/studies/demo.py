@@ -33,8 +33,8 @@ def run_demo(
     Args:
         out: folder for the tables (CSV, JSON) and figures (PNG), and one run folder per loss for
             `mmret search` and `mmret evaluate`; those of the real photographs go to `out`/album.
-        config: of the trainings on the drawn world. Each loss gets the learning rates that the search
-            chose for it, unless a rate is given.
+        config: of the trainings on the drawn world. Each loss gets the learning rates that the
+            search chose for it, unless a rate is given.
         size: training scenes of the drawn world; None takes all 8,000.
         losses: their names, by default the course's four.
 

@@ -74,7 +74,7 @@ ATLAS: dict[str, Form] = {
 FORMS = {"small": COURSE, "full": COURSE, "atlas": ATLAS}
 
 
-def rates(factor: float) -> dict[str, float]:
+def rates(factor: float) -> dict[str, Any]:
     """Return the settings of `TrainConfig` that multiply both its learning rates by a factor."""
     return {"backbone_lr": 1e-3 * factor, "projection_lr": 2e-3 * factor}
 
@@ -141,7 +141,7 @@ def chosen(form: str, size: str, **options: Any) -> Trial:
     return trial(form, size, *CHOSEN[size][form], **options)
 
 
-def for_the_demo(loss: str) -> tuple[dict[str, Any], dict[str, float]]:
+def for_the_demo(loss: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the search chose for a loss: its settings, and the learning rates of its config.
 
     For the course's four at the full size, for the atlas at the small one. A loss that was not
