@@ -1,7 +1,9 @@
 """Batches and losses that several files of tests/losses use."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmret_lib.losses import ATLAS, BarlowTwins, MaxTriplet, SimCLR, SumTriplet
+from mmret_lib.losses import ATLAS, BarlowTwins, MaxTriplet, PairLoss, SimCLR, SumTriplet, tiles
 from mmret_lib.losses.atlas import FalseNegativeFilter
 
 ClipForm = partial(SimCLR, positive_in_denominator=True)
@@ -110,3 +112,30 @@ class Operations(TorchDispatchMode):
         sizes = [leaf.numel() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         self.largest = max(self.largest, *sizes, 0)
         return result
+
+
+@contextmanager
+def tiles_of(side: int, whole: int = 0) -> Iterator[None]:
+    """Every batch above `whole` in tiles, of so many rows and columns on every device."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "WHOLE", whole)
+        patch.setattr(tiles, "SIDE", dict.fromkeys(tiles.SIDE, side))
+        yield
+
+
+def value_and_gradients(loss: PairLoss, batch: tuple, ids: dict) -> list[Tensor]:
+    """The value, and its gradients by both branches and the parameters."""
+    loss = copy.deepcopy(loss)  # a call changes what some losses keep
+    leaves = [emb.clone().requires_grad_() for emb in batch]
+    value = loss(*leaves, **ids)
+    return [value.detach(), *torch.autograd.grad(value, [*leaves, *loss.parameters()])]
+
+
+def assert_alike(loss: PairLoss, batch: tuple, ids: dict, side: int, tolerance: float) -> None:
+    with tiles_of(side):
+        tiled = value_and_gradients(loss, batch, ids)
+    for mine, plain in zip(tiled, value_and_gradients(loss, batch, ids), strict=True):
+        # Gradients are compared in their own size, which a low temperature makes large.
+        scale = max(1.0, plain.abs().max().item())
+        assert mine.dtype == plain.dtype and mine.shape == plain.shape
+        torch.testing.assert_close(mine, plain, rtol=0, atol=tolerance * scale)

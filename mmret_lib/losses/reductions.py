@@ -36,7 +36,27 @@ def no_negative(emb: Tensor) -> float:
     return torch.finfo(emb.dtype).min / 8
 
 
-class Hardest:
+class Reduction:
+    """What every reduction can do; the module's docstring tells what its methods are given."""
+
+    by_offset: Tensor | None = None  # (2, B): the numbers' gradient by the offset, if there is one
+
+    def update(self, tile: Tensor, buffer: Tensor, spans: Spans) -> None:
+        """Take in a tile of the similarities."""
+        raise NotImplementedError
+
+    def result(self) -> Tensor:
+        """Return the numbers, (2, B)."""
+        raise NotImplementedError
+
+    def add_gradient(
+        self, tile: Tensor, buffer: Tensor, spans: Spans, grad: Tensor, out: Tensor
+    ) -> None:
+        """Add the gradient by a tile to `out`."""
+        raise NotImplementedError
+
+
+class Hardest(Reduction):
     """max_k s_bk, and how many negatives tie for it: they share the gradient, as with amax."""
 
     def __init__(self, image_emb: Tensor) -> None:
@@ -66,20 +86,20 @@ class Hardest:
             out.addcmul_(buffer, across(grad[way, span] / self.ties[way, span], way))
 
 
-class HingeSum:
-    """sum_k [offset_b + s_bk]_+, and how many hinges are open: the gradient by the offset."""
+class HingeSum(Reduction):
+    """sum_k [offset_b + s_bk]_+; how many hinges are open is the gradient by the offset."""
 
     def __init__(self, offset: Tensor) -> None:
         self.offset = offset.detach()  # (B,)
         self.sums = offset.new_zeros(2, len(offset))
-        self.open = torch.zeros_like(self.sums)
+        self.by_offset: Tensor = torch.zeros_like(self.sums)
 
     def update(self, tile: Tensor, buffer: Tensor, spans: Spans) -> None:
         """Take in a tile of the similarities."""
         for way, span in enumerate(spans):
             torch.add(tile, across(self.offset[span], way), out=buffer).clamp_min_(0)
             self.sums[way, span] += buffer.sum(dim=1 - way)
-            self.open[way, span] += torch.gt(buffer, 0, out=buffer).sum(dim=1 - way)
+            self.by_offset[way, span] += torch.gt(buffer, 0, out=buffer).sum(dim=1 - way)
 
     def result(self) -> Tensor:
         """Return the numbers, (2, B)."""
@@ -94,7 +114,7 @@ class HingeSum:
             out.addcmul_(buffer, across(grad[way, span], way))
 
 
-class LogSumExp:
+class LogSumExp(Reduction):
     """log sum_k exp(s_bk) for any s: every query's sum is taken relative to its own maximum."""
 
     def __init__(self, image_emb: Tensor) -> None:
@@ -125,7 +145,7 @@ class LogSumExp:
             out.addcmul_(buffer, across(grad[way, span], way))
 
 
-class SmallLogSumExp:
+class SmallLogSumExp(Reduction):
     """The same where no |s| exceeds SAFE: without a maximum, and one exp for both directions."""
 
     def __init__(self, image_emb: Tensor) -> None:
@@ -148,6 +168,3 @@ class SmallLogSumExp:
         share = grad / self.sums.where(self.sums > 0, 1)  # (2, B)
         torch.add(share[0, spans[0], None], share[1, spans[1]], out=buffer)
         out.addcmul_(tile.exp_(), buffer)
-
-
-Reduction = Hardest | HingeSum | LogSumExp | SmallLogSumExp

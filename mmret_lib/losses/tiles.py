@@ -91,14 +91,27 @@ def simclr(
     """Return what `SimCLR` returns of a checked batch, a scalar."""
     image_emb, text_emb = unit_length(image_emb), unit_length(text_emb)
     positive = positives(image_emb, text_emb) / temperature  # (B,)
-    # A learned temperature is not read: the processor would wait for the device.
-    small = not isinstance(temperature, Tensor) and 1 / temperature <= SAFE[image_emb.dtype]
-    reduction = (SmallLogSumExp if small else LogSumExp)(image_emb)
-    (summed,) = reduce(image_emb / temperature, text_emb, ids, reduction)  # (2, B)
+    summed = log_sum_exp(image_emb, text_emb, ids, temperature)  # (2, B)
     if positive_in_denominator:
         summed = torch.logaddexp(summed, positive)
     counted = summed > -math.inf  # (2, B): queries with a denominator
     return ((summed - positive).where(counted, 0).sum(dim=1) / counted.sum(dim=1)).sum()
+
+
+def log_sum_exp(
+    image_emb: Tensor, text_emb: Tensor, ids: Sequence[Tensor], temperature: Number
+) -> Tensor:
+    """Return log sum_k exp(s_bk / temperature) over the negatives, (2, B); -inf without any.
+
+    Args:
+        image_emb, text_emb: (B, D) each, rows of length 1.
+        ids: (B,) each.
+    """
+    # A learned temperature is not read: the processor would wait for the device.
+    small = not isinstance(temperature, Tensor) and 1 / temperature <= SAFE[image_emb.dtype]
+    reduction = (SmallLogSumExp if small else LogSumExp)(image_emb)
+    (summed,) = reduce(image_emb / temperature, text_emb, ids, reduction)
+    return summed
 
 
 def positives(image_emb: Tensor, text_emb: Tensor) -> Tensor:
@@ -122,7 +135,7 @@ def reduce(
         image_emb, text_emb: (B, D) each; s = image_emb @ text_emb.T.
         ids: (B,) each; pairs that agree in one are not negatives of each other.
         reductions: each is walked through once, so new ones for every call.
-        offset: (B,), what `HingeSum` was given, so that it gets its gradient.
+        offset: (B,), what one of the reductions was given, so that it gets its gradient.
     """
     numbers = tuple(consecutive(values, image_emb.dtype) for values in ids)
     results: tuple[Tensor, ...] = _InTiles.apply(image_emb, text_emb, offset, numbers, reductions)
@@ -223,8 +236,8 @@ class _Gradients(torch.autograd.Function):
                 text_grad[cols].addmm_(gradient.T, image_emb[rows])
         offset_grad = None
         for reduction, grad in zip(reductions, grads, strict=True):
-            if isinstance(reduction, HingeSum):
-                offset_grad = (grad * reduction.open).sum(dim=0)
+            if reduction.by_offset is not None:
+                offset_grad = (grad * reduction.by_offset).sum(dim=0)
         return image_grad, text_grad, offset_grad
 
     @staticmethod

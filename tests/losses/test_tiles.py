@@ -4,8 +4,7 @@ Tiles of a few rows make small batches cross their borders in every way.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,43 +12,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_batches import LONELY, WITH_NEGATIVES, Operations, pairs, seeds
+from loss_batches import (
+    LONELY,
+    WITH_NEGATIVES,
+    Operations,
+    assert_alike,
+    pairs,
+    seeds,
+    tiles_of,
+    value_and_gradients,
+)
 from torch import Tensor
 from torch.func import functional_call
 
-from mmret_lib.losses import MaxTriplet, PairLoss, SimCLR, SumTriplet, tiles
+from mmret_lib.losses import MaxTriplet, SimCLR, SumTriplet, tiles
 from mmret_lib.losses.reductions import Hardest
 
 EARLY = partial(MaxTriplet, all_negatives_steps=1)
 quick = settings(max_examples=60, deadline=None)
-
-
-@contextmanager
-def tiles_of(side: int, whole: int = 0) -> Iterator[None]:
-    """Every batch above `whole` in tiles, of so many rows and columns on every device."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "WHOLE", whole)
-        patch.setattr(tiles, "SIDE", dict.fromkeys(tiles.SIDE, side))
-        yield
-
-
-def value_and_gradients(loss: PairLoss, batch: tuple, ids: dict) -> list[Tensor]:
-    """The value, and its gradients by both branches and the parameters."""
-    if isinstance(loss, MaxTriplet):
-        loss.training_calls.zero_()
-    leaves = [emb.clone().requires_grad_() for emb in batch]
-    value = loss(*leaves, **ids)
-    return [value.detach(), *torch.autograd.grad(value, [*leaves, *loss.parameters()])]
-
-
-def assert_alike(loss: PairLoss, batch: tuple, ids: dict, side: int, tolerance: float) -> None:
-    with tiles_of(side):
-        tiled = value_and_gradients(loss, batch, ids)
-    for mine, plain in zip(tiled, value_and_gradients(loss, batch, ids), strict=True):
-        # Gradients are compared in their own size, which a low temperature makes large.
-        scale = max(1.0, plain.abs().max().item())
-        assert mine.dtype == plain.dtype and mine.shape == plain.shape
-        torch.testing.assert_close(mine, plain, rtol=0, atol=tolerance * scale)
 
 
 # Temperatures on both sides of where one exponential serves both directions, down to the least.
