@@ -29,8 +29,8 @@ def demo(
         size: drawn scenes to train on; by default all 8,000.
         losses: which losses, by default sum_triplet, max_triplet, simclr and barlow_twins; also
             those of the atlas, such as siglip or smooth_ap (mmret train --help lists them).
-        config: how to train on the drawn scenes; each loss has the learning rates that were best
-            for it on validation scenes, unless you give one.
+        config: how to train on the drawn scenes; each loss has the settings that were best for it
+            on validation scenes, and the learning rates, unless you give one.
     """
     config.check_flags()
     if size is not None and size < 1:

@@ -43,8 +43,8 @@ class DualEncoder(nn.Module):
             mode every dimension has mean 0 and deviation 1 by running statistics. Barlow Twins
             (Zbontar et al. 2021, arXiv 2103.03230) needs it: its loss standardises each dimension
             over the batch, so a branch's offset and scale per dimension do not change the loss, but
-            they do change the cosines that rank. Without BatchNorms, matching pairs rank badly even
-            at a low loss.
+            they do change the cosines that rank. Of models trained without BatchNorms it is the
+            offset that costs recall (data/results/offsets.csv).
 
     Attributes:
         trained_parts: "image" and "text" -> "whole", "projection" or "nothing"; see `train_only`.

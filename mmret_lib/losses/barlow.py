@@ -37,7 +37,8 @@ class BarlowTwins(PairLoss):
             B = 2048. The term it weighs sums D - 1 squares per dimension, each by chance alone
             about 1 / B, so by this count what matters is about lambda (D - 1) / B: 0.020 there, but
             0.0025 with D = 128 and B = 256. Here, at D = 128, three values were tried on
-            validation scenes (data/results/small_knobs.csv: B = 64, one seed, 0.02 the best).
+            validation scenes from one seed: 0.02 was best with 2,000 scenes and B = 64, 0.01 with
+            8,000 and B = 128 (data/results/small_knobs.csv, full_knobs.csv).
         learnable: make lambda a parameter between 0.0001 and 1. A smaller lambda always costs
             less, so minimising this loss alone drives it to the lower bound.
 

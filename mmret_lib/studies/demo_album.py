@@ -125,8 +125,8 @@ def _compare(reports: dict[str, Report]) -> None:
         interval = f"{row['low']:+.0f} to {row['high']:+.0f}"
         say(f"  {display_name(loss):<{NAME}}{row['difference']:+6.0f}, {interval}{unsure}")
     say(
-        "One seed and one length of training: the order changes with both. "
-        "benchmarks/results/real.md\nhas five of each, the drawn world below has pictures enough."
+        "One seed and one length of training decide no order. benchmarks/results/real.md has five "
+        "seeds\nand several lengths on photographs, data/results/world.csv more seeds on drawings."
     )
 
 

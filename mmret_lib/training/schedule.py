@@ -7,8 +7,8 @@ from mmret_lib.training.config import TrainConfig
 
 EPOCHS = 7
 FEWEST_STEPS = 430  # with fewer, random weights learn too little from a small data set
-# Projections alone learn within a few epochs and then overfit: on 885 photos of Flickr8k, R@10 was
-# 68.6 % after 10 epochs, and 54.1 % after the 72 that 430 steps take.
+# Projections alone learn within a few epochs and then overfit: on 1,137 photos of Flickr8k, every
+# loss of the course has lost from its best epoch to epoch 72 (benchmarks/results/real.md).
 PROJECTION_EPOCHS = 10
 MOST_PROJECTION_EPOCHS, PROJECTION_PATIENCE = 40, 4  # where validation pairs say when to stop
 # Of the steps before the first milestone, the most that warm-up takes. With all of them, or more,
