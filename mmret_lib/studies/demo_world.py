@@ -147,7 +147,9 @@ def _draw_figures(runs: dict[str, TrainedRun], index: SearchIndex, val: Store) -
     captions = [alike.captions_of(i)[0] for i in range(len(alike))]
     embeddings = model.encode_images(images), model.encode_texts(captions)
     weights = {
-        name: negative_weights(build_loss(name).eval(), *embeddings, caption_ids=captions)
+        name: negative_weights(
+            build_loss(name, **for_the_demo(name)[0]).eval(), *embeddings, caption_ids=captions
+        )
         for name in runs
     }
     within = negative_weights(SumTriplet(), *embeddings, caption_ids=captions)[0] > 0  # (B, B)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import nbformat
 import pandas as pd
 import pytest
+from study_rows import AT_FULL_SIZE
 
 from mmret_lib.show.tables import gain, gains, verdict
 
@@ -131,23 +132,9 @@ def is_ahead(rows: pd.DataFrame, pairs: list[tuple[str, str]], asked: tuple[str,
         assert table.loc[asked, f"{way}_verdict"] == "ahead", table.loc[asked].to_dict()
 
 
-# Those that lesson 10 compares: their intervals hold together.
-AT_FULL_SIZE = [
-    ("simclr", "max_triplet"),
-    ("max_triplet", "sum_triplet"),
-    ("simclr", "sum_triplet"),
-    ("simclr", "barlow_twins"),
-    ("max_triplet", "max_triplet, plain"),
-    ("barlow_twins", "barlow_twins, plain"),
-]
-
-
 def at_full_size(one: str, other: str) -> Callable[[], None]:
     def check() -> None:
-        file = ROOT / "data" / "results" / "world.csv"
-        if not file.exists():  # the rows that stand here until the study is measured
-            file = ROOT / "benchmarks" / "results" / "world.csv"
-        is_ahead(pd.read_csv(file), AT_FULL_SIZE, (one, other))
+        is_ahead(recorded("world"), AT_FULL_SIZE, (one, other))
 
     return check
 
