@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmret_lib.losses import tiles
+from mmret_lib.losses.atlas import in_tiles
 from mmret_lib.losses.base import Ids, PairLoss, checked_number, similarities
 from mmret_lib.losses.negatives import find_negatives, mean_one, softmax_over_negatives
 
@@ -55,6 +57,8 @@ class HardNegativeNCE(PairLoss):
     ) -> Tensor:
         """Return the loss of a batch, a scalar; see `PairLoss.forward`."""
         image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+        if len(image_emb) > tiles.WHOLE:
+            return in_tiles.hard_negative_nce(image_emb, text_emb, ids, self.temperature, self.beta)
         similarity = similarities(image_emb, text_emb)  # (B, B): images in rows, texts in columns
         negatives = find_negatives(similarity, ids)  # (B, B)
         images_ask = self.direction(similarity, negatives)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmret_lib.losses import tiles
+from mmret_lib.losses.atlas import in_tiles
 from mmret_lib.losses.base import Ids, PairLoss, checked_number, similarities
 from mmret_lib.losses.negatives import find_negatives, softmax_over_negatives
 
@@ -81,12 +83,17 @@ class SigLIP(PairLoss):
     ) -> Tensor:
         """Return the loss of a batch, a scalar; see `PairLoss.forward`."""
         image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
-        similarity = similarities(image_emb, text_emb)  # (B, B): images in rows, texts in columns
-        negatives = find_negatives(similarity, ids)  # (B, B)
-        images_ask = self.direction(similarity, negatives)
-        texts_ask = self.direction(similarity.T, negatives)
+        if len(image_emb) > tiles.WHOLE:
+            bias = self.offset + self.awaited(len(image_emb))
+            loss = in_tiles.siglip(image_emb, text_emb, ids, self.current(), bias)
+        else:
+            similarity = similarities(image_emb, text_emb)  # (B, B): images in rows
+            negatives = find_negatives(similarity, ids)  # (B, B)
+            images_ask = self.direction(similarity, negatives)
+            texts_ask = self.direction(similarity.T, negatives)
+            loss = images_ask + texts_ask
         self.after_call(len(image_emb))
-        return images_ask + texts_ask
+        return loss
 
     def direction(self, similarity: Tensor, negatives: Tensor) -> Tensor:
         """Return what the queries in the rows of (B, B) cost on average, a scalar."""

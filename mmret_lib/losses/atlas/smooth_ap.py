@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmret_lib.losses import tiles
+from mmret_lib.losses.atlas import in_tiles
 from mmret_lib.losses.base import Ids, PairLoss, checked_number, similarities
 from mmret_lib.losses.negatives import find_negatives, softmax_over_negatives
 
@@ -46,6 +48,8 @@ class SmoothAP(PairLoss):
     ) -> Tensor:
         """Return the loss of a batch, a scalar; see `PairLoss.forward`."""
         image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+        if len(image_emb) > tiles.WHOLE:
+            return in_tiles.smooth_ap(image_emb, text_emb, ids, self.temperature)
         similarity = similarities(image_emb, text_emb)  # (B, B): images in rows, texts in columns
         negatives = find_negatives(similarity, ids)  # (B, B)
         images_ask = self.direction(similarity, negatives)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmret_lib.losses import tiles
+from mmret_lib.losses.atlas import in_tiles
 from mmret_lib.losses.base import Ids, PairLoss, checked_number, similarities
 from mmret_lib.losses.negatives import find_negatives
 
@@ -46,6 +48,10 @@ class TopKTriplet(PairLoss):
     ) -> Tensor:
         """Return the loss of a batch, a scalar; see `PairLoss.forward`."""
         image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+        if len(image_emb) > tiles.WHOLE and self.k >= len(image_emb) - 1:
+            return tiles.sum_triplet(image_emb, text_emb, ids, self.margin)
+        if len(image_emb) > tiles.WHOLE and self.k <= in_tiles.LARGEST_K:
+            return in_tiles.top_k_triplet(image_emb, text_emb, ids, self.k, self.margin)
         similarity = similarities(image_emb, text_emb)  # (B, B): images in rows, texts in columns
         negatives = find_negatives(similarity, ids)  # (B, B)
         images_ask = self.direction(similarity, negatives)

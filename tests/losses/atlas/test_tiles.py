@@ -25,14 +25,25 @@ from loss_batches import (
 )
 
 from mmret_lib.losses import tiles
-from mmret_lib.losses.atlas import MarginSoftmax, MultiSimilarity
+from mmret_lib.losses.atlas import (
+    AdaptiveNCE,
+    HardNegativeNCE,
+    MarginSoftmax,
+    MultiSimilarity,
+    SigLIP,
+    TopKTriplet,
+)
 
-IN_TILES = ("margin_softmax", "multi_similarity")
 # Beside the settings of all files: so steep that every query needs a maximum of its own.
 TILED: dict[str, Callable] = {
-    **{name: make for name, make in MADE.items() if name.split(",")[0] in IN_TILES},
+    **MADE,
     "margin_softmax, sharp": partial(MarginSoftmax, 0.1, 1e-3),
     "multi_similarity, sharp": partial(MultiSimilarity, 2.0, 1e3, 0.3),
+    "siglip, wide": partial(SigLIP, 19.0, 1.0),
+    "hard_negative_nce, sharp": partial(HardNegativeNCE, 0.01, 600.0),
+    "adaptive_nce, sharp": partial(AdaptiveNCE, 0.002, 0.5, 0.1),
+    "top_k_triplet, 1": partial(TopKTriplet, 1, 0.7),
+    "top_k_triplet, all": partial(TopKTriplet, 10**9, 0.7),
 }
 every = pytest.mark.parametrize("make", TILED.values(), ids=TILED)
 
