@@ -37,7 +37,7 @@ STUDIES: dict[str, Study] = {
         },
     ),
     "barlow_short": Study(
-        "The same in 6 epochs, with the lambda that suits the large world.",
+        "The same in 6 epochs, with lambda 0.02.",
         {
             "plain": _barlow(standardise=False, lambda_=0.0051),
             "lambda": _barlow(standardise=False, lambda_=0.02),
