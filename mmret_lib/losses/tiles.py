@@ -92,10 +92,16 @@ def simclr(
     image_emb, text_emb = unit_length(image_emb), unit_length(text_emb)
     positive = positives(image_emb, text_emb) / temperature  # (B,)
     summed = log_sum_exp(image_emb, text_emb, ids, temperature)  # (2, B)
+    return simclr_of_sums(summed, positive, positive_in_denominator)
+
+
+def simclr_of_sums(summed: Tensor, positive: Tensor, positive_in_denominator: bool) -> Tensor:
+    """Return SimCLR from log sum_k exp(s_bk / t), (2, B), and s_bb / t, (B,): a scalar."""
     if positive_in_denominator:
         summed = torch.logaddexp(summed, positive)
     counted = summed > -math.inf  # (2, B): queries with a denominator
-    return ((summed - positive).where(counted, 0).sum(dim=1) / counted.sum(dim=1)).sum()
+    costs = (summed - positive).where(counted, 0).sum(dim=1)  # (2,)
+    return (costs / counted.sum(dim=1).clamp(min=1)).sum()
 
 
 def log_sum_exp(
@@ -107,11 +113,16 @@ def log_sum_exp(
         image_emb, text_emb: (B, D) each, rows of length 1.
         ids: (B,) each.
     """
-    # A learned temperature is not read: the processor would wait for the device.
-    small = not isinstance(temperature, Tensor) and 1 / temperature <= SAFE[image_emb.dtype]
-    reduction = (SmallLogSumExp if small else LogSumExp)(image_emb)
+    reduction = kind_of_sum(temperature, image_emb.dtype)(image_emb)
     (summed,) = reduce(image_emb / temperature, text_emb, ids, reduction)
     return summed
+
+
+def kind_of_sum(temperature: Number, dtype: torch.dtype) -> type[LogSumExp] | type[SmallLogSumExp]:
+    """Return which log-sum-exp suits cosines over this temperature."""
+    # A learned temperature is not read: the processor would wait for the device.
+    small = not isinstance(temperature, Tensor) and 1 / temperature <= SAFE[dtype]
+    return SmallLogSumExp if small else LogSumExp
 
 
 def positives(image_emb: Tensor, text_emb: Tensor) -> Tensor:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmret_lib.losses import tiles
+from mmret_lib.losses.atlas import in_tiles
 from mmret_lib.losses.base import Ids, PairLoss, checked_number, similarities
 from mmret_lib.losses.negatives import find_negatives
+from mmret_lib.losses.simclr import SimCLR
 
 
 class FalseNegativeFilter(PairLoss):
@@ -25,6 +28,9 @@ class FalseNegativeFilter(PairLoss):
 
     The push is shared out as in the inner loss, among the negatives that are left. A query with
     none left costs 0 or is left out of the mean, as in the inner loss.
+
+    Large batches go in tiles around SimCLR; around every other loss the filter computes all
+    similarities at once and keeps several (B, B) matrices. A (B, B) guide it has in either case.
 
     Args:
         loss: one that goes by similarities: all but BarlowTwins.
@@ -77,6 +83,12 @@ class FalseNegativeFilter(PairLoss):
                 real numbers, has another shape, or holds NaN.
         """
         image_emb, text_emb, ids = self.checked(image_emb, text_emb, image_ids, caption_ids)
+        if len(image_emb) > tiles.WHOLE and type(self.loss) is SimCLR:
+            with torch.no_grad():
+                guide = self.checked_guide(guide, similarities(image_emb, text_emb))  # (B, B)
+            number, kept = self.loss.current(), self.loss.positive_in_denominator
+            batch = image_emb, text_emb, ids
+            return in_tiles.filtered_simclr(*batch, number, kept, guide, self.margin)
         similarity = similarities(image_emb, text_emb)  # (B, B): images in rows, texts in columns
         guide = self.checked_guide(guide, similarity)  # (B, B)
         negatives = find_negatives(similarity, ids)  # (B, B)

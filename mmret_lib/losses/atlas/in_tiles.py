@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmret_lib.losses import tiles
 from mmret_lib.losses.atlas.reductions import (
+    Guided,
     SigmoidSum,
     SoftplusSum,
     TopHinges,
@@ -134,6 +135,24 @@ def top_k_triplet(
     offset = margin - tiles.positives(image_emb, text_emb)  # (B,)
     (sums,) = tiles.reduce(image_emb, text_emb, ids, TopHinges(offset, k), offset=offset)  # (2, B)
     return sums.mean(dim=1).sum()
+
+
+def filtered_simclr(
+    image_emb: Tensor,
+    text_emb: Tensor,
+    ids: Sequence[Tensor],
+    temperature: tiles.Number,
+    positive_in_denominator: bool,
+    guide: Tensor,
+    margin: float,
+) -> Tensor:
+    """Return what `FalseNegativeFilter` around `SimCLR` returns of a checked batch and guide."""
+    image_emb, text_emb = unit_length(image_emb), unit_length(text_emb)
+    positive = tiles.positives(image_emb, text_emb) / temperature  # (B,)
+    kind = tiles.kind_of_sum(temperature, image_emb.dtype)
+    reduction = Guided(lambda: kind(image_emb), guide, guide.diagonal() - margin)
+    (summed,) = tiles.reduce(image_emb / temperature, text_emb, ids, reduction)  # (2, B)
+    return tiles.simclr_of_sums(summed, positive, positive_in_denominator)
 
 
 def softplus(numbers: Tensor) -> Tensor:

@@ -157,3 +157,43 @@ class TopHinges(Reduction):
             places = (best == last[:, None]).sum(dim=1) / self.ties[way, span].clamp(min=1)
             torch.eq(tile, across(last, way), out=buffer)
             out.addcmul_(buffer, across(grads * places * (last > closed), way))
+
+
+class Guided(Reduction):
+    """Another reduction over those negatives alone that a guide scores below each query's limit.
+
+    The directions drop different negatives, so that each has a reduction of its own.
+
+    Args:
+        make: makes the reduction.
+        guide: (B, B), as in `FalseNegativeFilter`.
+        limit: (B,), query b keeps the negatives k with guide_bk < limit_b.
+    """
+
+    def __init__(self, make: Callable[[], Reduction], guide: Tensor, limit: Tensor) -> None:
+        self.parts = (make(), make())
+        self.guide, self.limit = guide, limit
+
+    def update(self, tile: Tensor, buffer: Tensor, spans: Spans) -> None:
+        """Take in a tile of the similarities."""
+        for way, part in enumerate(self.parts):
+            part.update(self.kept(tile, buffer, spans, way), buffer, spans)
+
+    def result(self) -> Tensor:
+        """Return the numbers, (2, B)."""
+        return torch.stack([part.result()[way] for way, part in enumerate(self.parts)])
+
+    def add_gradient(
+        self, tile: Tensor, buffer: Tensor, spans: Spans, grad: Tensor, out: Tensor
+    ) -> None:
+        """Add the gradient by a tile to `out`."""
+        for way, part in enumerate(self.parts):
+            alone = torch.zeros_like(grad)
+            alone[way] = grad[way]
+            part.add_gradient(self.kept(tile, buffer, spans, way), buffer, spans, alone, out)
+
+    def kept(self, tile: Tensor, buffer: Tensor, spans: Spans, way: int) -> Tensor:
+        """Return a copy of the tile in which the dropped negatives of one direction are none."""
+        rows, cols = spans
+        torch.ge(self.guide[rows, cols], across(self.limit[spans[way]], way), out=buffer)
+        return torch.add(tile, buffer, alpha=no_negative(tile))
