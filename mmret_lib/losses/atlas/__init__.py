@@ -12,6 +12,8 @@ negatives. s is a negative's cosine with its query, p the positive's, t a temper
     AdaptiveNCE          softmax(s / t) times a bell around mu   adaptive_nce.py
     FalseNegativeFilter  as in another loss, without the         false_negative_filter.py
                          negatives that a guide calls right
+
+Batches of more than 256 pairs are computed in tiles: `in_tiles`, with `reductions`.
 """
 
 from mmret_lib.losses.atlas.adaptive_nce import AdaptiveNCE
