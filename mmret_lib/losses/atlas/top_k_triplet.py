@@ -23,7 +23,8 @@ class TopKTriplet(PairLoss):
     coming first: with k = 1 as in MaxTriplet.
 
     Args:
-        k: how many hinges count, at least 1.
+        k: how many hinges count, at least 1. Large batches are computed in tiles up to k = 256 and
+            from B - 1 on; in between all similarities at once.
         margin: in cosine, at least 1e-6.
         mask_duplicates: pairs that share an id are not negatives. A query with none left costs 0.
 
