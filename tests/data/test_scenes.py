@@ -210,7 +210,7 @@ def test_a_break_while_drawing_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_slides_queries_have_their_pictures():
+def test_the_projects_queries_have_their_pictures():
     for split in ("train", "val", "test"):
         made, _ = scenes.make_scenes(World(size=50), split)
         for claim in scenes.SLIDE_QUERIES.values():
