@@ -216,6 +216,20 @@ def switches_to_eval(model, lr, backbone_lr, weight_decay):
     return four_lists(model, lr, backbone_lr, weight_decay)
 
 
+def the_courses_model(model, lr, backbone_lr, weight_decay):
+    backbones = [*model.image.backbone.parameters(), *model.text.backbone.parameters()]
+    inside = {id(p) for p in backbones}
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    return [
+        {"params": backbones, "lr": backbone_lr, "weight_decay": weight_decay},
+        {"params": rest, "lr": lr, "weight_decay": weight_decay},
+    ]
+
+
+def one_group(model, lr, backbone_lr, weight_decay):
+    return [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
+
+
 def forgets_return(model, lr, backbone_lr, weight_decay):
     four_lists(model, lr, backbone_lr, weight_decay)
 
@@ -305,6 +319,16 @@ WRONG = {
     "twice": ("grouped twice", twice),
     "unfreezes": ("requires_grad", unfreezes),
     "eval": ("the model is changed", switches_to_eval),
+    "the word weight": (
+        "called so as well",
+        grouped(decays=lambda n, p: n.endswith("weight")),
+    ),
+    "the course's model": ("model.named_parameters()", the_courses_model),
+    "one group": ("in the wrong group", one_group),
+    "a tenth in the backbone": (
+        "should have lr 0.003",
+        grouped(rate=lambda n, a, b: a / 10 if in_backbone(n) else a),
+    ),
     "no return": ("nothing is returned", forgets_return),
     "two bugs": ("two things", two_bugs),
 }

@@ -180,6 +180,36 @@ def compounding(step, warmup, milestones, gamma):
     return factor
 
 
+def whole_division(step, warmup, milestones, gamma):
+    rise = min(1, (step + 1) // warmup) if warmup else 1
+    return rise * gamma ** reached(step, milestones)
+
+
+def enumerated(step, warmup, milestones, gamma):
+    factor = min(1, (step + 1) / warmup) if warmup else 1.0
+    power = 0
+    for number, milestone in enumerate(milestones):
+        if step >= milestone:
+            power = number
+    return factor * gamma**power
+
+
+def cosine(step, warmup, milestones, gamma):
+    if step < warmup:
+        return (step + 1) / warmup
+    last = max(milestones, default=100)
+    return 0.5 * (1 + math.cos(math.pi * min(1, (step - warmup) / max(1, last - warmup))))
+
+
+def percent(step, warmup, milestones, gamma):
+    return 100 * by_a_loop(step, warmup, milestones, gamma)
+
+
+def added_up(step, warmup, milestones, gamma):
+    rise = min(1, (step + 1) / warmup) if warmup else 1
+    return (rise + gamma ** reached(step, milestones)) / 2
+
+
 def forgets_return(step, warmup, milestones, gamma):
     by_a_loop(step, warmup, milestones, gamma)
 
@@ -229,6 +259,11 @@ WRONG = {
     "steps from 1": ("counted from 1", from_one),
     "two bugs": ("two things", two_bugs),
     "powers add up": ("gamma ** 3", compounding),
+    "whole division": ("// cuts it off", whole_division),
+    "enumerate from 0": ("too few", enumerated),
+    "a cosine": ("the result is wrong", cosine),
+    "percent": ("the result is wrong", percent),
+    "the mean of both": ("the mean of the two", added_up),
     "no return": ("nothing is returned", forgets_return),
     "text": ("a string is returned", as_text),
     "rounded": ("rounded", rounded),

@@ -415,6 +415,16 @@ def texts_only(path, model, optimizer, generator):
     return plain(path + "", model, optimizer, generator)
 
 
+def state_by_hand(optimizer, kept):
+    optimizer.state.update(kept["state"])
+    rates_only(optimizer, kept)
+
+
+def a_new_generator(generator, kept):
+    generator = torch.Generator()
+    generator.set_state(kept["generator"])
+
+
 def draws(generator, kept):
     generator.set_state(kept["generator"])
     torch.rand(1, generator=generator)
@@ -459,6 +469,14 @@ WRONG_LOADS = {
     "weights reset first": ("changes the training", resets_first),
     "runs code": ("weights_only=True", loading(read=careless)),
     "no map_location": ("map_location", loading(read=lambda p: torch.load(p, weights_only=True))),
+    "the optimiser by hand": ("same bits", loading(averages=state_by_hand)),
+    "groups replaced": (
+        "load_state_dict",
+        loading(
+            averages=lambda o, kept: o.param_groups.__setitem__(slice(None), kept["param_groups"])
+        ),
+    ),
+    "a new generator": ("generator.set_state", loading(chance=a_new_generator)),
     "deletes the file": ("changed or deleted", deletes),
     "train()": ("leave its mode", trains),
     "seeds everything": ("random numbers", sets_the_shared_state),

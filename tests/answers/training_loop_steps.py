@@ -295,6 +295,37 @@ def returns_length(image_head, text_head, batch, loss, optimizer, clip):
     return length
 
 
+def first_group_clipped(image_head, text_head, batch, loss, optimizer, clip):
+    value = loss(image_head(batch[0]), text_head(batch[1]))
+    optimizer.zero_grad()
+    value.backward()
+    params = optimizer.param_groups[0]["params"]
+    length = nn.utils.clip_grad_norm_(params, clip or float("inf"))
+    if length.isfinite():
+        optimizer.step()
+    return value.detach()
+
+
+def without_gradients(image_head, text_head, batch, loss, optimizer, clip):
+    with torch.no_grad():
+        emb = image_head(batch[0]), text_head(batch[1])
+    value = loss(*emb)
+    optimizer.zero_grad()
+    value.backward()
+    optimizer.step()
+    return value.detach()
+
+
+def steps_if_clipped(image_head, text_head, batch, loss, optimizer, clip):
+    value = loss(image_head(batch[0]), text_head(batch[1]))
+    optimizer.zero_grad()
+    value.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_([*image_head.parameters(), *text_head.parameters()], clip)
+        optimizer.step()
+    return value.detach()
+
+
 def one_dtype(image_head, text_head, batch, loss, optimizer, clip):
     return plain(image_head, text_head, batch, loss, optimizer, clip).float()
 
@@ -374,5 +405,12 @@ WRONG = {
     "half the loss": ("not the loss of the batch", step(end=lambda v: v.detach() / 2)),
     "float32": ("dtype", one_dtype),
     "shape (1,)": ("shape (1,)", step(end=lambda v: v.detach()[None])),
+    "the first group clipped": ("only the image head", first_group_clipped),
+    "no_grad": ("torch.no_grad()", without_gradients),
+    "steps only if clipped": ("the step is taken all the same", steps_if_clipped),
+    "zero_grad before the step": (
+        "nothing moves",
+        step(clipping=nothing, after=lambda o: o.zero_grad()),
+    ),
     "two bugs": ("two things", step(before=nothing, clipping=nothing)),
 }

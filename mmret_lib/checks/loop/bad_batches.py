@@ -19,6 +19,7 @@ from mmret_lib.checks.loop.settings import (
     TrainStep,
     apart,
     batches,
+    groups_of,
 )
 from mmret_lib.checks.loop.steps import Batch, train_step
 
@@ -87,7 +88,7 @@ def goes_on(
 ) -> str | None:
     """Whether the batch after a broken one trains as it should."""
     copied = deepcopy((heads, optimizer.state_dict()))
-    twin = make(copied[0].parameters())
+    twin = make(groups_of(copied[0]))
     twin.load_state_dict(copied[1])
     function(heads[0], heads[1], batch, apart, optimizer, clip)
     train_step(copied[0][0], copied[0][1], batch, apart, twin, clip)

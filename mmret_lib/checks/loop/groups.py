@@ -50,7 +50,13 @@ def is_for_an_optimiser(function: ParameterGroups) -> str | None:
         model = make()
         before = {key: each.clone() for key, each in model.state_dict().items()}
         trains = [each.requires_grad for each in model.parameters()]
-        groups = function(model, LR, BACKBONE_LR, DECAY)
+        try:
+            groups = function(model, LR, BACKBONE_LR, DECAY)
+        except AttributeError as error:
+            return (
+                f"for {about} it raised AttributeError: {error}. A model may have its backbones "
+                "anywhere, or none: go through the names, model.named_parameters()"
+            )
         if says := not_groups(groups):
             return says
         if says := not_its_own(groups, model):

@@ -88,7 +88,14 @@ def puts_back_all(function: LoadState) -> str | None:
                     value = loaded(function, given, training)
                     if not path.is_file() or path.read_bytes() != content:
                         return "the file is changed or deleted: it may be needed once more"
-                    if says := forgotten(parts_of(training), wanted):
+                    try:
+                        parts = parts_of(training)
+                    except (KeyError, TypeError, AttributeError, ValueError) as error:
+                        return (
+                            f"the optimiser is broken after the call ({error!r}): fill it by "
+                            "optimizer.load_state_dict"
+                        )
+                    if says := forgotten(parts, wanted):
                         return says
                     if says := wrong_result(value, step):
                         return says

@@ -108,6 +108,9 @@ MISTAKES = [
             "warmup - 1 has the whole rate": over_one_more,
             "the rise does not end: it stops at 1, min(1, ...)": on_and_on,
             "there is no warm-up: the first `warmup` steps rise to 1": lambda step, warmup: 1.0,
+            "the fraction is lost, as // cuts it off: the rise is (step + 1) / warmup": (
+                lambda step, warmup: min(1.0, (step + 1) // warmup) if warmup else 1.0
+            ),
             "the rise is a curve: (step + 1) / warmup as it is, a straight line": lambda s, w: (
                 rise(s, w) ** 2
             ),
@@ -116,6 +119,9 @@ MISTAKES = [
             "a milestone counts one step late": lambda step, ms: sum(step > m for m in ms),
             "a milestone counts one step early": lambda step, ms: sum(step + 1 >= m for m in ms),
             "only one milestone counts": lambda step, ms: int(any(step >= m for m in ms)),
+            "one milestone too few counts, as where enumerate begins at 0": lambda step, ms: max(
+                0, passed(step, ms) - 1
+            ),
             "the milestones that are still to come are counted": lambda step, ms: sum(
                 step < m for m in ms
             ),

@@ -111,6 +111,8 @@ WRONG_RULES: dict[str, Rule] = {
     "nothing decays: what has two dimensions or more gets weight_decay": decaying(lambda p: False),
     "the scales of norms decay, only biases are spared: a norm's weight has one dimension, so "
     + NDIM: decaying(lambda p: not p.is_bias),
+    "what is called weight decays, and the scales of norms are called so as well: "
+    + NDIM: decaying(lambda p: p.name.endswith("weight")),
     "biases of linear layers and convolutions decay, only norms are spared: " + NDIM: decaying(
         lambda p: not p.of_norm
     ),

@@ -35,6 +35,12 @@ def apart(image_emb: Tensor, text_emb: Tensor) -> Tensor:
     return pull + 0.5 * (image_emb @ text_emb.T).logsumexp(dim=1).mean()
 
 
+def groups_of(heads: nn.ModuleList) -> list[dict[str, Any]]:
+    """A group for each head that trains."""
+    trained = [[p for p in head.parameters() if p.requires_grad] for head in heads]
+    return [{"params": params} for params in trained if params]
+
+
 @dataclass
 class Setting:
     """A training of three steps, to be followed from the same start again and again."""
@@ -51,10 +57,10 @@ class Setting:
         assert isinstance(heads, nn.ModuleList)
         if self.frozen is not None:
             heads[self.frozen].requires_grad_(False)
-        trained = [p for p in heads.parameters() if p.requires_grad]
-        for each in trained:
-            each.grad = torch.full_like(each, 0.7)
-        return heads, self.make(trained)
+        for each in heads.parameters():
+            if each.requires_grad:
+                each.grad = torch.full_like(each, 0.7)
+        return heads, self.make(groups_of(heads))
 
     def follow(self, step: TrainStep) -> list[Any]:
         """What is returned and where the heads are, after each of three steps."""

@@ -38,7 +38,15 @@ def returns_the_loss(function: TrainStep) -> str | None:
         heads, optimizer = setting.start()
         images, texts = (each.to(dtype) for each in batches(1)[0])
         before = images.clone(), texts.clone()
-        value = function(heads[0], heads[1], (images, texts), apart, optimizer, 1.5)
+        try:
+            value = function(heads[0], heads[1], (images, texts), apart, optimizer, 1.5)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error):
+                raise
+            return (
+                "backward() finds nothing to differentiate: are both embeddings detached, or "
+                "computed under torch.no_grad()?"
+            )
         for name, each, old in zip(("images", "texts"), (images, texts), before, strict=True):
             if not torch.equal(each, old) or each.requires_grad:
                 return f"the {name} of the batch are changed: the next epoch needs them as they are"
@@ -164,7 +172,10 @@ def leads_where_it_should(function: TrainStep) -> str | None:
             f"backward() and step() every gradient is multiplied by {wanted}"
         )
     if moves == [setting.clip is not None for setting in SETTINGS]:
-        return f"where clip is None the steps are wrong (for {where}): nothing is clipped then"
+        return (
+            f"where clip is None the steps are wrong (for {where}): nothing is clipped then, and "
+            "the step is taken all the same"
+        )
     first = "the loss is right, " if all(value for value in values) else ""
     return (
         f"{first}the heads do not end where the steps should lead (for {where}): a step is "
