@@ -150,8 +150,8 @@ def goes_on_with_the_same_bits(function: LoadState) -> str | None:
         go_on(again, 3)
         if device == "cpu" and not same_bits(parts_of(right), parts_of(again)):
             return (
-                "the next three steps do not lead to the same bits: everything that the file holds "
-                "has to be put back, and nothing may be drawn from the generator"
+                "the next three steps do not lead to the same bits: put back everything that the "
+                "file holds by load_state_dict and set_state, not by hand, and draw nothing"
             )
     return None
 
