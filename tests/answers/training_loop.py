@@ -27,4 +27,21 @@ WRONG = {
     "save_state": states.WRONG_SAVES,
     "load_state": states.WRONG_LOADS,
 }
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "rate": {
+        "arguments swapped in `min(1.0, (step + 1) / warmup)`": "min does not care about the order"
+    },
+    "train_step": {
+        "-> (text_head, image_head) in `heads = (image_head, text_head)`": (
+            "the squares are summed in another order"
+        ),
+    },
+    "save_state": {
+        "right term alone in `path.name + '.part'`": "any other name in the folder will do",
+    },
+    "load_state": {
+        "without weights_only= in `torch.load(path, map_location='cpu', weights_only=True)`": (
+            "True is the default since torch 2.6"
+        ),
+    },
+}
