@@ -36,9 +36,6 @@ EQUIVALENT: dict[str, dict[str, str]] = {
             "the squares are summed in another order"
         ),
     },
-    "save_state": {
-        "right term alone in `path.name + '.part'`": "any other name in the folder will do",
-    },
     "load_state": {
         "without weights_only= in `torch.load(path, map_location='cpu', weights_only=True)`": (
             "True is the default since torch 2.6"
