@@ -7,6 +7,7 @@ from mmret_lib.checks import (
     simclr,
     text_branch,
     tour,
+    training_loop,
     triplet_losses,
 )
 from mmret_lib.checks.engine.task import CheckFailed
@@ -19,5 +20,6 @@ __all__ = [
     "simclr",
     "text_branch",
     "tour",
+    "training_loop",
     "triplet_losses",
 ]

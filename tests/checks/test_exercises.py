@@ -70,6 +70,13 @@ SIGNATURES = {
         "hidden_pairs(image_emb, text_emb)",
         "running_standardiser(batches, momentum)",
     ],
+    "07_training_loop": [
+        "rate(step, warmup, milestones, gamma)",
+        "parameter_groups(model, lr, backbone_lr, weight_decay)",
+        "train_step(image_head, text_head, batch, loss, optimizer, clip)",
+        "save_state(path, model, optimizer, step, generator)",
+        "load_state(path, model, optimizer, generator)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")
