@@ -1,0 +1,27 @@
+"""The answers to exercise 08."""
+
+from answers import metrics_bootstrap, metrics_judged, metrics_ranks, metrics_recalls
+from mmret_lib.checks import metrics
+
+CHECKS = {
+    "ranks": metrics.check_ranks,
+    "recall_at_k": metrics.check_recall_at_k,
+    "median_rank": metrics.check_median_rank,
+    "bootstrap_interval": metrics.check_bootstrap_interval,
+    "judged_recall": metrics.check_judged_recall,
+}
+RIGHT = {
+    "ranks": metrics_ranks.RIGHT,
+    "recall_at_k": metrics_recalls.RIGHT_RECALL,
+    "median_rank": metrics_recalls.RIGHT_MEDIAN,
+    "bootstrap_interval": metrics_bootstrap.RIGHT,
+    "judged_recall": metrics_judged.RIGHT,
+}
+WRONG = {
+    "ranks": metrics_ranks.WRONG,
+    "recall_at_k": metrics_recalls.WRONG_RECALL,
+    "median_rank": metrics_recalls.WRONG_MEDIAN,
+    "bootstrap_interval": metrics_bootstrap.WRONG,
+    "judged_recall": metrics_judged.WRONG,
+}
+EQUIVALENT: dict[str, dict[str, str]] = {}
