@@ -130,7 +130,7 @@ WRONG_RECALL = {
     "misses": ("misses", from_hits(lambda h: 100 * (1 - h).mean())),
     "median": ("median", from_hits(lambda h: 100 * h.median())),
     "hits": ("one number is wanted", hits_of),
-    "min of tensors": ("ambiguous", python_min),
+    "min of tensors": ("use clamp", python_min),
     "in place": ("in place", in_place),
     "first queries": ("wrong", recall_by_first_ones),
     "no return": ("nothing is returned", lambda b, t, k: None),

@@ -68,6 +68,8 @@ ERRORS = {
     ),
     "torch.randint(high, ...) draws from 0 to high - 1, so high is the count itself, and not the "
     "count - 1": ("random_ expects 'from' to be less",),
+    "Python's min, max, if, and, or take single numbers, not tensors of several: use clamp, "
+    "torch.where, & or |": ("is ambiguous",),
     "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
 }
 
