@@ -191,7 +191,28 @@ def over_right_answers(scores, right, k):
     return float(hits / right.sum())
 
 
+def sorted_of_all(scores, right, k):
+    first = scores.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return 100 * right.gather(1, first).any(1).double().mean().item()
+
+
+def missed_beyond(b, t, s, k):
+    m = max(0, k - b)
+    return 1 - math.comb(t, m) / math.comb(t + s, m) if m <= t + s else 0
+
+
 WRONG = {
+    "sorted, of all": ("two things", sorted_of_all),
+    "beyond all": ("a miss is counted", answer(hit=missed_beyond)),
+    "single right answers": (
+        "single right answer",
+        answer(judged=lambda hits, right: hits[right.sum(1) == 1]),
+    ),
+    "wrong ones": (
+        "taken for the right",
+        lambda scores, right, k: in_combinations(scores, ~right, k),
+    ),
+    "one digit": ("one digit", answer(share=lambda hits: round(100 * hits.mean().item(), 1))),
     "not judged are misses": (
         "count as misses: a query without",
         answer(judged=lambda hits, right: hits * right.any(1)),

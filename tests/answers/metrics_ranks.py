@@ -185,7 +185,29 @@ def seeded(scores, owner):
     return answer()(scores, owner)
 
 
+def through_nan(scores, owner):
+    own = same(scores, owner)
+    rest, best = scores.masked_fill(own, torch.nan), scores.masked_fill(~own, torch.nan).amax(1)
+    right = positive_of(scores, owner)
+    images = (rest > best[:, None]).sum(1), (rest == best[:, None]).sum(1)
+    return images, ((rest > right).sum(0), (rest == right).sum(0))
+
+
+def one_target_for_both(scores, owner):
+    own = same(scores, owner)
+    best = best_of(scores, own)
+    ways = ((scores > best) & ~own, (scores == best) & ~own)
+    return tuple(tuple(way.sum(dim) for way in ways) for dim in (1, 0))
+
+
+def any_of_them(images, captions):
+    return tuple(tuple((each > 0).long() for each in pair) for pair in (images, captions))
+
+
 WRONG = {
+    "NaN": ("set to NaN", through_nan),
+    "one target for both": ("one number, the score of its own image", one_target_for_both),
+    "any": ("not how many", answer(given=any_of_them)),
     "at least as good": ("ties are counted among the better", answer(above=torch.ge)),
     "tied or better": ("all that are better or tied", answer(beside=torch.ge)),
     "lower is better": ("scores lower is counted", answer(above=torch.lt)),

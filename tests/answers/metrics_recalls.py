@@ -79,6 +79,13 @@ def recall_by_first_ones(better, tied, k):
 
 
 WRONG_RECALL = {
+    "expected rank of k": ("may be k itself", mean_of(lambda b, t, k: b + t / 2 <= k)),
+    "no brackets": ("brackets are missing", mean_of(lambda b, t, k: (k - b / (t + 1)).clamp(0, 1))),
+    "no brackets below": (
+        "brackets are missing",
+        mean_of(lambda b, t, k: ((k - b) / t + 1).clamp(0, 1)),
+    ),
+    "one digit": ("one digit", from_hits(lambda h: 100 * h.mean().round(decimals=3))),
     "ties are found": ("ties count as found", mean_of(lambda b, t, k: b < k)),
     "ties are missed": ("ties count as misses", mean_of(lambda b, t, k: b + t < k)),
     "expected rank": ("threshold of an expectation", mean_of(lambda b, t, k: b + t / 2 < k)),

@@ -115,6 +115,14 @@ def where_captions_rank(scores: Tensor, owner: Tensor) -> Any:
     return image, (((rows > target) & wrong).sum(1), ((rows == target) & wrong).sum(1))
 
 
+def compared_with_rows(scores: Tensor, owner: Tensor) -> Any:
+    """Wrong: down a column each image is compared with its own best caption."""
+    own = same_image(scores, owner)
+    best = best_own(scores, own)[:, None]
+    ways = ((scores > best) & ~own, (scores == best) & ~own)
+    return ranks(scores, owner)[0], tuple(way.sum(0) for way in ways)
+
+
 # s are the scores (N, M), own (N, M) is True where a caption is the image's own; image and caption
 # are pairs, better and tied.
 WRONG_RANKS = mistakes(
@@ -175,6 +183,8 @@ WRONG_RANKS = mistakes(
         "the last of an image's own captions is taken": nth_own(-1),
         "the sum of an image's own captions is taken": lambda s, own: (s * own).sum(1),
         "the best of all captions is taken": lambda s, own: s.amax(1),
+        "what is not an image's own is set to NaN before the maximum, which then is NaN, too: set "
+        "it to -inf": lambda s, own: s.masked_fill(~own, math.nan).amax(dim=1),
         "what is not an image's own is set to 0 before the maximum, and 0 can be above its own "
         "scores: set it to -inf": masked_with(0),
         "what is not an image's own is set to -1 before the maximum, and scores can be below -1: "
@@ -201,6 +211,9 @@ WRONG_RANKS = mistakes(
         "ties are halved: count them, the halves belong to the expected rank": both(
             lambda better, tied: (better, tied // 2)
         ),
+        "it is counted whether there are any, and not how many: sum": both(
+            lambda better, tied: ((better > 0).long(), (tied > 0).long())
+        ),
         "better and tied are paired wrongly": lambda image, caption: (
             (image[0], caption[0]),
             (image[1], caption[1]),
@@ -212,6 +225,15 @@ WRONG_RANKS.append(
         "captions are ranked among captions: a caption asks for images, so its rivals stand in its "
         "own column",
         where_captions_rank,
+    )
+)
+
+
+WRONG_RANKS.append(
+    Mistake(
+        "for the captions each image's score is compared with that image's best: a caption's "
+        "column is compared with one number, the score of its own image",
+        compared_with_rows,
     )
 )
 

@@ -114,6 +114,9 @@ WRONG_JUDGED: list[Mistake] = [
             "number of right answers": lambda hits, right: (
                 hits[right.any(dim=1)] * right.any(dim=1).sum() / right.sum()
             ),
+            "only queries with a single right answer are counted: one or more is what they need": (
+                lambda hits, right: hits[right.sum(dim=1) == 1]
+            ),
             "queries with several right answers weigh more: each query counts once": (
                 lambda hits, right: hits.repeat_interleave(right.sum(dim=1))
             ),
@@ -138,6 +141,10 @@ WRONG_JUDGED: list[Mistake] = [
                 lambda b, t, s, k: 1 - drawn_hit(b, t, s, k)
             ),
             "tied and equal are exchanged": lambda b, t, s, k: drawn_hit(b, s, t, k),
+            "where k - better is more than tied and equal together, a miss is counted: then all of "
+            "them are within the first k": lambda b, t, s, k: drawn_hit(b, t, s, k).where(
+                k - b <= t + s, 0
+            ),
             "m is one too many": lambda b, t, s, k: drawn_hit(b, t, s, k + 1),
             "m is one too few": lambda b, t, s, k: drawn_hit(b, t, s, k - 1),
             "what is better is not taken off: m is k": lambda b, t, s, k: drawn_hit(0 * b, t, s, k),
@@ -183,6 +190,9 @@ WRONG_JUDGED: list[Mistake] = [
             "the hits are added up and not divided by the number of queries": (
                 lambda hits: 100 * hits.sum()
             ),
+            "the percentage is rounded to one digit: return it as it is": (
+                lambda hits: (100 * hits.mean()).round(decimals=1)
+            ),
             "the percentage is rounded: return it as it is": (
                 lambda hits: (100 * hits.mean()).round()
             ),
@@ -192,6 +202,15 @@ WRONG_JUDGED: list[Mistake] = [
         "ties are left in the order in which they stand (sort, topk): that is chance, so count "
         "what is better and what ties",
         sorted_recall,
+    ),
+    Mistake(
+        "two things: ties are left in the order in which they stand (sort, topk), which is chance; "
+        "and queries without a right answer count as misses",
+        lambda scores, right, k: float(100 * places(scores, right)[:, :k].any(1).double().mean()),
+    ),
+    Mistake(
+        "the wrong answers are taken for the right ones: `right` is True where an answer is right",
+        lambda scores, right, k: judged_recall(scores, ~right, k),
     ),
     Mistake(
         "the share of its right answers that a query finds is averaged: one is enough for a hit",

@@ -42,6 +42,12 @@ WRONG_RECALLS = mistakes(
         ),
         "the expected rank is compared with k, and the threshold of an expectation is not the "
         "expectation of the threshold": lambda b, t, k: b + t / 2 < k,
+        "the expected rank, counted from 0, may be k itself, and the threshold of an expectation "
+        "is not the expectation of the threshold": lambda b, t, k: b + t / 2 <= k,
+        "brackets are missing: k - better / (tied + 1) divides first, (k - better) / (tied + 1) is "
+        "wanted": lambda b, t, k: (k - b / (t + 1)).clamp(0, 1),
+        "brackets are missing: (k - better) / tied + 1 adds last, (k - better) / (tied + 1) is "
+        "wanted": lambda b, t, k: ((k - b) / t + 1).clamp(0, 1),
         "the first place alone is shared among the ties, and not the k - better places in reach": (
             lambda b, t, k: (b < k) / (t + 1)
         ),
@@ -93,6 +99,9 @@ WRONG_RECALLS = mistakes(
             lambda hits: 100 * hits.sum()
         ),
         "the percentage is rounded: return it as it is": lambda hits: (100 * hits.mean()).round(),
+        "the percentage is rounded to one digit: return it as it is": (
+            lambda hits: (100 * hits.mean()).round(decimals=1)
+        ),
         "the percentage is cut to a whole number: return it as it is": (
             lambda hits: (100 * hits.mean()).floor()
         ),
