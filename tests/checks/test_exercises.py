@@ -70,6 +70,13 @@ SIGNATURES = {
         "hidden_pairs(image_emb, text_emb)",
         "running_standardiser(batches, momentum)",
     ],
+    "08_metrics": [
+        "ranks(scores, owner)",
+        "recall_at_k(better, tied, k)",
+        "median_rank(ranks)",
+        "bootstrap_interval(values, generator, level)",
+        "judged_recall(scores, right, k)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")
