@@ -24,4 +24,9 @@ WRONG = {
     "bootstrap_interval": metrics_bootstrap.WRONG,
     "judged_recall": metrics_judged.WRONG,
 }
-EQUIVALENT: dict[str, dict[str, str]] = {}
+EQUIVALENT: dict[str, dict[str, str]] = {
+    "ranks": {
+        "scores -> owner in `scores.device`": "both are on one device",
+        "left term alone in `(scores > right) & ~own`": "no own entry is above the best own one",
+    },
+}
