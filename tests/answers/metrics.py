@@ -29,4 +29,18 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "scores -> owner in `scores.device`": "both are on one device",
         "left term alone in `(scores > right) & ~own`": "no own entry is above the best own one",
     },
+    "bootstrap_interval": {
+        f"2000 -> {count} in `torch.randint(len(each), (2000, len(each)), generator=generator)`": (
+            "about as many draws, or more, serve as well"
+        )
+        for count in (2001, 1999, 4000)
+    },
+    "judged_recall": {
+        "left term alone in `(scores > best) & ~right`": "no right answer is above the best one",
+        "arguments swapped in `min(max(k - b, 0), t + s)`": "the smaller one, in either order",
+        "arguments swapped in `max(k - b, 0)`": "the larger one, in either order",
+        "True -> False in `zip(better.tolist(), tied.tolist(), equal.tolist(), strict=True)`": (
+            "the three are equally long"
+        ),
+    },
 }
