@@ -76,6 +76,12 @@ SIGNATURES = {
         "train_step(image_head, text_head, batch, loss, optimizer, clip)",
         "save_state(path, model, optimizer, step, generator)",
         "load_state(path, model, optimizer, generator)",
+    "08_metrics": [
+        "ranks(scores, owner)",
+        "recall_at_k(better, tied, k)",
+        "median_rank(ranks)",
+        "bootstrap_interval(values, generator, level)",
+        "judged_recall(scores, right, k)",
     ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"

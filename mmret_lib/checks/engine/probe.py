@@ -166,7 +166,8 @@ class Probe:
         if isinstance(value, int | float) and isinstance(wanted, Tensor) and self.calls > 1:
             no_tensor = NO_TENSOR if self.task.has_gradient else "a tensor is wanted"
             self.fail(f"{about}a Python number is returned, and {no_tensor}")
-        if wrong := wrong_kind(value, wanted, *sizes(case.args)):
+        batch, width = sizes(case.args) if self.task.batch else (-9, -9)
+        if wrong := wrong_kind(value, wanted, batch, width):
             says = "" if close(value, wanted) else self.known(value, before)  # the kind alone
             self.fail(f"{about}{wrong}", f"\nProbably {says}." if says else "")
         if any(each.device.type != "cpu" for each in tensors(value)):

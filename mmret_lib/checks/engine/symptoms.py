@@ -68,6 +68,8 @@ ERRORS = {
     ),
     "torch.randint(high, ...) draws from 0 to high - 1, so high is the count itself, and not the "
     "count - 1": ("random_ expects 'from' to be less",),
+    "Python's min, max, if, and, or take single numbers, not tensors of several: use clamp, "
+    "torch.where, & or |": ("is ambiguous",),
     "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
 }
 
@@ -119,6 +121,8 @@ def wrong_kind(value: Any, wanted: Any, batch: int, width: int) -> str | None:
             return f"a {name_of(value)} is returned: {many} should be"
         if isinstance(wanted, tuple):
             return wrong_part(value, wanted, batch, width)
+    if isinstance(wanted, int | float) and isinstance(value, Tensor) and value.numel() > 1:
+        return f"a {name_of(value)} is returned: one number is wanted"
     return None  # the length of a list and its entries are part of the value
 
 
@@ -128,7 +132,8 @@ def wrong_part(value: Sequence[Any], wanted: Sequence[Any], batch: int, width: i
         return f"{len(value)} results are returned: {len(wanted)} are wanted"
     for number, (part, right) in enumerate(zip(value, wanted, strict=True)):
         if says := wrong_kind(part, right, batch, width):
-            return f"result [{number}]: {says}"
+            inner = says.removeprefix("result ") if says.startswith("result [") else f": {says}"
+            return f"result [{number}]{' ' if inner[0] == '[' else ''}{inner}"
     return None
 
 
@@ -206,7 +211,7 @@ def difference(value: Any, right: Any, noun: str = "the result") -> str:
     if isinstance(right, tuple) and isinstance(value, tuple | list) and len(value) == len(right):
         for number, (part, wanted) in enumerate(zip(value, right, strict=True)):
             if not close(part, wanted):
-                return difference(part, wanted, f"result [{number}]")
+                return difference(part, wanted, f"{noun.removeprefix('the ')} [{number}]")
     if not isinstance(right, Tensor) or not isinstance(value, Tensor):
         return f"{noun} should be {shortened(right)} and is {shortened(value)}"
     value, right = value.detach().double(), right.detach().double()

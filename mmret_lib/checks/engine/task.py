@@ -95,6 +95,8 @@ class Task:
         properties: What numbers alone cannot tell, as that a draw is uniform: each takes the
             student's function, and says what is wrong with it, or returns None. Where there are no
             cases they alone decide.
+        batch: False if the first matrix is not B pairs of D numbers each, so that messages should
+            give shapes in numbers.
         half: False if the function need not work in float16 or on views.
         seconds: How long one call may take before it is stopped as one that never ends.
     """
@@ -108,6 +110,7 @@ class Task:
     has_gradient: bool = True
     symptom: Callable[[Sequence[Any]], str | None] = lambda answers: None
     properties: Sequence[Callable[[Formula], str | None]] = ()
+    batch: bool = True
     half: bool = True
     seconds: float = 30
 

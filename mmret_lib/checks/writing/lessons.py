@@ -15,6 +15,7 @@ LESSONS = (
     "05_simclr",
     "06_barlow_twins",
     "07_training_loop",
+    "08_metrics",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
