@@ -70,6 +70,12 @@ SIGNATURES = {
         "hidden_pairs(image_emb, text_emb)",
         "running_standardiser(batches, momentum)",
     ],
+    "09_qualitative": [
+        "hubness(similarity, k)",
+        "modality_gap(image_emb, text_emb)",
+        "principal_plane(emb)",
+        "right_answers(captions_scene, scenes)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")
