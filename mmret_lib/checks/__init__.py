@@ -3,6 +3,7 @@
 from mmret_lib.checks import (
     barlow_twins,
     data_pipeline,
+    experiments,
     image_branch,
     qualitative,
     simclr,
@@ -16,6 +17,7 @@ __all__ = [
     "CheckFailed",
     "barlow_twins",
     "data_pipeline",
+    "experiments",
     "image_branch",
     "qualitative",
     "simclr",

@@ -31,6 +31,7 @@ HUB_TASK = Task(
     right=hubs.hubness,
     cases=hubs.CASES,
     mistakes=hubs.MISTAKES,
+    symptom=hubs.symptom,
     has_gradient=False,
     half=False,
     remark=(

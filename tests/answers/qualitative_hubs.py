@@ -231,6 +231,8 @@ WRONG = {
             lambda c: float(3 * (c.mean() - c.median()) / c.std(correction=0).clamp(min=1e-6))
         ),
     ),
+    "always 0": ("counts are right", with_skew(lambda c: 0.0)),
+    "rounded skewness": ("counts are right", with_skew(lambda c: round(skewness(c), 2))),
     "of the similarities": (
         "skewness is that of the similarities",
         lambda s, k: (hubs(s, k)[0], skewness(s.flatten())),

@@ -185,6 +185,13 @@ WRONG = {
     ),
     "smallest two": ("smallest variance", by_rising_variance),
     "swapped": ("swapped", by_the_last_two),
+    "swapped at the end": ("swapped", lambda e: by_svd(e).flip(1)),
+    "unsorted eigenvalues": (
+        "promises no order",
+        lambda e: turned(
+            (x := e.detach() - e.detach().mean(0)) @ torch.linalg.eig(x.T @ x)[1].real[:, :2]
+        ),
+    ),
     "second and third": (
         "second and third",
         but(first=lambda v: F.pad(v, (0, 2))[:, 1:3]),

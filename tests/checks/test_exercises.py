@@ -76,6 +76,11 @@ SIGNATURES = {
         "principal_plane(emb)",
         "right_answers(captions_scene, scenes)",
     ],
+    "10_experiments": [
+        "paired_p(first, second, generator)",
+        "choose(validation, test)",
+        "ratio_interval(first, second, generator)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")

@@ -240,7 +240,11 @@ CASES = [
         (axis(4, 1), -axis(6, 0.5)),
         "images that all point one way, and texts that all point the other (share 1)",
     ),
-    Case((axis(4, 1), axis(2, 3)), "a model whose embeddings are all alike", (EQUAL,)),
+    Case(
+        (axis(4, 2)[:1].expand(4, 3), axis(2, 2)[:1].expand(2, 3)),
+        "a model whose embeddings are all alike",
+        (EQUAL,),
+    ),
     Case(HAND, "image_emb = [[3, 4], [0, 2]] and text_emb = [[5, 0]]", (SIZE,)),
 ]
 

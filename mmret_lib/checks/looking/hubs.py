@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.arguments import close
 from mmret_lib.checks.engine.task import Case, Formula, Mistake, mistakes
 
 TIES = (
@@ -271,3 +273,14 @@ CASES = [
         (TIES, SIZE),
     ),
 ]
+
+
+def symptom(answers: Sequence[Any]) -> str | None:
+    """The answers to `CASES` have the right counts, and a skewness that no mistake explains."""
+    right = [hubness(*case.args)[0] for case in CASES]
+    if all(close(one[0], counts) for one, counts in zip(answers, right, strict=True)):
+        return (
+            f"the counts are right, their skewness is not: {REMEDIES['skew']}. Is it rounded, or a "
+            "constant such as an epsilon too large?"
+        )
+    return None

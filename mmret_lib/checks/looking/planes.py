@@ -125,6 +125,9 @@ MISTAKES = mistakes(
             p * (largest_positive(p)[:, :1] * p[:, :1]).sum().sign()
         ),
         "absolute values are returned, which folds the drawing: turn the whole column": torch.abs,
+        "the two columns are swapped: the direction of the largest variance comes first": (
+            lambda p: largest_positive(p).flip(1)
+        ),
         "only the first column is turned": lambda p: torch.cat(
             [largest_positive(p)[:, :1], p[:, 1:]], 1
         ),
@@ -156,6 +159,8 @@ MISTAKES = mistakes(
         "the first direction is taken twice": lambda v: v[:, :1].expand(-1, 2),
     },
     found={
+        "torch.linalg.eig promises no order of its eigenvalues: eigh sorts them, from the smallest "
+        "to the largest": lambda x: torch.linalg.eig(x.mT @ x).eigenvectors.real,
         "rows and columns of the directions are mixed up (torch.linalg.svd returns Vh, whose rows "
         "are the directions; eigh returns eigenvectors as columns)": lambda x: (
             torch.linalg.svd(x).Vh

@@ -15,6 +15,7 @@ LESSONS = (
     "05_simclr",
     "06_barlow_twins",
     "09_qualitative",
+    "10_experiments",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
