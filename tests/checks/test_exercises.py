@@ -82,6 +82,16 @@ SIGNATURES = {
         "median_rank(ranks)",
         "bootstrap_interval(values, generator, level)",
         "judged_recall(scores, right, k)",
+    "09_qualitative": [
+        "hubness(similarity, k)",
+        "modality_gap(image_emb, text_emb)",
+        "principal_plane(emb)",
+        "right_answers(captions_scene, scenes)",
+    ],
+    "10_experiments": [
+        "paired_p(first, second, generator)",
+        "choose(validation, test)",
+        "ratio_interval(first, second, generator)",
     ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"

@@ -70,7 +70,8 @@ def off_by_a_number(
 ) -> str | None:
     """Explain answers that all differ from the right ones by the same sum, factor or divisor."""
     batches = [floats(case.args) for case in cases]
-    if not all(is_float(answer) and answer.numel() for answer in answers) or not all(batches):
+    numbers = all(is_float(each) and each.numel() for each in (*answers, *right))
+    if not numbers or not all(batches):
         return None
     answers = [answer.double() for answer in answers]
     added = [answer - wanted.double() for answer, wanted in zip(answers, right, strict=True)]

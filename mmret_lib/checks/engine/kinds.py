@@ -39,7 +39,7 @@ def check_types(probe: Probe, answers: Sequence[Any]) -> None:
                         "dtype"
                     )
         right = probe.task.right(*copies(case.args, torch.float64))
-        if not close(single, right, None if tensors(right) else 2e-4):
+        if not close(single, right, 2e-4):
             about = f"for {case.about}, {difference(single, right)}"
             probe.fail(f"right in float64, but in float32, {about}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -239,7 +240,10 @@ class Probe:
 
 def finite(result: Any) -> bool:
     """Whether no number of a result is infinite or NaN."""
-    return all(bool(torch.isfinite(each).all()) for each in floats(result))
+    plain: list[float] = []
+    mapped(result, lambda each: plain.append(each) if isinstance(each, float) else None)
+    whole = all(bool(torch.isfinite(each).all()) for each in floats(result))
+    return whole and all(map(math.isfinite, plain))
 
 
 def nearly(value: Tensor, right: Tensor) -> bool:

@@ -51,6 +51,14 @@ ERRORS = {
     "one result is differentiated twice: compute it anew each time": (
         "backward through the graph a second time",
     ),
+    "None is compared with a number: it stands for what is not known, so ask for it first, x is "
+    "None": (
+        "not supported between instances of 'nonetype'",
+        "instances of 'int' and 'nonetype'",
+    ),
+    "None is indexed: .get gives it where a dict has no such key, so ask for that first": (
+        "'nonetype' object is not subscriptable",
+    ),
     "something is None: .grad is filled only after backward, and only for the very tensor that was "
     "made with requires_grad_()": ("nonetype",),
     "x.max(dim=1) returns two things, numbers and places: use its .values, or x.amax(dim=1)": (

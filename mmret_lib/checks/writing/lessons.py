@@ -16,6 +16,8 @@ LESSONS = (
     "06_barlow_twins",
     "07_training_loop",
     "08_metrics",
+    "09_qualitative",
+    "10_experiments",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
