@@ -2,6 +2,7 @@
 
 from mmret_lib.checks import (
     barlow_twins,
+    big_batches,
     data_pipeline,
     image_branch,
     simclr,
@@ -14,6 +15,7 @@ from mmret_lib.checks.engine.task import CheckFailed
 __all__ = [
     "CheckFailed",
     "barlow_twins",
+    "big_batches",
     "data_pipeline",
     "image_branch",
     "simclr",
