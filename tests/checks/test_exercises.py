@@ -70,6 +70,13 @@ SIGNATURES = {
         "hidden_pairs(image_emb, text_emb)",
         "running_standardiser(batches, momentum)",
     ],
+    "12_big_batches": [
+        "cached_gradients(branches, loss, batch, piece)",
+        "log_sum_exp_in_tiles(a, b, temperature, tile)",
+        "all_gather_loss(parts, loss)",
+        "cells(vectors, k, steps, seed)",
+        "search_cells(query, vectors, centres, assigned, probes, k)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")
