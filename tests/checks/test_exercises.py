@@ -77,6 +77,11 @@ SIGNATURES = {
         "cells(vectors, k, steps, seed)",
         "search_cells(query, vectors, centres, assigned, probes, k)",
     ],
+    "13_extensions": [
+        "learnable_temperature(start, low, high)",
+        "within_branch(emb, other_view, temperature)",
+        "zero_shot(image_emb, prompt_emb, owner)",
+    ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"
 HINTS = ("Hint 1: where to look", "Hint 2: which operation", "Hint 3: nearly the line")

@@ -15,6 +15,7 @@ LESSONS = (
     "05_simclr",
     "06_barlow_twins",
     "12_big_batches",
+    "13_extensions",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
