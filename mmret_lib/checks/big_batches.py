@@ -90,6 +90,7 @@ CELLS_TASK = Task(
     right=partition.cells,
     cases=CELLS_CASES,
     mistakes=partition.WRONG_CELLS,
+    symptom=lambda answers: partition.symptom(answers, CELLS_CASES),
     properties=[partition.leaves_randomness_alone],
     has_gradient=False,
     half=False,
@@ -147,4 +148,5 @@ def check_cells(function: Callable[..., tuple[Tensor, Tensor]]) -> None:
 
 def check_search_cells(function: Callable[..., Tensor]) -> None:
     """Task 5: function(query (D,), vectors, centres, assigned, probes, k) -> indices (<= k,)."""
+    load_checkpoint()
     check(SEARCH_TASK, function)

@@ -230,6 +230,10 @@ WRONG = {
     "one too few": ("one round too few", lambda v, k, n, s: lloyd(v, k, n - 1, s)),
     "until at rest": ("until nothing moves", until_at_rest),
     "one after another": ("before all vectors have chosen", one_after_another),
+    "cells sorted": (
+        "centres are right, the cells are not",
+        lambda *args: (lloyd(*args)[0], lloyd(*args)[1].sort().values),
+    ),
     "swapped": ("shape", lambda *args: lloyd(*args)[::-1]),
     "centres alone": ("2 results", lambda *args: lloyd(*args)[0]),
     "cells alone": ("2 results", lambda *args: lloyd(*args)[1]),

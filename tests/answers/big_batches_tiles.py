@@ -274,6 +274,7 @@ WRONG = {
     "rest dropped": ("left out at the end", rest_dropped),
     "total goes on": ("wrong", inner_total_shared),
     "begins at 0": ("begins at 0", lambda a, b, t, tile: tiled(a, b, t, tile, start=0.0)),
+    "begins at -10,000": ("underflow", lambda a, b, t, n: tiled(a, b, t, n, start=-1e4)),
     "no temperature": (
         "temperature",
         lambda a, b, t, n: tiled(a, b, t, n, lambda r, c, t: r @ c.T),

@@ -121,7 +121,7 @@ TILED_CASES = [
         "scores that fall from 1,000 to -1,000",
         (tiling.LOW,),
     ),
-    Case((*LOW, 0.001, 2), "a temperature of 0.001, all scores below -400", (tiling.LOW,)),
+    Case((*LOW, 1e-5, 2), "a temperature of 0.00001, all scores below -40,000", (tiling.LOW,)),
     Case(
         (rows([1.0], [2]), rows([0.0], [1], [2]), 1.0, 2),
         "a = [[1], [2]], b = [[0], [1], [2]], temperature 1, tiles of 2",

@@ -35,7 +35,7 @@ class Largest(TorchDispatchMode):
 
 
 def load_checkpoint() -> None:
-    """Let torch load what its first checkpoint needs.
+    """Let torch load what its first checkpoint, or the first look at its operations, needs.
 
     That takes seconds, which are not a student's; and where the time limit stopped it, torch would
     be left half loaded.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmret_lib.checks.engine.arguments import close
 from mmret_lib.checks.engine.check import random_states, same_states
-from mmret_lib.checks.engine.task import Formula, Mistake, mistakes
+from mmret_lib.checks.engine.task import Case, Formula, Mistake, mistakes
 
 EMPTY = "a cell to which no vector comes keeps its centre"
 UNUSUAL = 2_718_281_828
@@ -146,6 +150,17 @@ WRONG_CELLS = [
         one_by_one,
     ),
 ]
+
+
+def symptom(answers: Sequence[Any], cases: Sequence[Case]) -> str | None:
+    """Where all centres are right, it is the cells that are not."""
+    right = [cells(*case.args) for case in cases]
+    if not all(close(given[0], both[0]) for given, both in zip(answers, right, strict=True)):
+        return None
+    return (
+        "the centres are right, the cells are not: entry n is the number of the centre nearest to "
+        "vector n, in the order of the vectors"
+    )
 
 
 def leaves_randomness_alone(function: Formula) -> str | None:

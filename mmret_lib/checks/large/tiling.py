@@ -262,7 +262,7 @@ def keeps_no_matrix(function: Formula) -> str | None:
     size, tile = 256, 32
     a, b = (numbers(size, 2, seed=seed).requires_grad_() for seed in (1, 2))
     kept, value = kept_by(lambda: function(a, b, 0.5, tile))
-    if kept < size * size / 2:
+    if kept < size * size:
         return None
     del value
     return (
