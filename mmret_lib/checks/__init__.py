@@ -2,8 +2,10 @@
 
 from mmret_lib.checks import (
     barlow_twins,
+    big_batches,
     data_pipeline,
     experiments,
+    extensions,
     image_branch,
     metrics,
     qualitative,
@@ -18,8 +20,10 @@ from mmret_lib.checks.engine.task import CheckFailed
 __all__ = [
     "CheckFailed",
     "barlow_twins",
+    "big_batches",
     "data_pipeline",
     "experiments",
+    "extensions",
     "image_branch",
     "metrics",
     "qualitative",

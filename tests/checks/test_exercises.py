@@ -92,6 +92,17 @@ SIGNATURES = {
         "paired_p(first, second, generator)",
         "choose(validation, test)",
         "ratio_interval(first, second, generator)",
+    "12_big_batches": [
+        "cached_gradients(branches, loss, batch, piece)",
+        "log_sum_exp_in_tiles(a, b, temperature, tile)",
+        "all_gather_loss(parts, loss)",
+        "cells(vectors, k, steps, seed)",
+        "search_cells(query, vectors, centres, assigned, probes, k)",
+    ],
+    "13_extensions": [
+        "learnable_temperature(start, low, high)",
+        "within_branch(emb, other_view, temperature)",
+        "zero_shot(image_emb, prompt_emb, owner)",
     ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"

@@ -18,6 +18,8 @@ LESSONS = (
     "08_metrics",
     "09_qualitative",
     "10_experiments",
+    "12_big_batches",
+    "13_extensions",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
