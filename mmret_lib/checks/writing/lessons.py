@@ -14,6 +14,7 @@ LESSONS = (
     "04_triplet_losses",
     "05_simclr",
     "06_barlow_twins",
+    "14_atlas",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
