@@ -162,7 +162,12 @@ SIGLIP_TASK = Task(
             "without float(), .item() or torch.tensor",
         ),
         case((*EQUAL_TEXTS, 10.0, -2.0), "two equal texts", BY_PLACE),
-        case((*pairs.by_hand(), 1.0, 0.0), f"{HAND}, a scale of 1 and a bias of 0", SIZE),
+        case(
+            (*pairs.by_hand(), 1.0, 0.0),
+            f"{HAND}, a scale of 1 and a bias of 0",
+            SIZE,
+            smooth=False,
+        ),
     ],
     mistakes=siglip.WRONG_SIGLIP,
     gradient_mistakes=siglip.WRONG_SIGLIP_GRADIENTS,

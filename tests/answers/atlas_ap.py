@@ -137,6 +137,13 @@ WRONG = {
     "wrong axis": ("axis", leads(lambda w, p, t: (w - p.T) / t)),
     "not divided": ("nothing is divided", leads(lambda w, p, t: w - p)),
     "multiplied": ("multiplied by the temperature", leads(lambda w, p, t: (w - p) * t)),
+    "sigmoid divided": (
+        "sigmoid itself is divided",
+        both(
+            lambda w, t: 1 - 1 / (1 + (off((w - own(w)).sigmoid()) / t).sum(1)),
+            0.01,
+        ),
+    ),
     "temperature fixed": ("0.01", leads(lambda w, p, t: (w - p) / 0.01)),
     "columns of the leads": ("begin anew", columns),
     "no brackets": ("brackets are missing", leads(lambda w, p, t: w - p / t)),

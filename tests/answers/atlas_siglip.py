@@ -44,7 +44,14 @@ def by_logaddexp(way: Tensor, scale, bias) -> Tensor:
     return torch.logaddexp(x, torch.zeros_like(x)).sum(dim=1)
 
 
+def by_parts(way: Tensor, scale, bias) -> Tensor:
+    """As torch computes it; at a logit of exactly 0 its gradient is 0."""
+    x = torch.where(eye(way), -scale * way - bias, scale * way + bias)
+    return (x.relu() + (-x.abs()).exp().log1p()).sum(dim=1)
+
+
 RIGHT = [
+    both(by_parts),
     rows_twice,
     both(plain),
     both(by_signs),
@@ -138,6 +145,18 @@ WRONG = {
     "new tensors": ("scale", both(new_tensors)),
     "bias subtracted": ("bias has the wrong sign", logits(lambda s, a, b: a * s - b)),
     "no bias": ("bias is missing", logits(lambda s, a, b: a * s)),
+    "sign before the bias": (
+        "before the bias is added",
+        both(lambda w, a, b: F.softplus((1 - 2 * torch.eye(len(w)).to(w)) * a * w - b).sum(1)),
+    ),
+    "an epsilon": (
+        "within the logarithm",
+        both(
+            lambda w, a, b: (
+                -(torch.where(eye(w), a * w + b, -a * w - b).sigmoid() + 1e-6).log().sum(1)
+            )
+        ),
+    ),
     "no scale": ("scale is missing", logits(lambda s, a, b: s + b)),
     "a temperature": ("scale divides", logits(lambda s, a, b: s / a + b)),
     "scaled bias": ("multiplied by the scale", logits(lambda s, a, b: a * (s + b))),

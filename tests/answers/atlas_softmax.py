@@ -162,6 +162,14 @@ WRONG = {
     "no margin": ("margin is missing", both(lambda w, m, t: plain(w, 0.0, t), *SET)),
     "margin fixed": ("0.2", lambda i, t, m=0.2, tau=0.05: both(plain)(i, t, 0.2, tau)),
     "temperature fixed": ("0.05", lambda i, t, m=0.2, tau=0.05: both(plain)(i, t, m, 0.05)),
+    "cut off at 0": (
+        "cut off at 0",
+        both(lambda w, m, t: no_one(w, m, t).relu(), *SET),
+    ),
+    "settings swapped": (
+        "are swapped",
+        lambda i, t, m=0.2, tau=0.05: both(plain)(i, t, tau, m),
+    ),
     "no brackets": (
         "brackets are missing",
         both(lambda w, m, t: t * off(w - own(w) + m / t).logsumexp(1), *SET),

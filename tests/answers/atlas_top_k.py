@@ -132,6 +132,11 @@ def of_similarities(way, k, m):
     return (m - own(way)[:, 0] + hard.mean(1)).relu()
 
 
+def together(i, t, k=8, m=0.2):
+    both_hinges = torch.cat([hinge(cos(i, t), m), hinge(cos(t, i), m)], dim=1)
+    return both_hinges.topk(min(k, 2 * len(i)), dim=1).values.sum(1).mean()
+
+
 def most(k_used):
     return both(lambda w, k, m: plain(w, max(k_used(k, w), 1), m), *SET)
 
@@ -151,6 +156,20 @@ WRONG = {
     "no clamp": ("clamp is missing", both(no_clamp, *SET)),
     "no clamp, diagonal 0": ("clamp is missing", both(no_clamp_but_zero, *SET)),
     "hinge of the sum": ("hinge of its own", both(hinge_of_sum, *SET)),
+    "the first dropped": (
+        "is dropped as if",
+        both(
+            lambda w, k, m: (
+                (m - own(w) + w).relu().sort(dim=1, descending=True).values[:, 1 : k + 1].sum(1)
+            ),
+            *SET,
+        ),
+    ),
+    "sorted upwards": (
+        "sorted upwards",
+        both(lambda w, k, m: hinge(w, m).sort(dim=1).values[:, :k].sum(1), *SET),
+    ),
+    "both directions' k": ("each direction has its own", together),
     "no limit": ("larger than the number", both(no_limit, *SET)),
     "wrong axis": ("axis", both(wrong_axis, *SET)),
     "whole matrix": ("whole matrix", both(whole_matrix, *SET)),

@@ -159,12 +159,21 @@ WRONG_SOFTMAX = [
             ),
         },
         several={
+            "the 1 in the logarithm is missing, and a query's cost is cut off at 0 instead: put 0 "
+            "on the diagonal of the exponents, then nothing falls below 0": {
+                "own": lambda x, m, t: over_negatives(x),
+                "result": lambda y, m, t: (t * y).relu(),
+            },
             "the 1 in the logarithm is missing, and the factor t as well: that is the loss of "
             "exercise 05": {
                 "own": lambda x, m, t: over_negatives(x),
                 "result": lambda y, m, t: y,
             },
         },
+    ),
+    Mistake(
+        "margin and temperature are swapped: the margin is the third argument",
+        lambda i, t, m=0.2, tau=0.05: margin_softmax(i, t, tau, m),
     ),
     *(
         Mistake(f"the {name}'s default is {value:g}: it should be {right:g}", wrong)

@@ -82,6 +82,19 @@ def multiclass(image_emb: Tensor, text_emb: Tensor, scale: Number, bias: Number)
     )
 
 
+def bias_after_sign(sign_of_bias: int) -> Formula:
+    """The sign is turned before the bias is added, so that the bias counts alike for all pairs."""
+
+    def loss(image_emb: Tensor, text_emb: Tensor, scale: Number, bias: Number) -> Tensor:
+        return both_ways(
+            image_emb,
+            text_emb,
+            lambda rows: F.softplus(-signs(rows) * scale * rows + sign_of_bias * bias).sum(dim=-1),
+        )
+
+    return loss
+
+
 LOGITS = "every pair's logit is scale * s + bias"
 SIGN = (
     "a right pair costs softplus(-x), a wrong one softplus(x): the positives' sign is turned, and "
@@ -105,6 +118,22 @@ WRONG_SIGLIP = [
         "a softmax is taken over the row: here every pair is a question of its own, right or "
         "wrong, with a sigmoid",
         multiclass,
+    ),
+    *(
+        Mistake(
+            "the sign is turned before the bias is added: it belongs to the whole logit, sign * "
+            "(scale * s + bias)",
+            bias_after_sign(sign_of_bias),
+        )
+        for sign_of_bias in (1, -1)
+    ),
+    *(
+        Mistake(
+            "a number is added within the logarithm, which changes every cost and cuts off that of "
+            "a badly wrong pair: F.softplus and F.logsigmoid need none",
+            {"cost": lambda z, eps=10**power: -(torch.sigmoid(z) + eps).log()},
+        )
+        for power in range(-7, -1)
     ),
     *mistakes(
         REMEDIES,

@@ -63,6 +63,16 @@ def of_mean_rank(image_emb: Tensor, text_emb: Tensor, temperature: float = 0.01)
     return both_ways(image_emb, text_emb, cost_of)
 
 
+def sigmoid_first(image_emb: Tensor, text_emb: Tensor, temperature: float = 0.01) -> Tensor:
+    """The sigmoid of the lead, divided by the temperature."""
+
+    def cost_of(rows: Tensor) -> Tensor:
+        above = (rows - positives(rows)).sigmoid() / temperature
+        return 1 - 1 / (1 + above.masked_fill(eye(rows), 0).sum(dim=-1))
+
+    return both_ways(image_emb, text_emb, cost_of)
+
+
 def default(value: float) -> Formula:
     """The formula with another default of the temperature."""
     return lambda i, t, tau=value: smooth_ap(i, t, tau)
@@ -165,6 +175,11 @@ WRONG_AP = [
                 lambda rank: 1 - math.log(2) / (1 + rank).log()
             ),
         },
+    ),
+    Mistake(
+        "the sigmoid itself is divided by the temperature: divide the lead, and take the sigmoid "
+        "of that",
+        sigmoid_first,
     ),
     Mistake(
         "the inverse of the mean rank is taken: the average precision is the mean of the inverse "

@@ -91,6 +91,15 @@ WRONG_TOP_K = [
             ),
             "k is cut off at B - 2": within_limit(lambda h, k: min(k, h.shape[-1] - 2)),
             "the k smallest are taken": smallest,
+            "the k smallest are taken, the 0 of the diagonal among them (is it sorted upwards?)": (
+                lambda h, k: h.sort(dim=-1).values[..., :k].sum(dim=-1)
+            ),
+            "the largest is counted k times": lambda h, k: k * h.amax(dim=-1),
+            "the k largest of both directions together are taken: each direction has its own": (
+                lambda h, k: torch.stack(
+                    [largest(torch.cat([h[0], h[1]], dim=-1), k).sum(dim=-1), 0 * h[0].sum(dim=-1)]
+                )
+            ),
             "the first k answers are taken, and not the k hardest": first_ones,
             "one choice of k is made in the whole matrix: each query has k places": (
                 of_whole_matrix
@@ -102,6 +111,16 @@ WRONG_TOP_K = [
             ),
         },
         several={
+            "the first of the sorted hinges is dropped as if it were the positive, but a negative "
+            "above the positive stands before it: set the diagonal to 0 first": {
+                "counted": hinges.with_diagonal,
+                "take": lambda h, k: largest(h, k + 1)[..., 1:].sum(dim=-1),
+            },
+            "the diagonal is not left out, so every positive can take one of the k places, and "
+            "costs the margin: set its hinge to 0": {
+                "counted": hinges.with_diagonal,
+                "take": lambda h, k: largest(h, min(k, h.shape[-1] - 1)).sum(dim=-1),
+            },
             "the clamp is missing: of the k places some may go to negatives beyond the margin, "
             "which should cost 0, not less": {
                 "hinge": lambda x: x,
