@@ -1,6 +1,7 @@
 """Check the answers of the exercises and name the mistake: one module per exercise notebook."""
 
 from mmret_lib.checks import (
+    atlas,
     barlow_twins,
     big_batches,
     data_pipeline,
@@ -19,6 +20,7 @@ from mmret_lib.checks.engine.task import CheckFailed
 
 __all__ = [
     "CheckFailed",
+    "atlas",
     "barlow_twins",
     "big_batches",
     "data_pipeline",

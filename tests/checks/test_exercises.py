@@ -103,6 +103,12 @@ SIGNATURES = {
         "learnable_temperature(start, low, high)",
         "within_branch(emb, other_view, temperature)",
         "zero_shot(image_emb, prompt_emb, owner)",
+    "14_atlas": [
+        "margin_softmax(image_emb, text_emb, margin=0.2, temperature=0.05)",
+        "top_k_triplet(image_emb, text_emb, k=8, margin=0.2)",
+        "siglip(image_emb, text_emb, scale, bias)",
+        "smooth_ap(image_emb, text_emb, temperature=0.01)",
+        "shares(loss, similarity)",
     ],
 }
 DIFFICULTY = r"^Difficulty: ([●○]{5}) \((\d) of 5\) · about (\d+) minutes · (\d+) points?$"

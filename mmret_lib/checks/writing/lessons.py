@@ -20,6 +20,7 @@ LESSONS = (
     "10_experiments",
     "12_big_batches",
     "13_extensions",
+    "14_atlas",
 )
 CHECKS = Path(__file__).resolve().parents[1]
 
