@@ -76,12 +76,14 @@ SIGNATURES = {
         "train_step(image_head, text_head, batch, loss, optimizer, clip)",
         "save_state(path, model, optimizer, step, generator)",
         "load_state(path, model, optimizer, generator)",
+    ],
     "08_metrics": [
         "ranks(scores, owner)",
         "recall_at_k(better, tied, k)",
         "median_rank(ranks)",
         "bootstrap_interval(values, generator, level)",
         "judged_recall(scores, right, k)",
+    ],
     "09_qualitative": [
         "hubness(similarity, k)",
         "modality_gap(image_emb, text_emb)",
@@ -92,6 +94,7 @@ SIGNATURES = {
         "paired_p(first, second, generator)",
         "choose(validation, test)",
         "ratio_interval(first, second, generator)",
+    ],
     "12_big_batches": [
         "cached_gradients(branches, loss, batch, piece)",
         "log_sum_exp_in_tiles(a, b, temperature, tile)",
@@ -103,6 +106,7 @@ SIGNATURES = {
         "learnable_temperature(start, low, high)",
         "within_branch(emb, other_view, temperature)",
         "zero_shot(image_emb, prompt_emb, owner)",
+    ],
     "14_atlas": [
         "margin_softmax(image_emb, text_emb, margin=0.2, temperature=0.05)",
         "top_k_triplet(image_emb, text_emb, k=8, margin=0.2)",
