@@ -42,7 +42,6 @@ PROJECT_NOTE = (
     "(the project: the course project of 2021 that this course rebuilds; as it reports, for COCO "
     "with ResNet-34 and DistilBERT)"
 )
-SLIDES = PROJECT  # the name by which lessons 06 and 10 import it
 
 
 def display_name(name: str) -> str:

@@ -210,7 +210,7 @@ def test_means_and_intervals_of_the_lessons_are_those_of_the_csv(name: str) -> N
         trials.setdefault(row["trial"], []).append(float(row["t2i_r1"]))
     table.index = table.index.map(str)
     assert list(table.index) == list(trials)
-    t = {2: 12.706, 3: 4.303}
+    t = dict(enumerate((12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262), start=2))
     for trial, values in trials.items():
         assert table.loc[trial, "t2i_r1"] == pytest.approx(statistics.fmean(values))
         assert table.loc[trial, "seeds"] == len(values)
