@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from study_rows import AT_FULL_SIZE
 
+from mmret_lib.losses.atlas import ATLAS
 from mmret_lib.show.tables import display_name, gains, over_seeds
 from mmret_lib.studies.studies import STUDIES
 
@@ -86,3 +87,13 @@ def test_the_table_is_the_recorded_demo(rows: pd.DataFrame) -> None:
     alone = rows[rows.seed == 0].set_index("trial").loc[losses.index, columns]
     apart = float((alone - losses[columns]).abs().max().max())
     assert f"differs from these by at most {apart:.1f} points" in FLAT, apart
+
+
+def test_how_many_of_the_atlas_cannot_be_told_from_simclr() -> None:
+    table = pd.read_csv(ROOT / "data" / "results" / "atlas_table.csv", index_col="loss")
+    verdicts = table.loc[list(ATLAS), [f"{way}_gain_verdict" for way in WAYS]]
+    assert not (verdicts == "ahead").any(axis=None)
+    assert (table.loc[list(ATLAS), ["seeds", "seeds_wrong"]] == 5).all(axis=None)
+    assert (verdicts == "undecided").all(axis=1).sum() == 5
+    words = "none of the eight is ahead of SimCLR on drawn scenes, and five of them cannot be told"
+    assert words in re.sub(r"\s+", " ", README)
