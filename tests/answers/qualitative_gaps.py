@@ -190,6 +190,7 @@ WRONG = {
     "root": ("root", but(share=lambda g, total: g / total.clamp(min=1e-9) ** 0.5)),
     "percent": ("percent", but(share=lambda g, total: 100 * g**2 / total.clamp(min=1e-9))),
     "the rest": ("the rest", but(share=lambda g, total: 1 - g**2 / total.clamp(min=1e-9))),
+    "at least 1": ("below 1", but(share=lambda g, total: g**2 / total.clamp(min=1))),
     "NaN": ("0 / 0", but(share=lambda g, total: g**2 / total)),
     "the divisor": ("share is missing", but(share=lambda g, total: total)),
     "swapped": ("swapped", lambda i, t: gap(i, t)[::-1]),

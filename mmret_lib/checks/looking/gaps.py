@@ -19,6 +19,10 @@ SIZE = (
 )
 ZERO = "a row of zeros stays a row of zeros, and counts in the means (F.normalize does this)"
 EQUAL = "where all embeddings are equal the share is 0, and not 0 / 0"
+CLOSE = (
+    "where all embeddings lie close together the divisor is small, and is taken as it is: only "
+    "keep it from 0, as with clamp(min=1e-12)"
+)
 LENGTHS = (
     "short or long rows go wrong: bring every row to length 1 first, as a cosine does not see "
     "lengths"
@@ -185,6 +189,9 @@ MISTAKES = mistakes(
         f"all embeddings equal give 0 / 0, which is NaN: {EQUAL}": (
             lambda g, total: g.square() / total
         ),
+        f"a mean squared distance below 1 is taken for 1: {CLOSE}": (
+            lambda g, total: g.square() / total.clamp(min=1)
+        ),
         "the mean of the squared distances is returned, and the share is missing": (
             lambda g, total: total
         ),
@@ -225,6 +232,7 @@ SCALED = (
 )
 WITH_ZEROS = apart(5, 7, 3, 4)
 WITH_ZEROS[0][1], WITH_ZEROS[1][2], WITH_ZEROS[1][6] = 0, 0, 0
+CONE = tuple(emb + 5 for emb in apart(5, 7, 4, 7))
 HAND = (
     torch.tensor([[3.0, 4], [0, 2]], dtype=torch.float64, device="cpu"),
     torch.tensor([[5.0, 0]], dtype=torch.float64, device="cpu"),
@@ -236,6 +244,7 @@ CASES = [
     Case(apart(40, 30, 3, 5), "40 images and 30 texts of 3 numbers each", (SIZE,)),
     Case(SCALED, "rows of lengths from 0.01 to 1000", (LENGTHS,)),
     Case(WITH_ZEROS, "rows of zeros in both branches", (ZERO, SIZE)),
+    Case(CONE, "embeddings that all lie close together", (CLOSE,)),
     Case(
         (axis(4, 1), -axis(6, 0.5)),
         "images that all point one way, and texts that all point the other (share 1)",
