@@ -142,7 +142,7 @@ WRONG = {
     "seeds expected": ("dimension", with_seeds_only),
     "rounded": ("wrong", lambda v, t: float(round(chosen(v, t)))),
     "a tensor": ("wrong", lambda v, t: torch.tensor(chosen(v, t)) + 1),
-    "a row": ("wrong", lambda v, t: rows(t)[means(v).nan_to_num(-9e9).argmax()]),
+    "a row": ("one number is wanted", lambda v, t: rows(t)[means(v).nan_to_num(-9e9).argmax()]),
     "in place": ("in place", in_place),
     "with a gradient": ("gradient", with_gradient),
     "place and figure": ("is (0", lambda v, t: (0, chosen(v, t))),

@@ -200,6 +200,8 @@ WRONG = {
     "percent": ("percent", lambda f, s, g: 100 * by_a_product(f, s, g)),
     "never one more": ("p is 0", but(p=lambda far, draws: far / draws)),
     "one more above": ("above 1", but(p=lambda far, draws: (far + 1) / draws)),
+    "two more below": ("equal", but(p=lambda far, draws: (far + 1) / (draws + 2))),
+    "one pattern too few": ("equal", but(draws=DRAWS - 1, p=lambda far, draws: (far + 1) / 10_001)),
     "a hundred": ("p", but(draws=100)),
     "a thousand": ("10,000 patterns", but(draws=1000)),
     "no room for rounding": (

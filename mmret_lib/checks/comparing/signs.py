@@ -252,6 +252,18 @@ def is_never_zero(function: Draws) -> str | None:
     return None
 
 
+def is_one_for_equal_trials(function: Draws) -> str | None:
+    """Where the trials are equal every pattern lies as far away: p is 1, and exactly so."""
+    value = float(plain(function(NUMBERS, NUMBERS, seeded(71))))
+    if abs(value - 1) < 1e-5:  # less than one pattern in 10,000; room for float32
+        return None
+    return (
+        "where the two trials are equal every pattern lies as far away as what was found, so p is "
+        f"exactly 1, and here it is {value:.6f}: draw 10,000 patterns, and return (how many are as "
+        "far + 1) / (10,000 + 1)"
+    )
+
+
 def draws_enough(function: Draws) -> str | None:
     """Two calls differ as those of 10,000 patterns do."""
     first, second = SETS[3][1]
@@ -272,6 +284,7 @@ PROPERTIES = (
     is_right,
     goes_by_the_generator,
     is_never_zero,
+    is_one_for_equal_trials,
     allows_for_rounding,
     draws_enough,
 )
