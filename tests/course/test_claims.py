@@ -287,15 +287,15 @@ CLAIMS: dict[tuple[str, str], Asserted | Callable[[], None]] = {
         "this course.",
     ): nothing_was_measured_on_a_t4,
     (
-        LESSONS + "12_extensions.ipynb",
+        LESSONS + "13_extensions.ipynb",
         "The start hardly matters for the end.",
     ): Asserted("temperature-figure", "0.012 < path[-1] < 0.06 for start in (0.02, 0.5)"),
     (
-        LESSONS + "12_extensions.ipynb",
+        LESSONS + "13_extensions.ipynb",
         "With the positive out, there is no place to settle.",
     ): Asserted("temperature-figure", "path[-1] < 0.015 for start in (0.02, 0.5)"),
     (
-        LESSONS + "12_extensions.ipynb",
+        LESSONS + "13_extensions.ipynb",
         "With the positive in, it settles above the bound,",
     ): Asserted("temperature-figure", "0.012 < path[-1] < 0.06 for start in (0.02, 0.5)"),
 }
