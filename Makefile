@@ -1,24 +1,29 @@
 # Every command makes the virtual environment .venv if it is not there, and nothing twice.
 # A stamp in .venv stands for each part of the set-up that succeeded.
+# What stands between [instructors and instructors] is not in a student's copy (make student).
 
 PYTHON ?= python3
 VENV := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: help demo lab app notebooks exercises test quick lint docs colab clean
+.PHONY: help demo lab app slides notebooks exercises student test quick lint docs colab clean
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo    find real photographs by a sentence, then train the four losses on drawings: runs/demo'
 	@echo 'make lab     open the course in JupyterLab'
 	@echo 'make app     search with the trained models in the browser, on this machine only'
-	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
-	@echo 'make quick   lint, check types, run the tests that take a moment: for every save'
+	@echo 'make slides  slides of the lessons, in build/slides; ONLY=04 as below'
 	@echo 'make notebooks          execute the lessons and store what comes out'
 	@echo 'make notebooks ONLY=04  only those with 04 in their path'
+# [instructors
+	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
+	@echo 'make quick   lint, check types, run the tests that take a moment: for every save'
 	@echo 'make exercises   make exercises/ from solutions/'
+	@echo 'make student OUT=../term   a copy of the course without solutions, answers and tests'
 	@echo 'make docs    the API pages, in build/docs'
 	@echo 'make colab   lessons, exercises and tests with what Colab has, in .venv-colab'
 	@echo 'make colab ONLY=11      only the notebooks with 11 in their path'
+# instructors]
 	@echo 'make clean   remove .venv, .venv-colab and caches; runs/ stays'
 	@echo
 	@echo 'Another Python (3.11 or newer): make demo PYTHON=python3.12'
@@ -32,11 +37,19 @@ lab: .venv/.lab
 app: .venv/.lab
 	$(VENV)/mmret app
 
+slides: .venv/.lab
+	$(VENV)/python notebooks/slides.py $(ONLY)
+
 notebooks: .venv/.test
 	$(VENV)/python notebooks/execute.py $(ONLY)
 
+# [instructors
 exercises: .venv/.test
 	$(VENV)/python exercises/generate.py
+
+student: .venv/.lab
+	$(VENV)/python exercises/student_copy.py "$(OUT)" \
+	  $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(BRANCH),--branch $(BRANCH))
 
 test: lint docs
 	$(VENV)/python -m pytest -n auto --maxprocesses 4 --dist loadscope
@@ -61,6 +74,7 @@ lint: .venv/.test
 
 docs: .venv/.test
 	$(VENV)/python docs/build.py
+# instructors]
 
 clean:
 	rm -rf .venv .venv-colab build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -94,6 +108,7 @@ endef
 .venv/.test: .venv/.made pyproject.toml
 	$(call install,[test])
 
+# [instructors
 # Colab's Python if uv finds or may fetch it (make colab COLAB_PYTHON=/path/to/python3.13), else the
 # one of .venv. --override and not --constraint: Colab, too, has versions side by side that do not
 # admit each other. Its torch is built for another CUDA than the registry's, whose libraries differ. An
@@ -107,3 +122,4 @@ COLAB_PYTHON ?= 3.13
 	$(VENV)/uv pip install --compile-bytecode --python .venv-colab/bin/python \
 	  --override .venv-colab/versions.txt --editable '.[test]' pip tinycss2
 	@touch $@
+# instructors]

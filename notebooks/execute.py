@@ -37,9 +37,11 @@ IGNORED = "nbval-ignore-output"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PROGRESS = re.compile(r"\d+%\|")  # how a bar of tqdm's prints itself
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-REPOSITORY = PROJECT["urls"]["Repository"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+REPOSITORY = PROJECT["project"]["urls"]["Repository"]
+BRANCH = PROJECT["tool"]["mmret"]["branch"]  # or a tag; notebooks/address.py writes both
 NAME = REPOSITORY.rsplit("/", 1)[1]
+CLONE = "git clone --quiet --depth 1" + ("" if BRANCH == "main" else f" --branch {BRANCH}")
 
 # Absolute, so that running the cell twice makes no clone inside the clone. Nothing is installed:
 # Colab's image has all that mmret_lib imports, and an install could replace a package in use.
@@ -50,7 +52,7 @@ import sys
 
 if "google.colab" in sys.modules:
     if not os.path.exists("/content/{NAME}"):
-        !git clone --quiet --depth 1 {REPOSITORY} /content/{NAME}
+        !{CLONE} {REPOSITORY} /content/{NAME}
     %cd -q /content/{NAME}/notebooks
     sys.path.insert(0, "/content/{NAME}")"""
 
@@ -75,7 +77,7 @@ def badge(file: Path) -> str:
     path = REPOSITORY.removeprefix("https://github.com/")
     return (
         "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
-        f"(https://colab.research.google.com/github/{path}/blob/main/{place})"
+        f"(https://colab.research.google.com/github/{path}/blob/{BRANCH}/{place})"
     )
 
 
@@ -117,8 +119,8 @@ def texts(outputs: list[NotebookNode]) -> list[dict[str, object]]:
 def tidy(notebook: NotebookNode) -> None:
     """Bring outputs and metadata into the form in which they are stored, in place."""
     for cell in notebook.cells:
-        kept = {key: cell.metadata[key] for key in ("tags", "nbgrader") if key in cell.metadata}
-        cell.metadata = NotebookNode(kept)
+        kept = [key for key in ("tags", "nbgrader", "slideshow") if key in cell.metadata]
+        cell.metadata = NotebookNode({key: cell.metadata[key] for key in kept})
         if cell.cell_type != "code":
             continue
         merged: list[NotebookNode] = []
