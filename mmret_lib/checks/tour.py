@@ -109,7 +109,7 @@ TOP_TASK = Task(
     half=False,
     remark=(
         "This is exact search: every row is compared. With a million rows it still answers many "
-        "queries a second (lesson 11)."
+        "queries a second (lesson 12)."
     ),
 )
 
