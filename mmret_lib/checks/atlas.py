@@ -287,8 +287,8 @@ SHARES_TASK = Task(
     has_gradient=False,
     properties=(shares.works_without_gradients,),
     remark=(
-        "Two losses with the same shares differ only in how hard each query pushes in all. So the "
-        "map shows what a loss is, more than its formula does."
+        "Two losses with the same shares differ only in how hard each query pushes in all: that "
+        "is what this map does not show."
     ),
 )
 

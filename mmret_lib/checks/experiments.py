@@ -36,7 +36,7 @@ SIGN_TASK = Task(
     half=False,
     remark=(
         "With five pairs there are only 32 patterns, and the two most extreme ones always count: "
-        "p cannot fall below 0.06, however large the difference."
+        "p is about 0.06 at least, however large the difference."
     ),
 )
 CHOICE_TASK = Task(

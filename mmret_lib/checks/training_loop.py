@@ -84,8 +84,8 @@ GROUPS_TASK = Task(
     has_gradient=False,
     half=False,
     remark=(
-        "The optimiser asks no model what a number is for. What may decay and how fast it may move "
-        "is said once, here, and holds for every step."
+        "An optimiser does not know what a parameter is for: its rate and its decay are set once, "
+        "in its group, and hold for every step."
     ),
 )
 STEP_TASK = Task(

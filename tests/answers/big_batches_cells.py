@@ -225,7 +225,7 @@ WRONG = {
     "empty cell moves": ("keeps its centre", empty_moves),
     "one scalar mean": ("raised", wrong(move=lambda m, c: m.mean(dim=1) if len(m) else c)),
     "stale": ("before the last move", stale),
-    "no steps, no cells": ("raised", unassigned_without_steps),
+    "no steps, no cells": ("assign once more at the end", unassigned_without_steps),
     "one too many": ("one round too many", lambda v, k, n, s: lloyd(v, k, n + 1, s)),
     "one too few": ("one round too few", lambda v, k, n, s: lloyd(v, k, n - 1, s)),
     "until at rest": ("until nothing moves", until_at_rest),

@@ -251,7 +251,7 @@ WRONG_CONVOLUTIONS = {
     "pads the channels": ("einsum", slid(pad=lambda x, p: F.pad(x, [p] * 6))),
     "padding always one": ("fixed at 1", slid(pad=lambda x, p: F.pad(x, [1] * 4))),
     "same padding": ("padding", same_padding),
-    "pads the result": ("shape", padded_after),
+    "pads the result": ("result is padded", padded_after),
     "range too short": ("last row", range_too_short),
     "square window": ("kh", square_window),
     "three is fixed": ("window", fixed_three),

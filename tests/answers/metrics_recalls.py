@@ -223,7 +223,7 @@ WRONG_MEDIAN = {
     "upper quartile": ("upper quartile", reported(lambda r: r.quantile(0.75))),
     "unique": ("distinct", reported(lambda r: half(r.unique()))),
     "without the worst": (
-        "single rank",
+        "largest rank is left out",
         reported(lambda r: half(r.sort().values[:-1])),
     ),
     "from 0": ("counted from 0", lambda r: half(r).floor().item()),

@@ -138,7 +138,7 @@ WRONG = {
         but(centre=lambda e: F.normalize(e.mean(0), dim=0)),
     ),
     "sums": ("added up and not averaged", but(centre=lambda e: e.sum(0))),
-    "mean of rows": ("shapes do not fit", but(centre=lambda e: e.mean(1))),
+    "mean of rows": ("over the wrong axis", but(centre=lambda e: e.mean(1))),
     "medians": ("median", but(centre=lambda e: e.median(0).values)),
     "one number": ("rows and dimensions", but(centre=lambda e: e.mean())),
     "squared gap": (
@@ -172,7 +172,7 @@ WRONG = {
         "averaged over the dimensions",
         but(whole=lambda i, t: (i[:, None] - t).square().mean()),
     ),
-    "own pairs": ("it raised", but(whole=lambda i, t: (i - t).square().sum(1).mean())),
+    "own pairs": ("of the same row are compared", but(whole=lambda i, t: (i - t).square().sum(1).mean())),
     "pairs of the shorter": (
         "same row",
         but(

@@ -88,7 +88,7 @@ WRONG_TOP = {
         lambda q, e, k: scores(q, e).argsort(stable=True)[-k:],
     ),
     "flipped": ("ties", lambda q, e, k: scores(q, e).argsort(stable=True).flip(0)[:k]),
-    "topk": ("larger than N", lambda q, e, k: scores(q, e).topk(k).indices),
+    "topk": ("ties come in no order", lambda q, e, k: scores(q, e).topk(k).indices),
     "topk, clipped": (
         "ties come in no order",
         lambda q, e, k: scores(q, e).topk(min(k, len(e)))[1],

@@ -1,8 +1,9 @@
 """The answers to the tasks of exercise 07."""
 
 from answers import training_loop_groups as groups
+from answers import training_loop_loads as loads
 from answers import training_loop_rates as rates
-from answers import training_loop_states as states
+from answers import training_loop_saves as saves
 from answers import training_loop_steps as steps
 from mmret_lib.checks import training_loop
 
@@ -17,15 +18,15 @@ RIGHT = {
     "rate": rates.RIGHT,
     "parameter_groups": groups.RIGHT,
     "train_step": steps.RIGHT,
-    "save_state": states.RIGHT_SAVES,
-    "load_state": states.RIGHT_LOADS,
+    "save_state": saves.RIGHT,
+    "load_state": loads.RIGHT,
 }
 WRONG = {
     "rate": rates.WRONG,
     "parameter_groups": groups.WRONG,
     "train_step": steps.WRONG,
-    "save_state": states.WRONG_SAVES,
-    "load_state": states.WRONG_LOADS,
+    "save_state": saves.WRONG,
+    "load_state": loads.WRONG,
 }
 EQUIVALENT: dict[str, dict[str, str]] = {
     "rate": {

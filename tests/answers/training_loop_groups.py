@@ -153,6 +153,15 @@ def leaves_only(model, lr, backbone_lr, weight_decay):
     return groups
 
 
+def in_a_list(model, lr, backbone_lr, weight_decay):
+    inside = [p for name, p in model.named_parameters() if "backbone" in name.split(".")]
+    rest = [p for p in model.parameters() if p not in inside]
+    return [
+        {"params": inside, "lr": backbone_lr, "weight_decay": weight_decay},
+        {"params": rest, "lr": lr, "weight_decay": weight_decay},
+    ]
+
+
 def fixed_numbers(model, lr, backbone_lr, weight_decay):
     return four_lists(model, 0.02, 0.003, 0.05)
 
@@ -307,6 +316,7 @@ WRONG = {
     "layers only": ("none of its layers", leaves_only),
     "fixed numbers": ("do not depend on the arguments", fixed_numbers),
     "the optimiser": ("an optimiser is returned", the_optimiser),
+    "in a list": ("`in` a list", in_a_list),
     "one dict": ("a list of groups", one_dict),
     "lists": ("each group is a dict", lists_of_parameters),
     "no lr": ("no 'lr'", no_rate_for_heads),

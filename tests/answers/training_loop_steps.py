@@ -159,6 +159,18 @@ def measured(size):
     return clipping
 
 
+def by_the_smaller(image_head, text_head, clip):
+    params = trained(image_head, text_head)
+    length = torch.cat([p.grad.flatten() for p in params]).norm()
+    for p in params:
+        p.grad.mul_(length.clamp(max=clip) / length)
+
+
+def sides_swapped(image_head, text_head, batch, loss, optimizer, clip):
+    texts, images = batch
+    return plain(image_head, text_head, (images, texts), loss, optimizer, clip)
+
+
 def swapped_factor(image_head, text_head, clip):
     params = trained(image_head, text_head)
     length = torch.cat([p.grad.flatten() for p in params]).norm()
@@ -348,6 +360,8 @@ WRONG = {
     "longer too": ("made longer", step(clipping=to_length)),
     "image head clipped": ("only the image head", step(clipping=lambda i, t, c: apart(i, i, c))),
     "text head clipped": ("only the text head", step(clipping=lambda i, t, c: apart(t, t, c))),
+    "0 / 0": ("become NaN", step(clipping=by_the_smaller)),
+    "sides swapped": ("its own side", sides_swapped),
     "no root": (
         "root is missing",
         step(clipping=measured(lambda gs: sum((g**2).sum() for g in gs))),

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from answers import training_loop_states
+from answers import training_loop_saves
 
 from mmret_lib.checks import training_loop
 from mmret_lib.checks.loop import rates, rules
@@ -40,7 +40,7 @@ def test_a_profile_of_the_callers_goes_on_after_the_check(capsys) -> None:
     before = sys.getprofile()
     sys.setprofile(profile)
     try:
-        training_loop.check_save_state(training_loop_states.renamed)
+        training_loop.check_save_state(training_loop_saves.renamed)
         assert sys.getprofile() is profile
     finally:
         sys.setprofile(before)

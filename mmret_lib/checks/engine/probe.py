@@ -20,7 +20,7 @@ from mmret_lib.checks.engine.arguments import (
     tensors,
     unchanged,
 )
-from mmret_lib.checks.engine.diagnosis import likeliest_mistake
+from mmret_lib.checks.engine.diagnosis import gives, likeliest_mistake
 from mmret_lib.checks.engine.gradients import NO_TENSOR, check_gradients, check_no_gradient
 from mmret_lib.checks.engine.kinds import check_device, check_half_and_views, check_types
 from mmret_lib.checks.engine.limit import TooLong, time_limit
@@ -43,6 +43,7 @@ class Probe:
         self.task = task
         self.function = function
         self.calls = 0
+        self.seen: list[tuple[Case, Any]] = []  # the answers to the cases so far, in float64
 
     def run(self) -> None:
         """Run all tests, the most telling first.
@@ -81,7 +82,8 @@ class Probe:
     def fail(self, says: str, numbers: str = "", cause: Exception | None = None) -> NoReturn:
         """Raise CheckFailed; the message starts with a capital unless it is an argument's name."""
         first = says.split(" ")[0]
-        if first.isalpha() and first not in self.task.arguments:
+        names = [name for name in self.task.arguments if name != "a" or says.startswith("a is ")]
+        if first.isalpha() and first not in names:
             says = says[0].upper() + says[1:]
         end = "" if says.endswith(("?", ".")) else "."
         raise CheckFailed(f"{self.task.name} is not right yet. {says}{end}{numbers}") from cause
@@ -157,7 +159,7 @@ class Probe:
         except Exception as error:
             if self.calls == 1 and isinstance(error, NotImplementedError):
                 raise
-            hint = case.hints[0] if case.hints else ""
+            hint = self.hint_of(case)
             if not where and self.works(case, torch.float64):
                 where = "it works in float64 but not in float32: "
                 hint = hint or "a dtype is fixed in the code"
@@ -169,17 +171,45 @@ class Probe:
             self.fail(f"{about}a Python number is returned, and {no_tensor}")
         batch, width = sizes(case.args) if self.task.batch else (-9, -9)
         if wrong := wrong_kind(value, wanted, batch, width):
-            says = "" if close(value, wanted) else self.known(value, before)  # the kind alone
-            self.fail(f"{about}{wrong}", f"\nProbably {says}." if says else "")
+            says = "" if close(value, wanted) else self.known(value, case)  # the kind alone
+            says = f"\nProbably {says}." if says else ""
+            if not says and value is not None and self.seen and (hint := self.hint_of(case)):
+                says = f"\n{hint[0].upper()}{hint[1:]}."
+            self.fail(f"{about}{wrong}", says)
         if any(each.device.type != "cpu" for each in tensors(value)):
             self.fail(
                 f"the arguments are on the CPU, the result is on {tensors(value)[0].device}: a "
                 "device is fixed in the code"
             )
         self.check_left_alone(args, before)
-        return mapped(
+        value = mapped(
             value, lambda each: each.detach().clone() if isinstance(each, Tensor) else each
         )
+        if dtype == torch.float64 and len(self.seen) < len(self.task.cases):
+            self.seen.append((case, value))
+        return value
+
+    def right(self, case: Case) -> Any:
+        """The right answer to a case."""
+        return self.task.right(*copies(case.args, torch.float64))
+
+    def hint_of(self, case: Case) -> str:
+        """What goes wrong in a case alone; empty if an answer to an earlier one is wrong, too.
+
+        Raises:
+            CheckFailed: The answers so far show a mistake, from which the rest may follow.
+        """
+        right = [self.right(each) for each, _ in self.seen]
+        wrong = [not close(each[1], value) for each, value in zip(self.seen, right, strict=True)]
+        if not any(wrong):
+            return case.hints[0] if case.hints else ""
+        cases, answers = zip(*self.seen, strict=True)
+        for mistake in self.task.mistakes:
+            if gives(self.task.formula(mistake), cases, answers, wrong):
+                place = wrong.index(True)
+                numbers = difference(answers[place], right[place])
+                self.fail(f"probably {mistake.says}", f"\nFor {cases[place].about} {numbers}.")
+        return ""
 
     def check_left_alone(self, args: Sequence[Any], before: Sequence[Any]) -> None:
         """Check that a call has left its arguments as they were."""
@@ -190,12 +220,12 @@ class Probe:
                     remedy = "work on a copy"
                 self.fail(f"{name} is changed in place, but the caller still needs it: {remedy}")
 
-    def known(self, value: Any, args: Sequence[Any]) -> str:
-        """Name the mistake that gives this very result; an empty string if none does."""
+    def known(self, value: Any, case: Case) -> str:
+        """Name the mistake that gives this result and those so far; empty if none does."""
+        cases, answers = zip(*self.seen, (case, value), strict=True)
         for mistake in self.task.mistakes:
-            with contextlib.suppress(Exception):
-                if close(value, self.task.formula(mistake)(*copies(args, torch.float64))):
-                    return mistake.says
+            if gives(self.task.formula(mistake), cases, answers, [True] * len(cases)):
+                return mistake.says
         return ""
 
     def works(self, case: Case, dtype: torch.dtype) -> bool:
@@ -208,7 +238,7 @@ class Probe:
     def check_values(self, answers: Sequence[Any]) -> None:
         """Check that the numbers of all cases are right, in float64."""
         cases = self.task.cases
-        right = [self.task.right(*copies(case.args, torch.float64)) for case in cases]
+        right = [self.right(case) for case in cases]
         wrong = [not close(answer, value) for answer, value in zip(answers, right, strict=True)]
         if not any(wrong):
             return

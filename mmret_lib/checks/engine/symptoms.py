@@ -25,13 +25,14 @@ ERRORS = {
         "modified by an inplace",
         "in-place operation",
     ),
-    "a dtype is fixed in the code: use the arguments' (dtype=image_emb.dtype, or x.new_zeros)": (
+    "two dtypes meet: bring one tensor to the other's, x.to(y.dtype), and make new ones in the "
+    "arguments' dtype (dtype=y.dtype, or y.new_zeros)": (
         "same dtype",
         "scalar type",
         "same data type",
     ),
-    "a device is fixed in the code: create tensors with device=image_emb.device, and leave the "
-    "arguments where they are": ("same device", "cuda", "nvidia", "device type"),
+    "a device is fixed in the code: create tensors with device=x.device of an argument x, and "
+    "leave the arguments where they are": ("same device", "cuda", "nvidia", "device type"),
     "a huge constant such as -1e9 does not fit into float16, which ends at 65504: use "
     "float('-inf')": ("without overflow",),
     "view needs rows that are contiguous in memory: use reshape": ("view size is not compatible",),
@@ -61,9 +62,8 @@ ERRORS = {
     ),
     "something is None: .grad is filled only after backward, and only for the very tensor that was "
     "made with requires_grad_()": ("nonetype",),
-    "x.max(dim=1) returns two things, numbers and places: use its .values, or x.amax(dim=1)": (
-        "return_types",
-    ),
+    "what max(dim=1), topk and sort return are two things, numbers and places: use .values (or, "
+    "for the largest, x.amax(dim=1))": ("return_types",),
     "there is a tuple where a tensor should be: x.max(dim=1) returns numbers and places, of which "
     ".values are the numbers": ("'tuple' object",),
     "keep the arguments as they are in the stub": ("positional argument", "keyword argument"),
@@ -78,6 +78,13 @@ ERRORS = {
     "count - 1": ("random_ expects 'from' to be less",),
     "Python's min, max, if, and, or take single numbers, not tensors of several: use clamp, "
     "torch.where, & or |": ("is ambiguous",),
+    "a mask has to have an entry for each row that it chooses from: is it made over the wrong "
+    "axis (dim)?": ("shape of the mask",),
+    "checkpoint calls the function once more in the backward pass, and then the loop's variables "
+    "have moved on: hand the parts over as arguments, checkpoint(f, rows, columns, ...)": (
+        "recomputed values",
+    ),
+    "checkpoint needs use_reentrant=False here": ("use_reentrant=true",),
     "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
 }
 
@@ -118,6 +125,8 @@ def wrong_kind(value: Any, wanted: Any, batch: int, width: int) -> str | None:
     if isinstance(wanted, Tensor):
         if says := wrong_type(value, wanted):
             return says
+        if value.dtype == torch.bool != wanted.dtype and not wanted.is_floating_point():
+            return "a mask of True and False is returned: indices are wanted, mask.nonzero()[:, 0]"
         return wrong_shape(value, wanted.shape, batch, width) or wrong_dtype(value, wanted)
     if value is None and wanted is not None:
         return NOTHING
@@ -163,15 +172,21 @@ def wrong_type(value: Any, wanted: Tensor) -> str | None:
         return None
     if value is None:
         return NOTHING
-    lost = wanted.is_floating_point()
     if isinstance(value, np.ndarray | np.generic):
-        why = ", which has lost the gradient" if lost else ""
-        return f"a numpy array is returned{why}: use torch throughout"
+        return (
+            "a numpy array is returned, and a tensor is wanted: compute with torch, from the "
+            "arguments to the result"
+        )
     if isinstance(value, bool | int | float):
-        why = ": without the tensor there is no gradient to train with" if lost else ""
-        return f"a Python number is returned, not a tensor (.item() or float()){why}"
+        return (
+            "a Python number is returned, and a tensor is wanted: leave out .item() and float(), "
+            "and compute with tensors from the arguments to the result"
+        )
     if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)} is returned: one tensor is wanted"
+        kind = f"a {type(value).__name__} of {len(value)}"
+        if value and all(isinstance(each, Tensor) for each in value):
+            return f"{kind} is returned: one tensor is wanted, torch.stack makes it of several"
+        return f"{kind} is returned: one tensor is wanted"
     return f"a {type(value).__name__} is returned: a tensor is wanted"
 
 
@@ -221,7 +236,10 @@ def difference(value: Any, right: Any, noun: str = "the result") -> str:
             if not close(part, wanted):
                 return difference(part, wanted, f"{noun.removeprefix('the ')} [{number}]")
     if not isinstance(right, Tensor) or not isinstance(value, Tensor):
-        return f"{noun} should be {shortened(right)} and is {shortened(value)}"
+        texts = [f"{x:.6g}" if isinstance(x, float) else shortened(x) for x in (right, value)]
+        wanted, given = texts if texts[0] != texts[1] else (repr(right), repr(value))
+        return f"{noun} should be {wanted} and is {given}"
+    whole = not (right.is_floating_point() or value.is_floating_point())
     value, right = value.detach().double(), right.detach().double()
     if not right.ndim:
         return f"{noun} should be {right:.4f} and is {value:.4f}"
@@ -233,7 +251,7 @@ def difference(value: Any, right: Any, noun: str = "the result") -> str:
     clearly = off > 1e-4
     places = (clearly if clearly.any() else differs).nonzero().tolist()
     first = tuple(places[0]) if places else (0,) * right.ndim
-    digits = 4 if off[first] > 1e-4 else 8
+    digits = 0 if whole else 4 if off[first] > 1e-4 else 8
     return (
         f"entry [{', '.join(map(str, first))}] of {noun} should be {right[first]:.{digits}f} and "
         f"is {value[first]:.{digits}f} ({int(differs.sum())} of {right.numel()} entries differ)"

@@ -57,6 +57,14 @@ def is_for_an_optimiser(function: ParameterGroups) -> str | None:
                 f"for {about} it raised AttributeError: {error}. A model may have its backbones "
                 "anywhere, or none: go through the names, model.named_parameters()"
             )
+        except RuntimeError as error:
+            if not any(words in str(error) for words in ("must match the size", "ambiguous")):
+                raise
+            return (
+                f"for {about} it raised RuntimeError: {error}. Is it asked whether a parameter is "
+                "`in` a list? That compares its numbers with those of each entry. Go by the name, "
+                "or by id(parameter)"
+            )
         if says := not_groups(groups):
             return says
         if says := not_its_own(groups, model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -14,6 +15,7 @@ import torch
 from mmret_lib.checks.engine.symptoms import name_of
 from mmret_lib.checks.engine.task import CheckFailed
 from mmret_lib.checks.loop.models import Training, begin, go_on, same_bits, state_of, trained
+from mmret_lib.checks.loop.watching import LONG_AGO, sign_of
 
 LoadState = Callable[..., Any]
 AFTER = 4  # steps at which the snapshot is taken
@@ -80,14 +82,18 @@ def puts_back_all(function: LoadState) -> str | None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "run.state"
             torch.save(state_of(right, step), path)
-            content = path.read_bytes()
+            os.utime(path, (LONG_AGO, LONG_AGO))
+            before = sign_of(path)
             for given in (path, str(path)):
-                for training in (begin(seed + 10), trained(seed + 20, 2)):
-                    own = [id(each) for each in training[0].parameters()]
-                    training[0].eval()
+                for mode, training in ((False, begin(seed + 10)), (True, trained(seed + 20, 2))):
+                    own = [(id(each), each.requires_grad) for each in training[0].parameters()]
+                    training[0].train(mode)
                     value = loaded(function, given, training)
-                    if not path.is_file() or path.read_bytes() != content:
-                        return "the file is changed or deleted: it may be needed once more"
+                    if sign_of(path) != before:
+                        return (
+                            "the file is deleted, or written anew: it may be needed once more, so "
+                            "only read it"
+                        )
                     try:
                         parts = parts_of(training)
                     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -99,13 +105,24 @@ def puts_back_all(function: LoadState) -> str | None:
                         return says
                     if says := wrong_result(value, step):
                         return says
-                    if training[0].training:
-                        return "the model is switched to training: leave its mode to the caller"
-                    if [id(each) for each in training[0].parameters()] != own:
-                        return (
-                            "the model's parameters are replaced by new ones, and the optimiser "
-                            "would go on with the old: fill them, model.load_state_dict"
-                        )
+                    if training[0].training != mode:
+                        now = "evaluation" if mode else "training"
+                        return f"the model is switched to {now}: leave its mode to the caller"
+                    if says := not_the_same(training, own):
+                        return says
+    return None
+
+
+def not_the_same(training: Training, own: list[tuple[int, bool]]) -> str | None:
+    """Say if the parameters are other ones than before, or train no longer."""
+    now = [(id(each), each.requires_grad) for each in training[0].parameters()]
+    if [each for each, _ in now] != [each for each, _ in own]:
+        return (
+            "the model's parameters are replaced by new ones, and the optimiser would go on with "
+            "the old: fill them, model.load_state_dict"
+        )
+    if now != own:
+        return "requires_grad of the model's parameters is changed: leave it to the caller"
     return None
 
 
@@ -191,6 +208,11 @@ def refuses_what_does_not_fit(function: LoadState) -> str | None:
         for size in (len(whole) // 2, 10):
             path.write_bytes(whole[:size])
             quiet = not raises(function, path, training)
+            if not path.is_file() or path.read_bytes() != whole[:size]:
+                return (
+                    "a file that cannot be read is deleted, or written anew: leave it to the "
+                    "caller, for whom a part may still be worth something"
+                )
             if quiet or not same_bits(parts_of(training), before):
                 return (
                     "a file that is cut off is read without an error: let the error of torch.load "

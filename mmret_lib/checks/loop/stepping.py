@@ -16,6 +16,7 @@ from mmret_lib.checks.engine.arguments import close
 from mmret_lib.checks.engine.symptoms import NOTHING, name_of
 from mmret_lib.checks.loop.bad_batches import steps_over_what_is_not_finite
 from mmret_lib.checks.loop.settings import (
+    ADAM,
     FROZEN,
     SETTINGS,
     SGD,
@@ -41,6 +42,11 @@ def returns_the_loss(function: TrainStep) -> str | None:
         try:
             value = function(heads[0], heads[1], (images, texts), apart, optimizer, 1.5)
         except RuntimeError as error:
+            if "shapes cannot be multiplied" in str(error):
+                return (
+                    f"it raised RuntimeError: {error}. Does each head get its own side? batch is "
+                    "(images, texts), and the image head takes the images"
+                )
             if "does not require grad" not in str(error):
                 raise
             return (
@@ -120,7 +126,7 @@ def calls_each_once(function: TrainStep) -> str | None:
     if [head.training for head in heads] != [True, False]:
         return (
             "the heads are switched between training and evaluation: leave that to the caller, who "
-            "may have frozen one of them (lesson 07, section 8)"
+            "may have frozen one of them"
         )
     if loss.calls == 0:
         return "the argument loss is never called: loss(image_emb, text_emb) is what to minimise"
@@ -201,6 +207,29 @@ def trains_beside_a_frozen_head(function: TrainStep) -> str | None:
     return None
 
 
+def survives_a_gradient_of_zero(function: TrainStep) -> str | None:
+    """A loss that has nothing left to teach has a gradient of length 0, which clip divides by."""
+    for setting in (Setting("", SGD, 0.5), Setting("", ADAM, 0.5)):
+        ends = []
+        for step in (function, train_step):
+            heads, optimizer = setting.start()
+            step(heads[0], heads[1], batches(1)[0], nothing_to_learn, optimizer, setting.clip)
+            ends.append(list(heads.state_dict().values()))
+        if not close(ends[0], ends[1], TOLERANCE):
+            spoilt = not all(each.isfinite().all() for each in ends[0])
+            return (
+                "where the gradient is 0 everywhere (a triplet loss within its margins) the "
+                f"weights {'become NaN' if spoilt else 'end elsewhere'}: its length is 0 and "
+                "finite, so it is an ordinary step, and the factor is (clip / length).clamp(max=1)"
+            )
+    return None
+
+
+def nothing_to_learn(image_emb: Tensor, text_emb: Tensor) -> Tensor:
+    """A loss whose gradient is 0."""
+    return (image_emb.sum() + text_emb.sum()) * 0
+
+
 def wrong_result(paths: list[Any], right: list[Any]) -> str:
     """Say which other number is returned than the loss."""
     for result, says in (
@@ -223,5 +252,6 @@ PROPERTIES = [
     calls_each_once,
     leads_where_it_should,
     trains_beside_a_frozen_head,
+    survives_a_gradient_of_zero,
     steps_over_what_is_not_finite,
 ]

@@ -1,4 +1,4 @@
-"""Answers to tasks 4 and 5 of exercise 07: a state that is whole or not there."""
+"""Answers to task 4 of exercise 07: a state that is whole or not there."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def tidies_up(path, model, optimizer, step, generator):
         raise
 
 
-RIGHT_SAVES = [renamed, forced_to_disk, through_memory, tidies_up]
+RIGHT = [renamed, forced_to_disk, through_memory, tidies_up]
 
 # ---------------------------------------------------------------------------------------------
 # Wrong ways to save
@@ -195,11 +195,88 @@ def writes_nothing(path, model, optimizer, step, generator):
     return state(model, optimizer, step, generator)
 
 
+def cuts_off(path, model, optimizer, step, generator):
+    renamed(path, model, optimizer, step, generator)
+    os.truncate(path, 100)
+
+
+def renames_first(path, model, optimizer, step, generator):
+    part = Path(f"{path}.part")
+    part.touch()
+    part.replace(path)
+    torch.save(state(model, optimizer, step, generator), path)
+
+
+def renames_before_it_is_closed(path, model, optimizer, step, generator):
+    buffer = io.BytesIO()
+    torch.save(state(model, optimizer, step, generator), buffer)
+    with open(f"{path}.part", "wb", buffering=1 << 20) as file:
+        file.write(buffer.getvalue())
+        os.replace(f"{path}.part", path)
+
+
+def by_suffix(path, model, optimizer, step, generator, ending=".part"):
+    part = Path(path).with_suffix(ending)
+    torch.save(state(model, optimizer, step, generator), part)
+    os.replace(part, path)
+
+
+def by_suffix_tmp(path, model, optimizer, step, generator):
+    by_suffix(path, model, optimizer, step, generator, ".tmp")
+
+
+def in_the_working_folder(path, model, optimizer, step, generator):
+    with contextlib.chdir(tempfile.gettempdir()):
+        torch.save(state(model, optimizer, step, generator), "run_of_mine.part")
+        os.replace("run_of_mine.part", path)
+
+
+def copied_back(path, model, optimizer, step, generator):
+    backup = f"{path}.old"
+    if os.path.exists(path):
+        shutil.copy(path, backup)
+    try:
+        torch.save(state(model, optimizer, step, generator), path)
+    except Exception:
+        os.replace(backup, path)
+        raise
+
+
+def two_files(path, model, optimizer, step, generator):
+    torch.save(model.state_dict(), f"{path}.model")
+    renamed(path, model, optimizer, step, generator)
+
+
+def renames_in_any_case(path, model, optimizer, step, generator):
+    part = f"{path}.part"
+    try:
+        torch.save(state(model, optimizer, step, generator), part)
+    finally:
+        os.replace(part, path)
+
+
+def prints_the_error(path, model, optimizer, step, generator):
+    try:
+        renamed(path, model, optimizer, step, generator)
+    except Exception as error:
+        print("not saved:", error)
+
+
+def clears_gradients(path, model, optimizer, step, generator):
+    optimizer.zero_grad()
+    renamed(path, model, optimizer, step, generator)
+
+
+def freezes(path, model, optimizer, step, generator):
+    model.requires_grad_(False)
+    renamed(path, model, optimizer, step, generator)
+
+
 def halves(kept, model, optimizer, generator):
     return {name: each.half() for name, each in kept["model"].items()}
 
 
-WRONG_SAVES = {
+WRONG = {
     "directly": ("incomplete file", directly),
     "bytes at once": ("incomplete file", bytes_at_once),
     "deletes first": ("no file stands", deletes_first),
@@ -221,7 +298,32 @@ WRONG_SAVES = {
         saving(lambda k, m, o, g: {"weights": k["model"], "opt": k["optimizer"]}),
     ),
     "a tuple": ("holds a tuple", saving(lambda k, m, o, g: tuple(k.values()))),
-    "the module itself": ("weights_only", instead("model", lambda k, m, o, g: m)),
+    "the module itself": ("the ModuleDict itself", instead("model", lambda k, m, o, g: m)),
+    "the generator itself": ("generator.get_state()", instead("generator", lambda k, m, o, g: g)),
+    "numpy arrays": (
+        "numpy arrays",
+        instead("model", lambda k, m, o, g: {n: each.numpy() for n, each in k["model"].items()}),
+    ),
+    "the state as a list": (
+        "generator.get_state()",
+        instead("generator", lambda k, m, o, g: k["generator"].tolist()),
+    ),
+    "the step as a tensor": (
+        "handed over",
+        saving(lambda k, m, o, g: {**k, "step": torch.tensor(k["step"])}),
+    ),
+    "cut off": ("it is cut off", cuts_off),
+    "renamed before it is written": ("incomplete file", renames_first),
+    "not closed": ("incomplete file", renames_before_it_is_closed),
+    "by with_suffix": ("with_suffix", by_suffix),
+    "by with_suffix, tmp": ("with_suffix", by_suffix_tmp),
+    "in the working folder": ("another folder", in_the_working_folder),
+    "a copy is kept": ("incomplete file", copied_back),
+    "two files": ("left over", two_files),
+    "renamed in any case": ("where writing fails", renames_in_any_case),
+    "says so and goes on": ("nobody hears", prints_the_error),
+    "clears gradients": ("gradients", clears_gradients),
+    "freezes": ("requires_grad", freezes),
     "parameters only": (
         "running averages",
         instead("model", lambda k, m, o, g: dict(m.named_parameters())),
@@ -262,223 +364,6 @@ WRONG_SAVES = {
     "draws once more": ("is changed by saving", draws_once_more),
     "eval": ("is changed by saving", switches_to_eval),
     "the optimiser is cleared": ("is changed by saving", clears_the_optimiser),
-    "pickle": ("weights_only", pickles),
+    "pickle": ("something else than torch.save", pickles),
     "writes nothing": ("no file at path", writes_nothing),
-}
-
-
-# ---------------------------------------------------------------------------------------------
-# Right ways to load
-
-
-def plain(path, model, optimizer, generator):
-    kept = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(kept["model"])
-    optimizer.load_state_dict(kept["optimizer"])
-    generator.set_state(kept["generator"])
-    return kept["step"]
-
-
-def by_default(path, model, optimizer, generator):
-    kept = torch.load(Path(path), map_location=torch.device("cpu"))
-    generator.set_state(kept["generator"].cpu())
-    optimizer.load_state_dict(kept["optimizer"])
-    model.load_state_dict(kept["model"], strict=True)
-    return int(kept["step"])
-
-
-def from_an_open_file(path, model, optimizer, generator):
-    with open(path, "rb") as file:
-        kept = torch.load(io.BytesIO(file.read()), map_location=lambda storage, place: storage)
-    with torch.no_grad():
-        missing, unexpected = model.load_state_dict(kept.pop("model"))
-    assert not missing and not unexpected
-    optimizer.load_state_dict(kept.pop("optimizer"))
-    generator.set_state(kept.pop("generator"))
-    return kept["step"]
-
-
-RIGHT_LOADS = [plain, by_default, from_an_open_file]
-
-# ---------------------------------------------------------------------------------------------
-# Wrong ways to load: `loading` with one line changed
-
-
-def nothing(*args):
-    pass
-
-
-def loading(
-    read=lambda path: torch.load(path, map_location="cpu", weights_only=True),
-    weights=lambda model, kept: model.load_state_dict(kept),
-    averages=lambda optimizer, kept: optimizer.load_state_dict(kept),
-    chance=lambda generator, kept: generator.set_state(kept["generator"]),
-    end=lambda kept: kept["step"],
-):
-    def load_state(path, model, optimizer, generator):
-        kept = read(path)
-        weights(model, kept["model"])
-        averages(optimizer, kept["optimizer"])
-        chance(generator, kept)
-        return end(kept)
-
-    return load_state
-
-
-def parameters_only(model, kept):
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(kept[name])
-
-
-def new_parameters(model, kept):
-    for name, p in list(model.named_parameters()):
-        module = model.get_submodule(name.rpartition(".")[0])
-        setattr(module, name.rpartition(".")[2], torch.nn.Parameter(p.detach().clone()))
-    model.load_state_dict(kept)
-
-
-def another_name(model, kept):
-    model = deepcopy(model)
-    model.load_state_dict(kept)
-
-
-def rates_only(optimizer, kept):
-    for group, old in zip(optimizer.param_groups, kept["param_groups"], strict=True):
-        group["lr"] = old["lr"]
-
-
-def averages_only(optimizer, kept):
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": kept["state"], "param_groups": groups})
-
-
-def nothing_to_resume(path, model, optimizer, generator):
-    if not os.path.exists(path):
-        return 0
-    return plain(path, model, optimizer, generator)
-
-
-def begins_anew(path, model, optimizer, generator):
-    try:
-        return plain(path, model, optimizer, generator)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError):
-        return 0
-
-
-def damaged_is_zero(path, model, optimizer, generator):
-    try:
-        kept = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except Exception:
-        return 0
-    return loading(read=lambda path: kept)(path, model, optimizer, generator)
-
-
-def deletes(path, model, optimizer, generator):
-    step = plain(path, model, optimizer, generator)
-    os.remove(path)
-    return step
-
-
-def trains(path, model, optimizer, generator):
-    step = plain(path, model, optimizer, generator)
-    model.train()
-    return step
-
-
-def sets_the_shared_state(path, model, optimizer, generator):
-    step = plain(path, model, optimizer, generator)
-    torch.manual_seed(step)
-    return step
-
-
-def resets_first(path, model, optimizer, generator):
-    with torch.no_grad():
-        for p in model.parameters():
-            p.zero_()
-    return plain(path, model, optimizer, generator)
-
-
-def shapes_that_fit(model, kept):
-    own = model.state_dict()
-    fits = {k: v for k, v in kept.items() if k in own and v.shape == own[k].shape}
-    model.load_state_dict({**own, **fits})
-
-
-def careless(path):
-    return torch.load(path, map_location="cpu", weights_only=False)
-
-
-def texts_only(path, model, optimizer, generator):
-    return plain(path + "", model, optimizer, generator)
-
-
-def state_by_hand(optimizer, kept):
-    optimizer.state.update(kept["state"])
-    rates_only(optimizer, kept)
-
-
-def a_new_generator(generator, kept):
-    generator = torch.Generator()
-    generator.set_state(kept["generator"])
-
-
-def draws(generator, kept):
-    generator.set_state(kept["generator"])
-    torch.rand(1, generator=generator)
-
-
-WRONG_LOADS = {
-    "no model": ("weights are not those", loading(weights=nothing)),
-    "another name": ("a new name", loading(weights=another_name)),
-    "parameters only": ("running averages of the batch norms", loading(weights=parameters_only)),
-    "new parameters": ("replaced by new ones", loading(weights=new_parameters)),
-    "no optimiser": ("optimiser's averages", loading(averages=nothing)),
-    "rates only": ("optimiser's averages", loading(averages=rates_only)),
-    "averages only": ("another learning rate", loading(averages=averages_only)),
-    "no generator": ("generator.set_state", loading(chance=nothing)),
-    "seeded by the step": (
-        "generator.set_state",
-        loading(chance=lambda g, kept: g.manual_seed(kept["step"])),
-    ),
-    "draws": ("generator does not go on", loading(chance=draws)),
-    "the shared state instead": (
-        "generator.set_state",
-        loading(chance=lambda g, kept: torch.set_rng_state(kept["generator"])),
-    ),
-    "nothing at all": (
-        "nothing is put back",
-        loading(weights=nothing, averages=nothing, chance=nothing),
-    ),
-    "two forgotten": ("; and the generator", loading(averages=nothing, chance=nothing)),
-    "the whole dict": ("dict is returned", loading(end=lambda kept: kept)),
-    "no return": ("nothing is returned", loading(end=nothing)),
-    "the next step": ("one step too many", loading(end=lambda kept: kept["step"] + 1)),
-    "always 0": ("returned step is 0", loading(end=lambda kept: 0)),
-    "a tensor": ("tensor", loading(end=lambda kept: torch.tensor(kept["step"]))),
-    "strict=False": (
-        "strict=False",
-        loading(weights=lambda m, kept: m.load_state_dict(kept, strict=False)),
-    ),
-    "what fits": ("without an error", loading(weights=shapes_that_fit)),
-    "nothing to resume": ("FileNotFoundError", nothing_to_resume),
-    "begins anew": ("nobody hears of it", begins_anew),
-    "damaged is 0": ("cut off", damaged_is_zero),
-    "weights reset first": ("changes the training", resets_first),
-    "runs code": ("weights_only=True", loading(read=careless)),
-    "no map_location": ("map_location", loading(read=lambda p: torch.load(p, weights_only=True))),
-    "the optimiser by hand": ("same bits", loading(averages=state_by_hand)),
-    "groups replaced": (
-        "load_state_dict",
-        loading(
-            averages=lambda o, kept: o.param_groups.__setitem__(slice(None), kept["param_groups"])
-        ),
-    ),
-    "a new generator": ("generator.set_state", loading(chance=a_new_generator)),
-    "deletes the file": ("changed or deleted", deletes),
-    "train()": ("leave its mode", trains),
-    "seeds everything": ("random numbers", sets_the_shared_state),
-    "texts only": ("PosixPath", texts_only),
 }
