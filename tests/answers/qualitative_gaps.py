@@ -172,7 +172,10 @@ WRONG = {
         "averaged over the dimensions",
         but(whole=lambda i, t: (i[:, None] - t).square().mean()),
     ),
-    "own pairs": ("of the same row are compared", but(whole=lambda i, t: (i - t).square().sum(1).mean())),
+    "own pairs": (
+        "of the same row are compared",
+        but(whole=lambda i, t: (i - t).square().sum(1).mean()),
+    ),
     "pairs of the shorter": (
         "same row",
         but(
