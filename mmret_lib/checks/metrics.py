@@ -247,7 +247,7 @@ JUDGED_TASK = Task(
     batch=False,
     remark=(
         "With one right answer each it is task 2. R@K says that a query is served; how many of its "
-        "right answers come early is for R-precision and mAP@R (section 4 of the lesson)."
+        "right answers come early is for R-precision and mAP@R (at the end of the lesson)."
     ),
 )
 

@@ -109,6 +109,16 @@ def half_of_them(first, second, generator):
     return ends(first[places].mean(1) / second[places].mean(1))
 
 
+def so_many(count, draws=DRAWS):
+    """Another number of pairs, or of draws."""
+
+    def interval(first, second, generator):
+        places = torch.randint(len(first), (draws, count(len(first))), generator=generator)
+        return ends(first[places].mean(1) / second[places].mean(1))
+
+    return interval
+
+
 def shared_state(first, second, generator):
     places = torch.randint(len(first), (DRAWS, len(first)))
     return ends(first[places].mean(1) / second[places].mean(1))
@@ -162,6 +172,11 @@ WRONG = {
         but(result=lambda r: (float(r.mean() - r.std()), float(r.mean() + r.std()))),
     ),
     "half of them": ("interval", half_of_them),
+    "one pair too few": ("of 10 pairs 9 ", so_many(lambda n: n - 1)),
+    "one pair too many": ("of 10 pairs 11 ", so_many(lambda n: n + 1)),
+    "two pairs too few": ("pairs", so_many(lambda n: n - 2)),
+    "a thousand draws": ("jump from call to call", so_many(lambda n: n, 1000)),
+    "five hundred draws": ("jump from call to call", so_many(lambda n: n, 500)),
     "last never": ("interval", last_never),
     "one draw": ("interval", one_draw_for_all),
     "a few draws": ("interval", but(draws=30)),

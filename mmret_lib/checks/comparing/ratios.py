@@ -24,11 +24,13 @@ from mmret_lib.checks.comparing.random_calls import (
     plain,
 )
 from mmret_lib.checks.comparing.signs import NOTHING, Pairs
+from mmret_lib.checks.pipeline.counted import TEN, draws_another_number, draws_too_few
 from mmret_lib.checks.pipeline.draws import SURE, seeded
 
 DRAWS = 10_000
 MANY = 30_000  # of the draws that answers are compared with
 LOW, HIGH = 0.025, 0.975
+CALLS = 10  # whose ends are compared with each other
 
 Ends = tuple[float, float]
 Room = tuple[Ends, Ends]  # from where to where the lower end may lie, and the upper
@@ -246,7 +248,7 @@ def is_right(function: Draws) -> str | None:
     for says, wrong in WRONG:
         if all(is_within(*each) for each in zip(found, rooms_of(wrong), strict=True)):
             return f"probably {says}.{numbers}"
-    return f"the interval is wrong.{numbers}"
+    return f"{draws_often(function) or 'the interval is wrong'}.{numbers}"
 
 
 def shown(both: Ends) -> str:
@@ -265,6 +267,24 @@ def keeps_pairs_together(function: Draws) -> str | None:
     )
 
 
+def draws_as_many_pairs(function: Draws) -> str | None:
+    """As many pairs are drawn as there are: told from ten pairs whose ratio is 1 or 2."""
+    ends = plain(function(TEN + 1, torch.ones_like(TEN), seeded(71)))
+    says = draws_another_number([end - 1 for end in ends], "pairs")
+    return says and f"{says}.\nFor ten pairs the ends are {shown(ends)}"
+
+
+def draws_often(function: Draws) -> str | None:
+    """The ends hardly move from call to call, as those of 10,000 draws."""
+    _, both = SETS[2]
+    ends = torch.tensor([plain(function(*both, seeded(80 + call))) for call in range(CALLS)])
+    found = draws_too_few(ends.double(), ratios(*both).sort().values, DRAWS)
+    return found and (
+        f"the ends of the interval jump from call to call as those of about {found:,} draws do: "
+        "draw 10,000 times"
+    )
+
+
 PROPERTIES = (
     has_the_form,
     leaves_the_global_state_alone,
@@ -272,4 +292,6 @@ PROPERTIES = (
     is_right,
     goes_by_the_generator,
     keeps_pairs_together,
+    draws_as_many_pairs,
+    draws_often,
 )
