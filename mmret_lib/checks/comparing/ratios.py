@@ -279,7 +279,9 @@ def draws_often(function: Draws) -> str | None:
     _, both = SETS[2]
     ends = torch.tensor([plain(function(*both, seeded(80 + call))) for call in range(CALLS)])
     found = draws_too_few(ends.double(), ratios(*both).sort().values, DRAWS)
-    return found and (
+    if found is None:
+        return None
+    return (
         f"the ends of the interval jump from call to call as those of about {found:,} draws do: "
         "draw 10,000 times"
     )
