@@ -218,7 +218,7 @@ CLAIMS: dict[tuple[str, str], Asserted | Callable[[], None]] = {
     (
         LESSONS + "07_training_loop.ipynb",
         "every forward pass writes",
-    ): Asserted("freeze-wrong", "(moved > 0.05) == (branches is careless)"),
+    ): Asserted("freeze-wrong", "(found.i2t.recall[1] < at_first.i2t.recall[1] - 5) == careless"),
     (
         LESSONS + "08_metrics.ipynb",
         "The threshold of an expectation is not the expectation of the threshold.",
