@@ -24,7 +24,6 @@ from mmret_lib.checks.large.cases import (
     SEARCH_CASES,
     TILED_CASES,
 )
-from mmret_lib.checks.large.making import load_checkpoint
 
 __all__ = [
     "check_all_gather_loss",
@@ -124,13 +123,11 @@ SEARCH_TASK = Task(
 
 def check_cached_gradients(function: Callable[..., Sequence[Tensor]]) -> None:
     """Task 1: function(branches, loss, batch, piece) -> a gradient for each parameter."""
-    load_checkpoint()
     check(CACHED_TASK, function)
 
 
 def check_log_sum_exp_in_tiles(function: Callable[..., Tensor]) -> None:
     """Task 2: function(a (N, D), b (M, D), temperature, tile) -> (N,)."""
-    load_checkpoint()
     check(TILED_TASK, function)
 
 
@@ -148,5 +145,4 @@ def check_cells(function: Callable[..., tuple[Tensor, Tensor]]) -> None:
 
 def check_search_cells(function: Callable[..., Tensor]) -> None:
     """Task 5: function(query (D,), vectors, centres, assigned, probes, k) -> indices (<= k,)."""
-    load_checkpoint()
     check(SEARCH_TASK, function)

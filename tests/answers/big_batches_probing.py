@@ -90,6 +90,29 @@ def best_of_each(query, vectors, centres, assigned, probes, k):
     return members[distance(vectors[members], query).argsort(stable=True)[:k]]
 
 
+def k_of_each(query, vectors, centres, assigned, probes, k):
+    found = []
+    for cell in distance(centres, query).argsort()[:probes]:
+        members = (assigned == cell).nonzero()[:, 0]
+        found.append(members[distance(vectors[members], query).argsort(stable=True)[:k]])
+    return torch.cat(found)
+
+
+def passes_over_empty_cells(query, vectors, centres, assigned, probes, k):
+    cells = distance(centres, query).argsort()
+    cells = torch.stack([cell for cell in cells if (assigned == cell).any()])[:probes]
+    members = torch.isin(assigned, cells).nonzero()[:, 0]
+    return members[distance(vectors[members], query).argsort(stable=True)[:k]]
+
+
+def opens_until_enough(query, vectors, centres, assigned, probes, k):
+    found = search(query, vectors, centres, assigned, probes, k)
+    while len(found) < k and probes < len(centres):
+        probes += 1
+        found = search(query, vectors, centres, assigned, probes, k)
+    return found
+
+
 def exact(query, vectors, centres, assigned, probes, k):
     return distance(vectors, query).argsort(stable=True)[:k]
 
@@ -177,9 +200,21 @@ WRONG = {
     "cell by cell": ("one after the other", cell_by_cell),
     "joined by cells": ("order of their cells", joined_by_cells),
     "best of each cell": ("shape", best_of_each),
+    "k of each cell": ("k vectors of each cell", k_of_each),
+    "empty cells passed over": ("without any vector", passes_over_empty_cells),
+    "until enough": ("until they hold k", opens_until_enough),
+    "probes and k swapped": (
+        "are swapped",
+        lambda q, v, c, a, p, k: search(q, v, c, a, k, p),
+    ),
+    "a mask": (
+        "mask of True and False",
+        lambda q, v, c, a, p, k: torch.isin(a, distance(c, q).argsort()[:p]),
+    ),
+    "numpy": ("compute with torch", lambda *args: search(*args).numpy()),
     "exact": ("all cells are opened", exact),
     "masked": ("compared with all", masked),
-    "masked, filled up": ("shape", masked_and_filled),
+    "masked, filled up": ("fill up the answer", masked_and_filled),
     "topk": ("fewer than k", by_topk),
     "topk, clipped": ("same distance", by_clipped_topk),
     "filled with -1": ("shape", filled_with_minus_one),

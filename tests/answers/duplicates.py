@@ -271,7 +271,7 @@ WRONG_DUPLICATES = {
         each_way(lambda lacks, out: lacks.masked_fill(out, -10).amax(1)),
     ),
     "one-hot": ("names, not positions", one_hot),
-    "bincount": ("names", counted),
+    "bincount": ("left out for every query", counted),
     "ids as float": ("names", masked(lambda i, c: same(i.float()) | same(c.float()))),
     "ids as double": ("names", masked(lambda i, c: same(i.double()) | same(c.double()))),
     "own ids each way": ("one kind of id", own_ids_each_way),

@@ -144,7 +144,7 @@ WRONG = {
     "a tensor": ("wrong", lambda v, t: torch.tensor(chosen(v, t)) + 1),
     "a row": ("one number is wanted", lambda v, t: rows(t)[means(v).nan_to_num(-9e9).argmax()]),
     "in place": ("in place", in_place),
-    "with a gradient": ("gradient", with_gradient),
+    "with a gradient": (".item()", with_gradient),
     "place and figure": ("is (0", lambda v, t: (0, chosen(v, t))),
     "no return": ("nothing is returned", lambda v, t: None),
     "all": ("mean of all", lambda v, t: float(t.nanmean())),

@@ -121,6 +121,20 @@ def zero_or_one(first, second, generator):
     return (int(far.sum()) + 1) / (DRAWS + 1)
 
 
+def minus_one_or_zero(first, second, generator):
+    difference = first - second
+    sign = torch.randint(-1, 1, (DRAWS, len(first)), generator=generator).to(difference)
+    far = ((sign @ difference).abs() >= difference.sum().abs() - 1e-9).sum().item()
+    return (far + 1) / (DRAWS + 1)
+
+
+def any_factor(first, second, generator):
+    difference = first - second
+    factor = 2 * torch.rand(DRAWS, len(first), generator=generator, dtype=difference.dtype) - 1
+    far = ((factor @ difference).abs() >= difference.sum().abs() - 1e-9).sum().item()
+    return (far + 1) / (DRAWS + 1)
+
+
 def three_values(first, second, generator):
     difference = first - second
     sign = torch.randint(-1, 2, (DRAWS, len(first)), generator=generator).to(difference)
@@ -193,8 +207,10 @@ WRONG = {
     "bootstrap": ("bootstrap", bootstrap),
     "sign test": ("only the signs", sign_test),
     "one sign": ("one sign is drawn", one_sign),
-    "zero or one": ("p is wrong", zero_or_one),
-    "three values": ("p is wrong", three_values),
+    "zero or one": ("signs are 0 and 1", zero_or_one),
+    "three values": ("some signs are 0", three_values),
+    "minus one or zero": ("signs are 0 and 1", minus_one_or_zero),
+    "any factor": ("any numbers from -1 to 1", any_factor),
     "normal": ("normal distribution", normal),
     "1 - p": ("1 - p", lambda f, s, g: 1 - by_a_product(f, s, g)),
     "percent": ("percent", lambda f, s, g: 100 * by_a_product(f, s, g)),

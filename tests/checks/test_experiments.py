@@ -4,16 +4,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.comparing import ratios, signs
+from mmret_lib.checks.comparing import patterns, ratios, signs
 
 
 def test_the_counted_p_is_what_paper_says() -> None:
     by_hand = dict(signs.SETS)
     three_and_a_half = next(both for about, both in by_hand.items() if "first = [3" in about)
-    assert signs.right_p(*three_and_a_half) == 4 / 16
-    assert signs.right_p(*by_hand["five seeds, all of them ahead"]) == 2 / 32
-    assert signs.right_p(*by_hand["two trials that are equal"]) == 1
-    assert signs.right_p(*signs.ROUNDED) == 6 / 16
+    assert patterns.right_p(*three_and_a_half) == 4 / 16
+    assert patterns.right_p(*by_hand["five seeds, all of them ahead"]) == 2 / 32
+    assert patterns.right_p(*by_hand["two trials that are equal"]) == 1
+    assert patterns.right_p(*signs.ROUNDED) == 6 / 16
 
 
 @pytest.mark.parametrize("count", [300])

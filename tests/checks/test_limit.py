@@ -1,6 +1,8 @@
 """A student's function that never ends is stopped, and told so."""
 
 import itertools
+import subprocess
+import sys
 import time
 
 import pytest
@@ -38,3 +40,20 @@ def test_a_function_that_catches_every_exception_is_stopped_and_told_so() -> Non
 
     with pytest.raises(CheckFailed, match="not ended after 10 seconds: probably a loop"):
         text_branch.check_word_pieces(word_pieces)
+
+
+@pytest.mark.slow
+def test_what_torch_loads_late_is_loaded_before_the_clock_runs() -> None:
+    code = """
+import sys, torch
+from torch.utils.checkpoint import checkpoint
+from mmret_lib.checks.engine.limit import load_lazy_parts
+load_lazy_parts()
+before = set(sys.modules)
+checkpoint(torch.exp, torch.ones(1, requires_grad=True), use_reentrant=False)
+torch.ones(2, 2, device="meta").softmax(dim=1)
+torch.optim.AdamW([torch.ones(1, requires_grad=True)]).step()
+print(len(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.comparing.patterns import Pairs
 from mmret_lib.checks.comparing.random_calls import (
     NUMBERS,
     OTHERS,
@@ -23,7 +24,7 @@ from mmret_lib.checks.comparing.random_calls import (
     leaves_the_global_state_alone,
     plain,
 )
-from mmret_lib.checks.comparing.signs import NOTHING, Pairs
+from mmret_lib.checks.engine.symptoms import NOTHING
 from mmret_lib.checks.pipeline.counted import TEN, draws_another_number, draws_too_few
 from mmret_lib.checks.pipeline.draws import SURE, seeded
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.limit import load_lazy_parts
 from mmret_lib.checks.engine.probe import Probe
 from mmret_lib.checks.engine.task import CheckFailed, Task
 from mmret_lib.checks.my_retrieval import keep, portable
@@ -34,6 +35,7 @@ def check(task: Task, function: Callable[..., Any]) -> None:
             f"{task.name} should be a function, not {type(function).__name__}: hand over the "
             "function itself, without calling it."
         )
+    load_lazy_parts()
     part = portable(task.name, function)
     before = random_states()
     try:

@@ -99,6 +99,8 @@ def check_no_gradient(probe: Probe) -> None:
         value = probe.call(args)
     check_no_backward(probe, args)
     if any(each.requires_grad for each in tensors(value)):
+        if isinstance(probe.right(probe.task.cases[0]), int | float):
+            probe.fail("a tensor is returned, and a number is wanted: .item()")
         probe.fail("the result still carries a gradient: detach what you return")
     args = copies(probe.task.cases[0].args, torch.float64)
     probe.call(args)

@@ -184,7 +184,7 @@ def wrong_type(value: Any, wanted: Tensor) -> str | None:
         )
     if isinstance(value, tuple | list):
         kind = f"a {type(value).__name__} of {len(value)}"
-        if value and all(isinstance(each, Tensor) for each in value):
+        if wanted.ndim and len(value) == len(wanted) and all(map(torch.is_tensor, value)):
             return f"{kind} is returned: one tensor is wanted, torch.stack makes it of several"
         return f"{kind} is returned: one tensor is wanted"
     return f"a {type(value).__name__} is returned: a tensor is wanted"

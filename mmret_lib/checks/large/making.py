@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.checkpoint import checkpoint
 
 from mmret_lib.checks.engine.arguments import is_float, tensors
 
@@ -32,15 +30,6 @@ class Largest(TorchDispatchMode):
             if not operation.is_view and each.numel() > self.numbers:
                 self.numbers, self.shape = each.numel(), tuple(each.shape)
         return made
-
-
-def load_checkpoint() -> None:
-    """Let torch load what its first checkpoint, or the first look at its operations, needs.
-
-    That takes seconds, which are not a student's; and where the time limit stopped it, torch would
-    be left half loaded.
-    """
-    checkpoint(torch.exp, torch.ones(1, requires_grad=True), use_reentrant=False)
 
 
 def kept_by(call: Callable[[], Any]) -> tuple[int, Any]:

@@ -74,6 +74,33 @@ def assigned_anew(
     return search_cells(query, vectors, centres, own, probes, k)
 
 
+def k_of_each(
+    query: Tensor, vectors: Tensor, centres: Tensor, assigned: Tensor, probes: int, k: int
+) -> Tensor:
+    """A wrong answer: k vectors of each opened cell."""
+    order = squared(centres, query).argsort(stable=True)[:probes].tolist()
+    each = [search_cells(query, vectors, centres[[c]], assigned.sub(c), 1, k) for c in order]
+    return torch.cat(each)
+
+
+def filled_up(
+    query: Tensor, vectors: Tensor, centres: Tensor, assigned: Tensor, probes: int, k: int
+) -> Tensor:
+    """A wrong answer: where the opened cells hold too few, vectors of the others follow."""
+    cells = squared(centres, query).argsort(stable=True)[:probes]
+    d = squared(vectors, query).where(torch.isin(assigned, cells), torch.inf)
+    return d.argsort(stable=True)[:k]
+
+
+def without_empty(
+    query: Tensor, vectors: Tensor, centres: Tensor, assigned: Tensor, probes: int, k: int
+) -> Tensor:
+    """A wrong answer: cells without any vector are passed over."""
+    holds = torch.bincount(assigned, minlength=len(centres)) > 0
+    far = centres.where(holds[:, None], torch.inf)
+    return search_cells(query, vectors, far, assigned, min(probes, int(holds.sum())), k)
+
+
 NEAREST = "the cells to open are those whose centres have the smallest distance to the query"
 FAR = "the nearest vectors are those at the smallest Euclidean distance, the nearest first"
 WRONG_SEARCHES = [
@@ -141,9 +168,28 @@ WRONG_SEARCHES = [
     ),
     *mistakes(
         {},
-        opened={"all cells are opened: that is the exact search": lambda order, probes: order},
+        opened={
+            "all cells are opened, that is the exact search (or cells are opened until they hold k "
+            "vectors)": lambda order, probes: order
+        },
     ),
     Mistake(f"equally near vectors come in the order of their cells: {TIES}", in_order_of_cells),
+    Mistake(
+        "k vectors of each cell are returned: k are wanted, the nearest of all opened cells",
+        k_of_each,
+    ),
+    Mistake(f"vectors of cells that are not opened fill up the answer: {FEW}", filled_up),
+    Mistake(
+        "cells without any vector are passed over: the `probes` nearest cells are opened, whatever "
+        "they hold",
+        without_empty,
+    ),
+    Mistake(
+        "probes and k are swapped: `probes` cells are opened, and k vectors returned",
+        lambda query, vectors, centres, assigned, probes, k: search_cells(
+            query, vectors, centres, assigned, k, probes
+        ),
+    ),
     Mistake(
         "the cells are computed anew from vectors and centres: take them from `assigned`, that is "
         "what is stored for",
