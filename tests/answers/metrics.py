@@ -1,6 +1,12 @@
 """The answers to exercise 08."""
 
-from answers import metrics_bootstrap, metrics_judged, metrics_ranks, metrics_recalls
+from answers import (
+    metrics_bootstrap,
+    metrics_bootstrap_more,
+    metrics_judged,
+    metrics_ranks,
+    metrics_recalls,
+)
 from mmret_lib.checks import metrics
 
 CHECKS = {
@@ -21,7 +27,7 @@ WRONG = {
     "ranks": metrics_ranks.WRONG,
     "recall_at_k": metrics_recalls.WRONG_RECALL,
     "median_rank": metrics_recalls.WRONG_MEDIAN,
-    "bootstrap_interval": metrics_bootstrap.WRONG,
+    "bootstrap_interval": metrics_bootstrap.WRONG | metrics_bootstrap_more.WRONG,
     "judged_recall": metrics_judged.WRONG,
 }
 EQUIVALENT: dict[str, dict[str, str]] = {

@@ -34,9 +34,12 @@ def draws_another_number(ends: Sequence[float], what: str) -> str | None:
     if all(abs(end - wanted) < 1e-5 for end, wanted in zip(ends, ENDS, strict=True)):
         return None
     for count in range(1, MOST):
-        if count != 10 and all(abs(end * count - round(end * count)) < 1e-4 for end in ends):
+        if count != 10 and any(abs(end * count - round(end * count)) < 1e-4 for end in ends):
             return f"of 10 {what} {count} seem to be drawn each time: draw as many as there are"
-    return f"each draw takes another number of {what} than there are: draw n out of n"
+    return (
+        f"each draw takes another number of {what} than there are, or weighs them: draw n out of n, "
+        "each of them as likely, and take what is drawn as it is"
+    )
 
 
 def draws_too_few(ends: Tensor, right: Tensor, draws: int) -> int | None:

@@ -64,6 +64,15 @@ def fewer(part: Callable[[int], int]) -> Formula:
     return lambda n, draws, g: torch.randint(n, (draws, part(n)), generator=g)
 
 
+def mean_of_distinct(chosen: Tensor) -> Tensor:
+    """A wrong `statistic`: the mean of the different values in each row."""
+    ordered = chosen.sort(dim=1).values
+    new = torch.ones_like(ordered)
+    new[:, 1:] = (ordered.diff(dim=1) > 0).to(new)
+    mean: Tensor = (ordered * new).sum(dim=1) / new.sum(dim=1)
+    return mean
+
+
 def at(low: Callable[[float], float], high: Callable[[float], float]) -> Formula:
     """A wrong `ends`: at other quantiles."""
     return lambda means, level, values: torch.stack(
@@ -81,6 +90,12 @@ WRONG_INTERVALS: list[Mistake] = mistakes(
     rows={
         "single values are drawn, as if the captions of one picture were independent": torch.ravel,
         "only the first value of each image is used": lambda v: v.reshape(len(v), -1)[:, 0],
+        "the last value of each image is left out": (
+            lambda v: v if v.ndim == 1 else v[:, :-1].mean(dim=1)
+        ),
+        "the median of each image's values is taken, and not their mean": (
+            lambda v: v if v.ndim == 1 else v.quantile(0.5, dim=1)
+        ),
         "the best value of each image is taken, and not their mean: take the mean of all that is "
         "drawn": lambda v: v.reshape(len(v), -1).amax(dim=1),
         "the captions' means are drawn (the mean over dim=0), and not the images'": (
@@ -100,6 +115,9 @@ WRONG_INTERVALS: list[Mistake] = mistakes(
         ),
         "the tails are taken for the interval: low and high leave the level outside": at(
             lambda level: level / 2, lambda level: 1 - level / 2
+        ),
+        "for a level below 0.5 the tails are those of 1 - level": at(
+            lambda level: min(level, 1 - level) / 2, lambda level: 1 - min(level, 1 - level) / 2
         ),
         "a normal distribution is assumed: the ends are to be quantiles of the means, which need "
         "not lie evenly around the middle": plain_normal,
@@ -137,6 +155,9 @@ WRONG_INTERVALS: list[Mistake] = mistakes(
         ),
         "the lower median of the drawn images is taken: their mean is wanted": (
             lambda chosen: chosen.median(dim=1).values
+        ),
+        "an image that is drawn twice counts once: it should count each time that it is drawn": (
+            mean_of_distinct
         ),
         "the drawn values are added up: their mean is wanted": lambda chosen: chosen.sum(dim=1),
         "the standard deviation of the drawn images is taken: their mean is wanted": (

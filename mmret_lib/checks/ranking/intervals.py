@@ -14,12 +14,17 @@ import torch
 from torch import Tensor
 
 from mmret_lib.checks.engine.task import Formula
+from mmret_lib.checks.pipeline.counted import TEN, draws_another_number, draws_too_few
 from mmret_lib.checks.pipeline.draws import leaves_states, seeded
+from mmret_lib.checks.ranking.batches import BATCHES
 from mmret_lib.checks.ranking.bootstrap import (
+    DRAWS,
     ROWS,
     TAILS,
     WRONG_INTERVALS,
     bootstrap_interval,
+    mean_of_rows,
+    rows_drawn,
     spread,
 )
 
@@ -27,39 +32,11 @@ Interval = Callable[[Tensor, torch.Generator, float], Any]
 
 MANY = 20_000  # draws of a reference
 CALLS = 10  # of the student's function, whose ends are averaged
+REPEATS = 40  # calls that tell 500 draws from 2,000
 # An end of one interval of 2,000 draws is off by about 0.06 standard deviations of the mean at a
 # level of 0.95 and by less below; six times that, over the root of the calls, and the reference's.
 CLOSE = 0.13
 
-
-# ---------------------------------------------------------------------------------------------
-# The values
-
-
-def skewed(count: int, seed: int) -> Tensor:
-    """(count,) values of which few, the first and the last too, are far above the others."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    values = torch.randn(count, generator=generator, dtype=torch.float64).exp().pow(1.3) - 3
-    ordered = values.sort().values
-    return torch.cat(
-        [ordered[-2:-1], ordered[:-2][torch.randperm(count - 2, generator=generator)], ordered[-1:]]
-    )
-
-
-def table(images: int, captions: int, seed: int) -> Tensor:
-    """(images, captions) values from 0 to 1, of which those of one image resemble each other."""
-    generator = torch.Generator("cpu").manual_seed(seed)
-    easy = torch.rand(images, 1, generator=generator, dtype=torch.float64)
-    own = torch.rand(images, captions, generator=generator, dtype=torch.float64)
-    return 0.7 * easy.round() + 0.3 * own
-
-
-BATCHES = (  # values, level, what they are
-    (skewed(30, 1), 0.95, "30 values, level 0.95"),
-    (table(37, 5, 2), 0.9, "37 images with five captions each, level 0.9"),
-    (skewed(61, 3), 0.5, "61 values, level 0.5"),
-    (10 + 0.01 * table(24, 3, 4), 0.8, "24 images with three values of 10 to 10.01, level 0.8"),
-)
 
 # ---------------------------------------------------------------------------------------------
 # What a right answer keeps to
@@ -94,7 +71,7 @@ def has_the_form(function: Interval) -> str | None:
             )
         if not all(abs(end) < float("inf") for end in ends):
             return f"for {about} the interval is {ends[0]:.4g} to {ends[1]:.4g}: not finite"
-        if ends[0] > ends[1]:
+        if ends[0] > ends[1] and level > 0.5:  # below, wrong tails may cross: see right_ends
             return (
                 f"for {about} low is {ends[0]:.4g} and high {ends[1]:.4g}: the lower end comes "
                 "first, and high is the upper end, not the width"
@@ -124,17 +101,61 @@ def reference(formula: Formula, values: Tensor, level: float) -> Tensor:
     return torch.tensor(formula(values, seeded(3), level, draws=MANY), dtype=torch.float64)
 
 
+@cache
+def right_means() -> Tensor:
+    """(MANY,) the means of drawn images of the first batch, in order."""
+    each = mean_of_rows(BATCHES[0][0])
+    return each[rows_drawn(len(each), MANY, seeded(3))].mean(dim=1).sort().values
+
+
 def enough_draws(function: Interval) -> str | None:
     """The ends hardly move from call to call."""
     values, level, _ = BATCHES[0]
-    moved = student_ends(function, values, level).std(dim=0).mean() / spread(values)
-    # About 0.06 with 2,000 draws, 0.09 with 1,000, and 0.2 with 200.
-    if moved < 0.15:
+    generator = seeded(8)
+    ends = [ends_of(function(values.clone(), generator, level)) for _ in range(REPEATS)]
+    found = draws_too_few(torch.tensor(ends, dtype=torch.float64), right_means(), DRAWS)
+    if found is None:
         return None
     return (
-        "the ends jump from call to call: so few draws do not find them. Draw 2,000 times, all "
-        "at once with indices of shape (2000, N)"
+        f"the ends jump from call to call as those of about {found:,} draws do: draw 2,000 times, "
+        "all at once with indices of shape (2000, N)"
     )
+
+
+def as_many_images(function: Interval) -> str | None:
+    """N images out of N: told from ten values of 0 and 1."""
+    ends = ends_of(function(TEN.clone(), seeded(9), 0.95))
+    says = draws_another_number(ends or (0, 0), "images")
+    return says and f"{says}. For ten values, 0 and 1 in turn, the ends are {ends}"
+
+
+def whole_images(function: Interval) -> str | None:
+    """An image is drawn with all its captions: if those always have the mean 0.5, so has a draw."""
+    values = torch.tensor([[0.0, 1.0, 0.5]] * 20, dtype=torch.float64, device="cpu")
+    low, high = ends_of(function(values.clone(), seeded(10), 0.9)) or (0.0, 0.0)
+    if abs(low - 0.5) + abs(high - 0.5) < 1e-5:
+        return None
+    return (
+        f"where each image's captions have the values 0, 1 and 0.5 every draw should have the mean "
+        f"0.5, and the interval is {low:.3f} to {high:.3f}: draw images alone, and take all "
+        "captions of each, without drawing among them"
+    )
+
+
+def follows_the_scale(function: Interval) -> str | None:
+    """The same draws of values a million times smaller, or larger, give such an interval."""
+    values, level, _ = BATCHES[1]
+    once = ends_of(function(values.clone(), seeded(11), level)) or [0.0, 0.0]
+    for factor, about in ((1e-6, "a millionth"), (1e6, "a million times")):
+        ends = ends_of(function(values * factor, seeded(11), level)) or [0.0, 0.0]
+        off = [abs(end / factor - first) for end, first in zip(ends, once, strict=True)]
+        if max(off) > 1e-3 * (once[1] - once[0]):
+            return (
+                f"for values {about} as large the interval should be {about} as large as "
+                f"{once[0]:.4g} to {once[1]:.4g}, and is {ends[0]:.4g} to {ends[1]:.4g}: "
+                "values may have any size, so round nothing, and clamp nothing"
+            )
+    return None
 
 
 def averages(function: Interval) -> list[Tensor]:
@@ -243,5 +264,8 @@ PROPERTIES = (
     leaves_the_global_state_alone,
     goes_by_the_generator,
     right_ends,
+    as_many_images,
+    whole_images,
+    follows_the_scale,
     enough_draws,
 )
