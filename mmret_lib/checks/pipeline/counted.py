@@ -37,8 +37,8 @@ def draws_another_number(ends: Sequence[float], what: str) -> str | None:
         if count != 10 and any(abs(end * count - round(end * count)) < 1e-4 for end in ends):
             return f"of 10 {what} {count} seem to be drawn each time: draw as many as there are"
     return (
-        f"each draw takes another number of {what} than there are, or weighs them: draw n out of n, "
-        "each of them as likely, and take what is drawn as it is"
+        f"each draw takes another number of {what} than there are, or weighs them: draw n out of "
+        "n, each of them as likely, and take what is drawn as it is"
     )
 
 
