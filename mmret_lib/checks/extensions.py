@@ -44,6 +44,14 @@ TEMPERATURE_TASK = Task(
 # Task 2: two views of one branch
 
 LOW = "small temperatures overflow in exp: use logsumexp, or F.cross_entropy"
+FAR = (
+    "take a row's similarity with itself out by -torch.inf: no other number is below all that a "
+    "small temperature makes"
+)
+APART = (
+    torch.tensor([[3.0, 0]], dtype=torch.float64, device="cpu"),
+    torch.tensor([[-2.0, 0.1]], dtype=torch.float64, device="cpu"),
+)
 BY_HAND = (
     torch.tensor([[2.0, 0], [0, 1]], dtype=torch.float64, device="cpu"),
     torch.tensor([[3.0, 0], [0, 5]], dtype=torch.float64, device="cpu"),
@@ -56,6 +64,7 @@ VIEW_TASK = Task(
         case((*pairs.batch(8, 4, 1), 0.5), "", SIZE),
         case((*pairs.batch(3, 7, 2), 0.2), "", SIZE, "the temperature is fixed in the code"),
         case((*pairs.batch(4, 3, 3), 2.0), "a temperature of 2", "the temperature is fixed"),
+        case((*APART, 0.001), "a single pair of opposite views, temperature 0.001", FAR, LOW),
         case((*pairs.batch(6, 3, 4), 0.001), "a temperature of 0.001", LOW),
         case(
             (*BY_HAND, 1.0),

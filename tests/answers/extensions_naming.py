@@ -112,6 +112,27 @@ def similarities(image_emb, prompt_emb, owner):
     return unit(image_emb) @ unit(means(unit(prompt_emb), owner)).T
 
 
+def but(
+    each=unit,
+    classes=means,
+    again=unit,
+    scores=lambda images, classes: unit(images) @ classes.T,
+):
+    """A wrong answer: the solution with one step changed."""
+    return lambda i, p, o: scores(i, again(classes(each(p), o))).argmax(dim=1)
+
+
+def every_class(pick):
+    return lambda p, o: torch.stack([pick(p[o == c]) for c in range(int(o.max()) + 1)])
+
+
+def by_vote(image_emb, prompt_emb, owner):
+    """Each prompt votes for its class with its cosine, if that is above 0."""
+    s = (unit(image_emb) @ unit(prompt_emb).T).relu()
+    votes = torch.zeros(len(s), int(owner.max()) + 1).to(s).index_add(1, owner, s)
+    return (votes / torch.bincount(owner)).argmax(dim=1)
+
+
 def prompts_in_place(image_emb, prompt_emb, owner):
     prompt_emb /= prompt_emb.norm(dim=1, keepdim=True)
     return by_means(image_emb, prompt_emb, owner)
@@ -134,6 +155,29 @@ WRONG = {
     "similarities": ("shape", similarities),
     "highest similarity": ("dtype", lambda i, p, o: similarities(i, p, o).amax(dim=1)),
     "from 1": ("count from", lambda i, p, o: by_means(i, p, o) + 1),
+    "sum of sizes": ("prompts are divided by the sum", but(each=lambda p: F.normalize(p, p=1))),
+    "largest entry of each": (
+        "largest entry, and not",
+        but(each=lambda p: F.normalize(p, p=float("inf"))),
+    ),
+    "centred prompts": ("mean of all prompts", but(each=lambda p: unit(p - p.mean(0)))),
+    "eps of 1": ("eps", but(each=lambda p: F.normalize(p, eps=1.0))),
+    "means by sums": ("mean is divided by the sum", but(again=lambda m: F.normalize(m, p=1))),
+    "median prompt": ("the median", but(classes=every_class(lambda p: p.quantile(0.5, dim=0)))),
+    "lower median": ("lower median", but(classes=every_class(lambda p: p.median(0).values))),
+    "first and last": (
+        "first and the last",
+        but(classes=every_class(lambda p: p[[0, -1]].mean(0))),
+    ),
+    "centred images": ("mean of all images", but(scores=lambda i, c: (i - i.mean(0)) @ c.T)),
+    "images over dim 0": (
+        "images are normalised over the wrong axis",
+        but(scores=lambda i, c: F.normalize(i, dim=0) @ c.T),
+    ),
+    "one digit": ("one digit", but(scores=lambda i, c: (unit(i) @ c.T * 10).round())),
+    "two digits": ("two digits", but(scores=lambda i, c: (unit(i) @ c.T * 100).round())),
+    "city blocks": ("p=1", but(scores=lambda i, c: -torch.cdist(unit(i), c, p=1))),
+    "votes": ("wrong", by_vote),
     "a list": ("list", lambda i, p, o: by_means(i, p, o).tolist()),
     "numpy": ("numpy", lambda i, p, o: by_means(i.detach(), p.detach(), o).numpy()),
     "in place": ("in place", prompts_in_place),

@@ -142,7 +142,92 @@ def in_double(u, low, high):
     return low * (high / low) ** u.sigmoid().float()
 
 
+class WithSharedRange(nn.Module):
+    """Its range is the class's: the one that was asked for last."""
+
+    low: float
+    high: float
+
+    def __init__(self, u):
+        super().__init__()
+        self.u = nn.Parameter(torch.tensor(u))
+
+    def forward(self):
+        return geometric(self.u, self.low, self.high)
+
+
+def shared_range(start, low, high):
+    u = logit(start, low, high)
+    WithSharedRange.low, WithSharedRange.high = low, high
+    return WithSharedRange(u)
+
+
+def kept_value(start, low, high):
+    """Computes the temperature at the first call, and keeps it."""
+
+    class Temperature(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.u, self.value = nn.Parameter(torch.tensor(logit(start, low, high))), None
+
+        def forward(self):
+            if self.value is None:
+                self.value = geometric(self.u, low, high)
+            return self.value
+
+    return Temperature()
+
+
+def rounded(u, low, high):
+    value = geometric(u, low, high)
+    return value + (value.detach() * 1e4).round() / 1e4 - value.detach()
+
+
+def hard(u, low, high):
+    return low * (high / low) ** torch.nn.functional.hardsigmoid(u)
+
+
+def takes_the_ends(start, low, high):
+    if start < low or start > high:
+        raise ValueError("outside of the range")
+    share = math.log(start / low) / math.log(high / low)
+    share = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(share / (1 - share))
+
+
+def asserts(start, low, high):
+    assert low < start < high
+    return logit(start, low, high)
+
+
+def up_to_two(start, low, high):
+    if start > 2:
+        raise ValueError("too high")
+    return logit(start, low, high)
+
+
 WRONG = {
+    "shared range": ("another range", shared_range),
+    "kept value": ("state_dict", kept_value),
+    "rounded": ("should give", made(rounded)),
+    "hard sigmoid": ("solve", made(hard)),
+    "takes the ends": ("is taken", made(geometric, takes_the_ends)),
+    "asserts": ("AssertionError", made(geometric, asserts)),
+    "up to two": ("ValueError", made(geometric, up_to_two)),
+    "floor": ("should give", made(lambda u, low, high: geometric(u, low, high).clamp(min=0.01))),
+    "ceiling": ("should give", made(lambda u, low, high: geometric(u, low, high).clamp(max=10))),
+    "u between -5 and 5": (
+        "should give",
+        made(lambda u, low, high: geometric(u.clamp(-5, 5), low, high)),
+    ),
+    "u between -10 and 10": (
+        "clamped",
+        made(lambda u, low, high: geometric(u.clamp(-10, 10), low, high)),
+    ),
+    "share within its ends": (
+        "clamped",
+        made(lambda u, low, high: low * (high / low) ** u.sigmoid().clamp(1e-4, 1 - 1e-4)),
+    ),
     "a parameter": ("parameter is returned", a_parameter),
     "a pair": ("nn.Module", a_pair),
     "the class": ("class is returned", the_class),

@@ -153,7 +153,31 @@ def both_sums(emb, other_view, temperature):
     return 2 * by_cross_entropy(emb, other_view, temperature)
 
 
+def masked_by(number):
+    """Itself gets a low number, and not -inf."""
+
+    def within_branch(emb, other_view, temperature):
+        s = scores(emb, other_view, temperature)
+        return F.cross_entropy(s.masked_fill(eye(s), number), targets(s))
+
+    return within_branch
+
+
+def lowered_by(number):
+    def within_branch(emb, other_view, temperature):
+        s = scores(emb, other_view, temperature)
+        s = s - number * torch.eye(len(s), dtype=s.dtype, device=s.device)
+        return F.cross_entropy(s, targets(s))
+
+    return within_branch
+
+
 WRONG = {
+    "masked by -20": ("-torch.inf", masked_by(-20)),
+    "masked by -100": ("-torch.inf", masked_by(-100)),
+    "masked by -1000": ("-torch.inf", masked_by(-1000)),
+    "lowered by 1000": ("-torch.inf", lowered_by(1000)),
+    "lowered by 2000": ("-torch.inf", lowered_by(2000)),
     "other view alone": ("only the other view's rows", other_view_alone),
     "itself kept": ("compared with itself", itself_kept),
     "itself zero": ("set to 0", itself_zero),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,13 +79,35 @@ WRONG_NAMES = [
                 lambda rows: rows
             ),
             "the prompts are normalised over the wrong axis": lambda rows: F.normalize(rows, dim=0),
+            "the prompts are divided by the sum of their entries' sizes, and not by their length": (
+                lambda rows: F.normalize(rows, p=1, dim=1)
+            ),
+            "the prompts are divided by their largest entry, and not by their length": (
+                lambda rows: F.normalize(rows, p=math.inf, dim=1)
+            ),
+            "the mean of all prompts is subtracted": lambda rows: F.normalize(rows - rows.mean(0)),
+            "short prompts stay as they are, by an eps of 1: leave it out": (
+                lambda rows: F.normalize(rows, eps=1.0)
+            ),
         },
         again={
             "the mean is not brought to length 1 again, so a class whose prompts agree wins": (
                 lambda rows: rows
             ),
+            "the mean is divided by the sum of its entries' sizes, and not by its length": (
+                lambda rows: F.normalize(rows, p=1, dim=1)
+            ),
         },
         classes={
+            "the median of a class's prompts is taken": lambda p, o: torch.stack(
+                [p[o == c].quantile(0.5, dim=0) for c in range(int(o.max()) + 1)]
+            ),
+            "the lower median of a class's prompts is taken": lambda p, o: torch.stack(
+                [p[o == c].median(dim=0).values for c in range(int(o.max()) + 1)]
+            ),
+            "only the first and the last prompt of each class are used": lambda p, o: torch.stack(
+                [p[o == c][[0, -1]].mean(dim=0) for c in range(int(o.max()) + 1)]
+            ),
             "only the first prompt of each class is used": first_of_class,
             "the prompts are taken to stand in the order of the classes, equally many of each: go "
             "by owner": in_rows,
@@ -92,6 +116,21 @@ WRONG_NAMES = [
             ),
         },
         score={
+            "the mean of all images is subtracted: an image is named by itself": lambda i, n: (
+                (i - i.mean(dim=0)) @ n.T
+            ),
+            "the images are normalised over the wrong axis": lambda i, n: (
+                F.normalize(i, dim=0) @ n.T
+            ),
+            "similarities are rounded to one digit": lambda i, n: (F.normalize(i) @ n.T).round(
+                decimals=1
+            ),
+            "similarities are rounded to two digits": lambda i, n: (F.normalize(i) @ n.T).round(
+                decimals=2
+            ),
+            "distances are sums over the axes, p=1: cosines are wanted": lambda i, n: (
+                -torch.cdist(F.normalize(i), n, p=1)
+            ),
             "each image has its mean subtracted": lambda i, n: (
                 (i - i.mean(dim=1, keepdim=True)) @ n.T
             ),

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from mmret_lib.checks.engine.task import Formula
 
-RANGES = ((0.07, 0.01, 10.0), (0.5, 0.01, 1.0), (2.0, 0.5, 4.0))
+RANGES = ((0.07, 0.01, 10.0), (0.5, 0.01, 1.0), (2.0, 0.5, 4.0), (3.0, 0.0004, 100.0))
+SLOPES = (-2.0, 0.0, 1.5, -11.0)  # where the gradient is looked at
 FORMULA = "low * (high / low) ** u.sigmoid()"
 
 
@@ -130,7 +131,7 @@ def follows_the_formula(function: Formula) -> str | None:
     """Moved, the parameter leads where the formula does, in value and gradient."""
     for start, low, high in RANGES:
         found = []
-        for u in (-2.0, 0.0, 1.5, 40.0, -40.0):
+        for u in (*SLOPES, 40.0, -40.0):
             module = function(start, low, high)
             set_to(module, u)
             value = module()
@@ -175,13 +176,14 @@ def wrong_values(
                     f"between {low} and {high}, the parameter set to {u:g} should give "
                     f"{right:.4g} and gives {value:.4g}: {FORMULA}"
                 )
-    for u, _, slope in found[:3]:
+    for u, _, slope in found[: len(SLOPES)]:
         leaf = torch.tensor(u, dtype=torch.float64, requires_grad=True)
         right = float(torch.autograd.grad(temperature(leaf, low, high), leaf)[0])
         if not math.isclose(slope, right, rel_tol=1e-3):
             return (
                 f"the value is right, its gradient is not: at u = {u:g} it should be {right:.4g} "
-                f"and is {slope:.4g}. Is a part detached, or made with math in place of torch?"
+                f"and is {slope:.4g}. Is a part detached, clamped, rounded, or made with math in "
+                "place of torch?"
             )
     return None
 
@@ -214,6 +216,12 @@ def stands_alone(function: Formula) -> str | None:
     set_to(first, 3.0)
     if not math.isclose(float(second()), RANGES[0][0], rel_tol=1e-4):
         return "two modules share one parameter: make a new one in each call"
+    function(*RANGES[2])
+    if not math.isclose(float(second()), RANGES[0][0], rel_tol=1e-4):
+        return (
+            "a module made later, for another range, changes this one: keep low and high in the "
+            "module, self.low, and not in its class or in a variable that all share"
+        )
     second.load_state_dict(first.state_dict())
     if not math.isclose(float(second()), float(first()), rel_tol=1e-6):
         return "a module restored from another one's state_dict() has another temperature"
