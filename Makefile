@@ -18,7 +18,7 @@ help:
 # [instructors
 	@echo 'make test    lint, check types, run all tests and every cell of the lessons'
 	@echo 'make quick   lint, check types, run the tests that take a moment: for every save'
-	@echo 'make exercises   make exercises/ from solutions/'
+	@echo 'make exercises   make exercises/ from solutions/, and the answer key'
 	@echo 'make student OUT=../term   a copy of the course without solutions, answers and tests'
 	@echo 'make docs    the API pages, in build/docs'
 	@echo 'make colab   lessons, exercises and tests with what Colab has, in .venv-colab'
@@ -46,6 +46,7 @@ notebooks: .venv/.test
 # [instructors
 exercises: .venv/.test
 	$(VENV)/python exercises/generate.py
+	$(VENV)/python exercises/answer_key.py
 
 student: .venv/.lab
 	$(VENV)/python exercises/student_copy.py "$(OUT)" \
