@@ -3,8 +3,8 @@
 ANSWERS.md has the questions at the end of each lesson and exercise with their folded answers, and
 the lessons' predictions with what the stored run answers. RUBRIC.md has, for each task, difficulty,
 minutes and points as the solution says them, and what a right answer returns, as its stub says it.
-Both are for instructors, and not in a student's copy. In INSTRUCTORS.md, the table of how many
-slides `make slides` makes of each lesson is written anew.
+Both are for instructors, and not in a student's copy. The numbers in INSTRUCTORS.md are written
+anew (`plans`).
 """
 
 import ast
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from plans import with_minutes, with_slides
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -110,25 +111,12 @@ def rubric() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def with_slides(text: str) -> str:
-    """The text of INSTRUCTORS.md with its table of slides as the lessons have them."""
-    sys.path.insert(0, str(ROOT / "notebooks"))
-    from deck import Deck
-
-    rows = ["| lesson | slides |", "|---|---|"]
-    for file in LESSONS:
-        notebook = nbformat.read(file, as_version=4)
-        rows.append(f"| {title_of(notebook)} | {len(Deck(notebook).slides)} |")
-    table = "\n".join(["<!-- slides -->", *rows, "<!-- /slides -->"])
-    return re.sub(r"<!-- slides -->.*<!-- /slides -->", lambda _: table, text, flags=re.DOTALL)
-
-
 def main() -> None:
     guide = Path(__file__).with_name("INSTRUCTORS.md").read_text(encoding="utf-8")
     texts = {
         "ANSWERS.md": answers(),
         "RUBRIC.md": rubric(),
-        "INSTRUCTORS.md": with_slides(guide),
+        "INSTRUCTORS.md": with_slides(with_minutes(guide)),
     }
     for name, text in texts.items():
         Path(__file__).with_name(name).write_text(text, encoding="utf-8")

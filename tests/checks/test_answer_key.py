@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = [*sorted((ROOT / "notebooks").glob("*.ipynb")), *sorted(ROOT.glob("solutions/*.ipynb"))]
 
 
-@pytest.fixture(scope="module")
-def key() -> ModuleType:
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "exercises")
     return script("exercises/answer_key.py")
 
 

@@ -3,58 +3,44 @@
 import ast
 import re
 from pathlib import Path
+from types import ModuleType
 
-import nbformat
 import pytest
 from conftest import script
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "exercises" / "INSTRUCTORS.md").read_text(encoding="utf-8")
-LINK = re.compile(r"\[\d\d\]\((\.\./notebooks/)?([\w.]+)\)(?:, tasks (\d) to (\d))?")
 
 
-def minutes_of_lessons() -> dict[str, int]:
-    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \[.+?\]\((.+?)\) \| .+ \| (\d+) \|$", text, re.MULTILINE)
-    return {name: int(minutes) for name, minutes in rows}
+@pytest.fixture(scope="module")
+def plans() -> ModuleType:
+    return script("exercises/plans.py")
 
 
-def minutes_of_tasks(name: str) -> list[int]:
-    cells = nbformat.read(ROOT / "solutions" / name, as_version=4).cells
-    found = [re.search(r"about (\d+) minutes · \d", c.source) for c in cells if c.id[:5] == "task-"]
-    return [int(match[1]) for match in found if match]
+def test_the_numbers_are_those_of_lessons_and_exercises(plans: ModuleType) -> None:
+    made = plans.with_slides(plans.with_minutes(TEXT))
+    assert made == TEXT, "run `make exercises`, or python exercises/answer_key.py"
 
 
-def minutes(text: str) -> int:
-    """The minutes of all lessons and exercises that a cell of a table links."""
-    total = 0
-    for lesson, name, first, last in LINK.findall(text):
-        if lesson:
-            total += minutes_of_lessons()[name]
-        else:
-            tasks = minutes_of_tasks(name)
-            total += sum(tasks[int(first) - 1 : int(last)] if first else tasks)
-    return total
+def test_the_plans_last_as_long_as_they_say() -> None:
+    half, saturday, sunday = map(int, re.findall(r"\*\*total\*\* \| (\d+) \|", TEXT))
+    assert half <= 245 and max(saturday, sunday) <= 360
+    weeks = re.findall(r"^\| \d \| .+ \| (\d+) \| .+ \| (\d+) \|$", TEXT, re.MULTILINE)
+    assert len(weeks) == 6
+    assert max(int(lecture) for lecture, _ in weeks) <= 90
+    assert max(int(exercises) for _, exercises in weeks) <= 180
 
 
-def test_the_minutes_of_the_plans_add_up() -> None:
-    plans = re.findall(r"^\| [^|]*\| minutes \|\n\|---\|---\|\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
-    assert len(plans) == 3
-    for plan in plans:
-        rows = re.findall(r"^\| (.+?) \| (\d+) \|$", plan, re.MULTILINE)
-        for words, said in rows[:-1]:
-            if LINK.search(words):
-                assert minutes(words) == int(said), words
-        total = sum(int(said) for _, said in rows[:-1])
-        assert rows[-1] == ("**total**", str(total)), total
-
-
-def test_the_minutes_of_six_weeks() -> None:
-    rows = re.findall(r"^\| \d \| (.+) \| (\d+) \| (.+) \| (\d+) \|$", TEXT, re.MULTILINE)
-    assert len(rows) == 6
-    for lecture, said, exercises, minutes_said in rows:
-        assert minutes(lecture) == int(said), lecture
-        assert minutes(exercises) == int(minutes_said), exercises
+def test_a_number_that_is_wrong_is_written_anew(plans: ModuleType) -> None:
+    rows = [
+        "| lesson [04](../notebooks/04_triplet_losses.ipynb) | 1 |",
+        "| exercise [04](04_triplet_losses.ipynb), tasks 1 to 2 | 2 |",
+        "| break | 15 |",
+        "| **total** | 3 |",
+    ]
+    four = plans.minutes_of_lessons()["04_triplet_losses.ipynb"]
+    numbers = re.findall(r"\| (\d+) \|", plans.with_minutes("\n".join(rows)))
+    assert numbers == [str(four), "25", "15", str(four + 40)]
 
 
 def texts_of_checks() -> str:
@@ -67,21 +53,15 @@ def texts_of_checks() -> str:
     return "\n".join(found)
 
 
-def test_the_checks_say_what_the_table_quotes() -> None:
+def test_the_checks_say_what_the_table_quotes(plans: ModuleType) -> None:
     rows = re.findall(r"^\| (\d\d) \| (.+?) \| .+ \|$", TEXT, re.MULTILINE)
     said = texts_of_checks()
     missing = [quote for _, quote in rows if quote not in said]
     assert missing == []
     numbers = [number for number, _ in rows]
     for file in sorted((ROOT / "solutions").glob("*.ipynb")):
-        if minutes_of_tasks(file.name):
+        if plans.minutes_of_tasks(file.name):
             assert 2 <= numbers.count(file.name[:2]) <= 4, file.name
-
-
-def test_the_table_of_slides_is_current() -> None:
-    key = script("exercises/answer_key.py")
-    assert key.with_slides(TEXT) == TEXT, "run `make exercises`, or python exercises/answer_key.py"
-    assert TEXT.count(" | ") > 100 and key.with_slides(TEXT.replace("| 00 A tour", "| x")) == TEXT
 
 
 def test_its_commands_are_there() -> None:
