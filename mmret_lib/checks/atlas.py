@@ -19,11 +19,10 @@ from mmret_lib.checks.contrastive.properties import one_pair_costs_nothing
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import HAND, SIZE, case
-from mmret_lib.checks.engine.task import Case, Task
+from mmret_lib.checks.engine.task import Task
 from mmret_lib.checks.triplet import hinges
 from mmret_lib.checks.triplet.cases import EQUAL_TEXTS, MARGIN, OPPOSITE, UNIT, opposites
 from mmret_lib.checks.weighting import (
-    directions,
     margin_softmax,
     shares,
     siglip,
@@ -220,68 +219,10 @@ AP_TASK = Task(
 # ---------------------------------------------------------------------------------------------
 # Task 5: the shares of any loss
 
-SIMILARITY = pairs.cosines(*pairs.batch(5, 3, 3))
-QUIET = pairs.cosines(*pairs.batch(6, 8, 3))  # not every query has a negative in the margin
-QUIET[2], QUIET[:, 4] = -0.5, -0.6
-QUIET.diagonal().fill_(0.4)
 SHARES_TASK = Task(
     name="shares",
     right=shares.shares,
-    cases=[
-        Case(
-            (directions.smooth_direction(0.2), SIMILARITY),
-            "one direction of SimCLR(0.2)",
-            (f"right for other losses, wrong for a softmax: {shares.ANY}",),
-        ),
-        Case(
-            (directions.top_two, SIMILARITY),
-            "one direction of TopKTriplet(2, 0.5)",
-            (f"right for other losses, wrong for hinges: {shares.ANY}",),
-        ),
-        Case(
-            (directions.siglip, SIMILARITY),
-            "one direction of SigLIP(6, -1)",
-            (f"right for other losses, wrong for SigLIP: {shares.ANY}",),
-        ),
-        Case(
-            (directions.smooth_ap, SIMILARITY),
-            "one direction of SmoothAP(0.1)",
-            (f"right for other losses, wrong for SmoothAP: {shares.ANY}",),
-        ),
-        Case(
-            (directions.towards_a_tenth, SIMILARITY),
-            "a loss that draws every negative to 0.1, and so pulls those below",
-            (shares.PULLED,),
-        ),
-        Case(
-            (directions.positives_too, SIMILARITY),
-            "a loss that pushes some of the positives",
-            ("the positive is no negative, whatever the sign of its derivative: its share is 0",),
-        ),
-        Case(
-            (directions.hinge_direction(0.2, hinges.sum_of), QUIET),
-            "a query that pushes nothing, whose row is all zeros",
-            ("a query that pushes nothing should have a row of zeros", SIZE),
-        ),
-        Case(
-            (directions.small, SIMILARITY),
-            "0.004 times the direction of SimCLR(0.2)",
-            (
-                "right for large gradients, wrong for small ones: is a constant such as an epsilon "
-                "or a least sum too large?",
-            ),
-        ),
-        Case(
-            (directions.thresholds, SIMILARITY),
-            "a loss whose pull on the positive is not the sum of its pushes",
-            (f"right where pull and push are equal, wrong where not: {shares.ANY}",),
-        ),
-        Case(
-            (directions.smooth_ap, pairs.cosines(*pairs.by_hand())),
-            "SmoothAP(0.1) and the similarities [[0.8, 0], [0.96, 0.8]]",
-            (SIZE,),
-        ),
-    ],
+    cases=shares.CASES,
     mistakes=shares.WRONG_SHARES,
     symptom=shares.symptom,
     has_gradient=False,

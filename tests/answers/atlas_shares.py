@@ -215,7 +215,7 @@ WRONG = {
         "softmax is taken of the gradient",
         made(lambda push: push.masked_fill(eye(push), -torch.inf).softmax(1)),
     ),
-    "softmax whatever the loss": ("whatever the loss", always_softmax),
+    "softmax whatever the loss": ("whatever the function", always_softmax),
     "every one alike": (
         "gets the same",
         made(lambda push: by_sum(off((push > 0).to(push.dtype)))),

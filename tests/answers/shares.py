@@ -241,7 +241,7 @@ WRONG_SHARES = {
     ),
     "by both directions' rows": ("over both directions", over_both),
     "by the largest": (
-        "largest weight",
+        "row's largest",
         shares(lambda push: off(push) / safe(off(push).amax(1, keepdim=True))),
     ),
     "by the length": (
@@ -293,19 +293,19 @@ WRONG_SHARES = {
     ),
     "absolute values": ("absolute values", shares(lambda push: divided(push.abs()))),
     "similarities": (
-        "whatever the direction",
+        "whatever the function",
         lambda d, s: torch.stack(
             [off(w) / safe(off(w).sum(1, keepdim=True)) for w in (s, s.T)]
         ).detach(),
     ),
     "softmax": (
-        "whatever the direction",
+        "whatever the function",
         lambda d, s: torch.stack(
             [w.masked_fill(eye(w), -torch.inf).softmax(1) for w in (s, s.T)]
         ).detach(),
     ),
     "softmax, diagonal too": (
-        "whatever the direction",
+        "whatever the function",
         lambda d, s: torch.stack([w.softmax(1) for w in (s, s.T)]).detach(),
     ),
     "softmax of the gradient": (
@@ -327,9 +327,9 @@ WRONG_SHARES = {
     "squares": ("squared", shares(lambda push: divided(off(push).square()))),
     "sign": ("does not sum to 1", shares(lambda push: -off(push))),
     "sign of the shares": ("-1", lambda d, s: -right(d, s)),
-    "hardest": ("whatever the direction", always_hardest),
-    "the sum's formula": ("whatever the direction", always_sum),
-    "the smooth loss's formula": ("whatever the direction", always_softmax),
+    "hardest": ("whatever the function", always_hardest),
+    "the sum's formula": ("whatever the function", always_sum),
+    "the smooth loss's formula": ("whatever the function", always_softmax),
     "finite differences": ("float32", differences),
     "one direction": ("one direction alone", images_only),
     "a list": ("list", lambda d, s: list(right(d, s))),
