@@ -19,6 +19,7 @@ from mmret_lib.checks.barlow import correlations, hidden, loss, running, standar
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import SIZE, case
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Task
 
 __all__ = [
@@ -175,7 +176,7 @@ HIDDEN_TASK = Task(
 
 def some_batches(sizes: Sequence[int], dim: int, seed: int) -> list[Tensor]:
     """Batches (B, D) of these sizes, each with another offset and scale per dimension."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     result = []
     for size in sizes:
         offset, scale, *rows = torch.randn(2 + size, dim, generator=generator, dtype=torch.float64)

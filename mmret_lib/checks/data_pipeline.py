@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mmret_lib.checks.engine.check import check
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Task
 from mmret_lib.checks.pipeline import captions, draws, normalising, orders, padding, reading
 
@@ -157,7 +158,7 @@ PAD_TASK = Task(
 
 def pictures(*shape: int, seed: int = 0) -> Tensor:
     """Random bytes (B, 3, H, W), with darkest and brightest among them."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8, device="cpu")
     images[0, :, 0, 0], images[0, :, 0, 1] = 0, 255
     return images

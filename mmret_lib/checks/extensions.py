@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import SIZE, case
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Task
 from mmret_lib.checks.extras import naming, temperatures, views
 
@@ -87,7 +88,7 @@ VIEW_TASK = Task(
 
 def prompts(images: int, owner: list[int], dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pictures of classes, and prompts of very different lengths for each class."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     classes = torch.tensor(owner, device="cpu")
 
     def draw(*shape: int) -> Tensor:

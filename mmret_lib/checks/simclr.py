@@ -21,6 +21,7 @@ from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.arguments import close
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.pairs import HAND, SIZE, case
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Task
 
 __all__ = [
@@ -39,7 +40,7 @@ INF = math.inf
 
 def numbers(*shape: int, scale: float = 1, shift: float = 0) -> Tensor:
     """Random numbers in float64, the same for the same shape."""
-    generator = torch.Generator().manual_seed(sum(shape))
+    generator = seeded(sum(shape))
     x = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     return scale * x + shift
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mmret_lib.checks.engine import pairs
 from mmret_lib.checks.engine.check import check
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Task
 from mmret_lib.checks.search import best, heads, loops, recall
 
@@ -27,14 +28,14 @@ SIZE = "a size is fixed in the code: take N and D from the arguments (emb.shape)
 
 def signs(size: int, seed: int) -> Tensor:
     """Make rows of four entries, 1 or -1 times a power of 2: cosines that tie to the last bit."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     draws = torch.randint(0, 2, (size, 4), generator=generator, device="cpu") * 2.0 - 1
     return (draws * 2.0 ** torch.randint(-2, 4, (size, 1), generator=generator)).double()
 
 
 def lengths(size: int) -> Tensor:
     """Make factors (size, 1) from 0.05 to 1000, in no order."""
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(3), device="cpu")
+    order = torch.randperm(size, generator=seeded(3), device="cpu")
     return torch.logspace(-1.3, 3, size, dtype=torch.float64, device="cpu")[order, None]
 
 
@@ -68,7 +69,7 @@ def with_lengths(rows: int, dim: int, k: int, seed: int) -> Case:
 
 def near_ties() -> Case:
     """A search among 300 directions, many of them nearly alike."""
-    order = torch.randperm(300, generator=torch.Generator().manual_seed(8), device="cpu")
+    order = torch.randperm(300, generator=seeded(8), device="cpu")
     angles = torch.linspace(0.3, 2.9, 300, dtype=torch.float64, device="cpu")[order]
     emb = torch.stack([angles.cos(), angles.sin()], dim=1)
     hint = "cosines that are nearly equal come in a wrong order: are they rounded?"

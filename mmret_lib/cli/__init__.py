@@ -3,8 +3,8 @@
 Nothing here but parsing and calling: `flags` has the flags that several commands share, `opening`
 reads what a command names, `starting` what a training starts from, `stopping` says what is kept
 of one that is stopped, `help` mends the texts of --help, and `data`, `training`, `searching`,
-`making` (what the course shows and ships) and `engine` (what a student wrote) have the commands,
-grouped by what a user does.
+`making` (what the course shows and ships), `engine` (what a student wrote) and `grading` (what a
+class handed in) have the commands, grouped by what a user does.
 Every flag is a parameter of a command or a field of `TrainConfig`; `mmret COMMAND --help` lists
 them. torch and transformers are imported inside the commands, so that help and errors come at once.
 """
@@ -23,6 +23,7 @@ except ModuleNotFoundError:  # as in Colab's image: the library runs there, but 
 from mmret_lib.cli.data import prepare, show_cache
 from mmret_lib.cli.engine import engine
 from mmret_lib.cli.flags import types
+from mmret_lib.cli.grading import grade
 from mmret_lib.cli.help import join_lines
 from mmret_lib.cli.making import demo, experiments, pretrain
 from mmret_lib.cli.searching import explore, make_index, search
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "experiments": experiments,
     "cache": show_cache,
     "engine": engine,
+    "grade": grade,
 }
 
 app = SubcommandApp()

@@ -305,6 +305,11 @@ def solved(solution: Path, **instead: str) -> NotebookNode:
     return notebook
 
 
+def without(notebook: NotebookNode, *names: str) -> NotebookNode:
+    notebook.cells = [cell for cell in notebook.cells if cell.id not in names]
+    return notebook
+
+
 def commands() -> list[list[str]]:
     """The nbgrader commands that exercises/README.md gives to instructors."""
     text = (ROOT / "exercises" / "README.md").read_text(encoding="utf-8")
@@ -329,6 +334,12 @@ def test_nbgrader_marks_a_folder_of_submissions(tmp_path: Path) -> None:
     submit(course, "empty", nbformat.read(exercise_of(solution), as_version=4), name)
     # One wrong answer, and its check made harmless: grading puts the check back.
     submit(course, "slipped", solved(solution, answer_2=DIAGONAL_KEPT, check_2="pass"), name)
+    # Cells that were deleted: grading puts back what is locked.
+    submit(course, "deleted", without(solved(solution), "imports", "check-2", "check-3"), name)
+    submit(course, "lost", without(solved(solution), "answer-3", "check-3"), name)
+    text = (ROOT / "exercises" / "README.md").read_text(encoding="utf-8")
+    assert "\ncp exercises/nbgrader_config.py ../course/\n" in text
+    shutil.copy(ROOT / "exercises" / "nbgrader_config.py", course)
 
     environ = os.environ | {  # nothing of the user's own settings
         f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")
@@ -357,6 +368,8 @@ def test_nbgrader_marks_a_folder_of_submissions(tmp_path: Path) -> None:
         "solved": sum(points.values()),
         "empty": 0,
         "slipped": sum(points.values()) - points["check-2"],
+        "deleted": sum(points.values()),
+        "lost": sum(points.values()) - points["check-3"],
     }
     assert not list(course.rglob("my_retrieval*"))
     # The student can read why, in the words of the check.

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmret_lib.checks.barlow.correlations import both
 from mmret_lib.checks.barlow.standardising import over_all, standardise, unbiased
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Formula, mistakes
 
 
@@ -186,7 +187,7 @@ class Watch(TorchFunctionMode):
 
 def makes_no_table(function: Callable[..., Any]) -> str | None:
     """Say that the (D, D) matrix is made, whole or in parts, or None."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     image_emb, text_emb = torch.randn(2, 4, 700, generator=generator, dtype=torch.float64)
     with Watch() as watch:
         function(image_emb, text_emb)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Formula, Mistake, mistakes
 
 FAILED = (
@@ -156,7 +157,7 @@ MISTAKES = [
 
 def drawn(settings: int, seeds: int, tests: int, seed: int) -> tuple[Tensor, Tensor]:
     """Figures in percent of settings that differ less than their seeds."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     size = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
     good = 50 + 4 * torch.randn(settings, 1, **size)  # type: ignore[call-overload]
     return (

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.pipeline.draws import leaves_states, seeded
+from mmret_lib.checks.engine.seeds import seeded
+from mmret_lib.checks.pipeline.draws import leaves_states
 
 Draws = Callable[[Tensor, Tensor, torch.Generator], Any]
 

@@ -24,9 +24,10 @@ from mmret_lib.checks.comparing.random_calls import (
     leaves_the_global_state_alone,
     plain,
 )
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.symptoms import NOTHING
 from mmret_lib.checks.pipeline.counted import TEN, draws_another_number, draws_too_few
-from mmret_lib.checks.pipeline.draws import SURE, seeded
+from mmret_lib.checks.pipeline.draws import SURE
 
 DRAWS = 10_000
 MANY = 30_000  # of the draws that answers are compared with

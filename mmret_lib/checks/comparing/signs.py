@@ -21,8 +21,9 @@ from mmret_lib.checks.comparing.random_calls import (
     leaves_the_global_state_alone,
     plain,
 )
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.symptoms import NOTHING
-from mmret_lib.checks.pipeline.draws import SURE, seeded
+from mmret_lib.checks.pipeline.draws import SURE
 
 DRAWS = 10_000
 

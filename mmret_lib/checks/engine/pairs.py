@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Formula, mistakes
 
 SIZE = "a size is fixed in the code: take B and D from the arguments (image_emb.shape)"
@@ -19,7 +20,7 @@ HAND = (
 
 def batch(size: int, dim: int, seed: int) -> tuple[Tensor, Tensor]:
     """Make embeddings (B, D) of any length, in float64, whose positives are similar."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     shared, image_own, text_own = torch.randn(
         3, size, dim, generator=generator, dtype=torch.float64, device="cpu"
     )

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import mistakes
 
 Layer = Callable[[Tensor], Tensor]
@@ -209,7 +210,7 @@ WRONG_BLOCKS = mistakes(
 
 def maps(*shape: int, seed: int = 0) -> Tensor:
     """Maps of a normal distribution, in float64."""
-    generator = torch.Generator("cpu").manual_seed(seed + sum(shape))
+    generator = seeded(seed + sum(shape))
     return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
 
 

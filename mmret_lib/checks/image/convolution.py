@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import mistakes
 
 
@@ -196,7 +197,7 @@ def examples(
     images: tuple[int, ...], weight: tuple[int, ...], padding: int, seed: int
 ) -> tuple[Any, ...]:
     """Make the arguments of one call."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     drawn = [
         torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
         for shape in (images, weight)

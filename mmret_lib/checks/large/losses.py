@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmret_lib.checks.engine.seeds import seeded
+
 
 def info_nce(image_emb: Tensor, text_emb: Tensor) -> Tensor:
     """The cross-entropy of each image's and each text's own partner, by cosines over 0.2."""
@@ -31,7 +33,7 @@ def others_less_own(image_emb: Tensor, text_emb: Tensor) -> Tensor:
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
     """Draw normally distributed numbers in float64."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
 
 

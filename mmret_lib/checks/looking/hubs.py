@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmret_lib.checks.engine.arguments import close
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Formula, Mistake, mistakes
 
 TIES = (
@@ -233,7 +234,7 @@ MISTAKES = [
 
 def drawn(queries: int, answers: int, k: int, seed: int, *hints: str, pull: float = 1) -> Case:
     """Queries among answers some of which are liked by all."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     size = {"generator": generator, "dtype": torch.float64, "device": "cpu"}
     liked = pull * torch.randn(answers, **size)  # type: ignore[call-overload]
     own = torch.randn(queries, answers, **size)  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case, Formula, mistakes
 
 SIZE = "a size is fixed in the code: take N and D from emb.shape"
@@ -215,7 +216,7 @@ MISTAKES = mistakes(
 
 def cloud(rows: int, dim: int, seed: int, offset: float = 3) -> Tensor:
     """Rows (N, D) with a variance of their own along each of D slanting directions."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     draw, mix = (
         torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu")
         for shape in ((rows, dim), (dim, dim))

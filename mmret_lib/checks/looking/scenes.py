@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from mmret_lib.checks.engine import seeds
 from mmret_lib.checks.engine.task import Case
 from mmret_lib.checks.looking.truths import (
     COUNT,
@@ -49,7 +50,7 @@ def caption_of(scene: Record, draw: random.Random) -> Record:
 
 def drawn(pictures: int, captions: int, seed: int) -> tuple[list[Record], list[Record]]:
     """The captions' claims and the pictures' scenes."""
-    draw = random.Random(f"truths {seed}")
+    draw = random.Random(f"truths {seed + seeds.shift}")
     scenes = [drawn_scene(draw) for _ in range(pictures)]
     claims = [caption_of(scenes[draw.randrange(pictures)], draw) for _ in range(captions)]
     return claims, scenes

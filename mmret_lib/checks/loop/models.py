@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmret_lib.checks.engine.seeds import seeded
+
 
 class Branch(nn.Module):
     """A backbone and a projection, as each branch of the course's models has them."""
@@ -94,7 +96,7 @@ def begin(seed: int, hidden: int = 6, device: str = "cpu") -> Training:
     optimizer = torch.optim.AdamW(
         [{"params": matrices, "lr": 0.02}, {"params": rest, "lr": 0.05, "weight_decay": 0.0}]
     )
-    return model, optimizer, torch.Generator().manual_seed(seed)
+    return model, optimizer, seeded(seed)
 
 
 def go_on(training: Training, steps: int) -> None:

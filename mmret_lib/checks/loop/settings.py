@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.loop.models import heads_alone
 from mmret_lib.checks.loop.steps import Batch
 
@@ -22,7 +23,7 @@ def batches(count: int, size: int = 8) -> list[Batch]:
     """Pairs of features (size, 6) and (size, 5), in float64."""
     draw = partial(
         torch.randn,
-        generator=torch.Generator().manual_seed(5),
+        generator=seeded(5),
         dtype=torch.float64,
         device="cpu",
     )

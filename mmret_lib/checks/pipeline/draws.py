@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmret_lib.checks.engine.check import random_states, same_states
+from mmret_lib.checks.engine.seeds import seeded
 
 Draw = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -31,11 +32,6 @@ def owner_of(counts: tuple[int, ...]) -> Tensor:
 
 OWNER = owner_of(COUNTS)
 STARTS = torch.tensor(COUNTS).cumsum(0) - torch.tensor(COUNTS)
-
-
-def seeded(seed: int) -> torch.Generator:
-    """A generator of its own."""
-    return torch.Generator().manual_seed(seed)
 
 
 def too_large(freedom: int) -> float:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
+
 
 def skewed(count: int, seed: int) -> Tensor:
     """(count,) values of which few, the first and the last too, are far above the others."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     values = torch.randn(count, generator=generator, dtype=torch.float64).exp().pow(1.3) - 3
     ordered = values.sort().values
     return torch.cat(
@@ -21,7 +23,7 @@ def table(images: int, captions: int, seed: int) -> Tensor:
 
     Most are small and some are large, and later captions have larger ones.
     """
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     easy = torch.rand(images, 1, generator=generator, dtype=torch.float64)
     own = torch.rand(images, captions, generator=generator, dtype=torch.float64)
     later = torch.linspace(0, 0.3, captions, dtype=torch.float64, device="cpu")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case
 
 
@@ -18,7 +19,7 @@ def scores(images: int, answers: int, seed: int, levels: int = 0, least: float =
         levels: how many different scores there are, so that many tie; with 0 no two tie.
         least: the lowest score.
     """
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     drawn = torch.randperm(images * answers, generator=generator, device="cpu")
     if levels:
         drawn = drawn % levels
@@ -42,7 +43,7 @@ def of_ranks(values: Sequence[float], about: str, *hints: str) -> Case:
 
 def answers(queries: int, each: int, seed: int, share: float = 0.3) -> Tensor:
     """(queries, each), True for some answers of every query."""
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = seeded(seed)
     right = torch.rand(queries, each, generator=generator) < share
     chosen = torch.randint(each, (queries,), generator=generator)
     right[torch.arange(queries), chosen] = True

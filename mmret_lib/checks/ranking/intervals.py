@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Formula
 from mmret_lib.checks.pipeline.counted import TEN, draws_another_number, draws_too_few
-from mmret_lib.checks.pipeline.draws import leaves_states, seeded
+from mmret_lib.checks.pipeline.draws import leaves_states
 from mmret_lib.checks.ranking.batches import BATCHES
 from mmret_lib.checks.ranking.bootstrap import (
     DRAWS,

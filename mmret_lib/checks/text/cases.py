@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmret_lib.checks.engine.seeds import seeded
 from mmret_lib.checks.engine.task import Case
 
 
 def numbers(*shape: int, scale: float = 1.0) -> Tensor:
     """Random numbers in float64, the same for the same shape."""
-    generator = torch.Generator().manual_seed(sum(7**at * n for at, n in enumerate(shape)))
+    generator = seeded(sum(7**at * n for at, n in enumerate(shape)))
     return scale * torch.randn(shape, generator=generator, dtype=torch.float64)
 
 

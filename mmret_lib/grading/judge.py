@@ -1,0 +1,235 @@
+"""Judge one function of one submission, in a process that does nothing else.
+
+First the task's check as the notebook has it; then the same check with other numbers, drawn by the
+student's own seed, and on calls of other sizes. What the function gets right of these decides over
+partial points.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import random
+import time
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmret_lib.checks.engine.arguments import close, copies, mapped
+from mmret_lib.checks.engine.check import check
+from mmret_lib.checks.engine.probe import Probe
+from mmret_lib.checks.engine.task import Case, CheckFailed, Task
+from mmret_lib.grading.answers import Answers, plain_python
+from mmret_lib.grading.drawn import CALLS
+from mmret_lib.grading.folder import Submission
+from mmret_lib.grading.guard import Guard, shut_in, unchanged
+from mmret_lib.grading.notebook import Cell
+from mmret_lib.grading.tasks import load_tasks
+
+DRAWN = 4  # calls of other sizes, besides the check's own with other numbers
+TRIES = 3  # a right answer may fail on extreme numbers by rounding, once in a thousand draws
+TOO_LONG = "has not ended after"  # as the check says it
+
+
+@dataclass
+class Verdict:
+    """What became of one task.
+
+    Attributes:
+        visible: the message of the notebook's check; "" if it passes.
+        hidden: the message of the check with other numbers; "" if it passes.
+        share: of the calls and properties of the check with other numbers, how many are right.
+        refused: what the code reached for and did not get.
+        stand_ins: functions of earlier tasks that are wrong, and were replaced by right ones.
+        network: whether the system, and not only Python, kept the process from the network.
+    """
+
+    visible: str = ""
+    hidden: str = ""
+    share: float = 0.0
+    refused: list[str] = field(default_factory=list)
+    stand_ins: list[str] = field(default_factory=list)
+    network: bool = False
+
+
+def judge(
+    submission: Submission, exercise: str, name: str, seed: int, folder: Path, limits: Limits
+) -> dict[str, Any]:
+    """Judge a function in this process, which afterwards is good for nothing else."""
+    verdict = Verdict(network=shut_in(folder, limits.seconds, limits.megabytes))
+    guard = Guard(name)
+    changed: list[str] = []
+    with unchanged(changed):
+        guard.watch(folder)
+        try:
+            _judge(verdict, guard, submission, exercise, name, seed, limits.seconds / 6)
+        except BaseException as error:  # exit(), an interrupt, the end of memory
+            verdict.visible = verdict.visible or ended_by(name, error)
+    verdict.refused = guard.refused + changed
+    return asdict(verdict)
+
+
+def warm_up(exercise: str) -> None:
+    """Import what every judging needs, once, before the processes are forked.
+
+    A check runs on the device meta, and torch imports much at its first call there: some seconds.
+    """
+    load_tasks(exercise)
+    torch.set_num_threads(1)
+    ones = torch.ones(2, 2, device="meta")
+    (ones @ ones).relu().sum()
+    plain_python("%load_ext")  # IPython
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the judging of one task may take.
+
+    Attributes:
+        seconds: after which its process is ended.
+        megabytes: that it may reserve beyond what torch has.
+    """
+
+    seconds: int = 60
+    megabytes: int = 1024
+
+
+def _judge(
+    verdict: Verdict,
+    guard: Guard,
+    submission: Submission,
+    exercise: str,
+    name: str,
+    seed: int,
+    seconds: float,
+) -> None:
+    tasks = load_tasks(exercise)
+    visible = replace(tasks[name], seconds=min(seconds, tasks[name].seconds))
+    if submission.engine:
+        engine = Answers([Cell("my_retrieval.py", submission.engine)], (), guard)
+        guard.engine = types.ModuleType("my_retrieval")
+        vars(guard.engine).update(engine.space)
+    answers = Answers(submission.cells, tasks, guard)
+    function = answers.function(name)
+    if isinstance(function, str):
+        verdict.visible = function
+        if function.startswith("refused: "):
+            guard.refused.append(function.removeprefix("refused: "))
+        return
+    answer = Answer(function, guard)
+    verdict.visible = message_of(visible, answer)
+    if verdict.visible and (stand_ins := _wrong_before(answers, tasks, name, function)):
+        answers.space.update({other: tasks[other].right for other in stand_ins})
+        if not message_of(visible, answer):
+            verdict.visible, verdict.stand_ins = "", stand_ins
+    if TOO_LONG in verdict.visible or "not written yet" in verdict.visible:
+        return
+    for attempt in range(TRIES if not verdict.visible else 1):
+        hidden = hidden_task(exercise, name, seed + attempt, visible.seconds)
+        verdict.hidden = message_of(hidden, answer)
+        if not verdict.hidden:
+            break
+    verdict.share = share_of_right(hidden, answer)
+
+
+def _wrong_before(
+    answers: Answers, tasks: dict[str, Task], name: str, function: Callable[..., Any]
+) -> list[str]:
+    """The earlier tasks whose functions this one calls, that are wrong."""
+    called = getattr(getattr(function, "__code__", None), "co_names", ())
+    found = []
+    for other, task in tasks.items():
+        if other == name:
+            break
+        if other in called and task.cases:
+            theirs = answers.function(other)
+            if isinstance(theirs, str) or message_of(task, Answer(theirs, answers.guard)):
+                found.append(other)
+    return found
+
+
+def hidden_task(exercise: str, name: str, seed: int, seconds: float) -> Task:
+    """Return a task with other numbers than the notebook's, and with calls of other sizes."""
+    task = load_tasks(exercise, seed)[name]
+    cases = list(task.cases)
+    if name in CALLS and cases:
+        draw = random.Random(f"{name} {seed}")
+        for number in range(1, DRAWN + 1):
+            args = CALLS[name](draw)
+            cases.insert(1, Case(args, f"numbers that were drawn for you ({number})"))
+    return replace(task, cases=cases, seconds=seconds)
+
+
+def message_of(task: Task, function: Callable[..., Any]) -> str:
+    """Return what a check says against a function; "" if it passes."""
+    try:
+        check(task, function)
+    except (CheckFailed, NotImplementedError) as error:
+        return str(error)
+    return ""
+
+
+def share_of_right(task: Task, function: Callable[..., Any]) -> float:
+    """Return how many of a task's calls and properties are right, from 0 to 1.
+
+    What is not reached within the time of one call counts as wrong.
+    """
+    end = time.monotonic() + task.seconds
+    probe = Probe(task, function)
+    probe.calls = 1  # the first call's prints and stubs are dealt with
+    right = []
+    for case in task.cases:
+        right.append(False)
+        if time.monotonic() > end:
+            continue
+        with contextlib.suppress(Exception):
+            value = probe.answer(case, torch.float64, "")
+            right[-1] = close(value, task.right(*copies(case.args, torch.float64)))
+    for wrong in task.properties:
+        right.append(False)
+        if time.monotonic() > end:
+            continue
+        with contextlib.suppress(Exception):
+            right[-1] = wrong(probe.quietly) is None
+    return sum(right) / max(len(right), 1)
+
+
+def ended_by(name: str, error: BaseException) -> str:
+    """Say what ended the judging of a task."""
+    if isinstance(error, SystemExit):
+        return f"{name} ends the process (exit)"
+    if isinstance(error, MemoryError):
+        return f"{name} takes more memory than it may"
+    return f"{name} raised {type(error).__name__}: {str(error)[:200]}"
+
+
+class Answer:
+    """A student's function; its results are plain ones.
+
+    A class of the student's own could call itself equal to anything.
+    """
+
+    def __init__(self, function: Callable[..., Any], guard: Guard) -> None:
+        self.function, self.guard = function, guard
+        self.__code__ = getattr(function, "__code__", None)  # by which a check quotes a line
+        with contextlib.suppress(TypeError, ValueError):
+            self.__signature__ = inspect.signature(function)
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """Call the function."""
+        value = self.function(*args, **named)
+        mapped(value, self._refuse_disguise)
+        return value
+
+    def _refuse_disguise(self, value: Any) -> None:
+        plain = (Tensor, torch.nn.Parameter, bool, int, float, str, np.ndarray)
+        same = any(type(value) is kind for kind in plain)
+        disguised = isinstance(value, plain) and not same and not isinstance(value, np.generic)
+        if disguised and not type(value).__module__.startswith(("torch", "numpy", "mmret_lib")):
+            self.guard.refuse(f"it returns a {type(value).__name__} that is a class of its own")
