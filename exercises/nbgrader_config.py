@@ -5,7 +5,7 @@ lost, for a right answer too. With these settings it puts back whatever is locke
 the cells that import what the answers need.
 """
 
-from nbformat import NotebookNode
+from nbformat import NotebookNode, from_dict
 from nbgrader import preprocessors as steps
 from traitlets import Bool
 
@@ -36,11 +36,11 @@ class PutBackCells(steps.OverwriteCells):
             if places:
                 after = places[0] + 1
             elif cell.name in points or cell.locked:
-                made = self.missing_cell_transform(cell, points.get(cell.name, 0))
+                made = from_dict(self.missing_cell_transform(cell, points.get(cell.name, 0)))
                 made["id"] = cell.name
                 if cell.name not in points:
-                    made.metadata.nbgrader.grade = False
-                    made.metadata.nbgrader.pop("points")
+                    made["metadata"]["nbgrader"]["grade"] = False
+                    del made["metadata"]["nbgrader"]["points"]
                 nb.cells.insert(after, made)
                 after += 1
         return nb, resources

@@ -74,7 +74,7 @@ class Answers:
     def function(self, name: str) -> Callable[..., Any] | str:
         """Return a task's function, or in words why there is none."""
         value: Callable[..., Any] | None = self.space.get(name)
-        if callable(value):
+        if callable(value) and not self.wrong.get(name, "").startswith("refused"):
             return value
         return self.wrong.get(name, f"{name} is not defined in the notebook")
 
@@ -125,6 +125,7 @@ class Answers:
             return
         if name:
             self.written.add(name)
+            self.wrong.pop(name, None)
 
     def _refusing(self, says: str) -> Callable[..., Any]:
         def refused(*args: Any, **named: Any) -> None:

@@ -57,6 +57,10 @@ class Withheld:
             raise AttributeError(name)
         return Withheld(f"{self._name}.{name}", self._guard)
 
+    def __mro_entries__(self, bases: Any) -> tuple[type, ...]:
+        """Leave it out of the bases of a class that the code derives from it."""
+        return ()
+
     def __getitem__(self, key: Any) -> Any:
         """Refuse."""
         self._guard.refuse(f"it uses {self._name}")
@@ -177,6 +181,7 @@ def shut_in(folder: Path, seconds: int, megabytes: int) -> bool:
     silence = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(silence, number)
+    sys.stdin, sys.stdout, sys.stderr = (open(os.devnull, how) for how in "rww")  # noqa: SIM115
     os.chdir(folder)
     tempfile.tempdir = str(folder)
     keep = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
@@ -220,7 +225,7 @@ SHARED = (
 
 
 @contextlib.contextmanager
-def unchanged(found: list[str]) -> Iterator[None]:
+def left_alone(found: list[str]) -> Iterator[None]:
     """Note in `found` what of torch, of Python and of the checks the block has replaced."""
     import torch
 

@@ -12,7 +12,7 @@ import inspect
 import random
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.arguments import close, copies, mapped
+from mmret_lib.checks.engine.arguments import close, copies, mapped, unchanged
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.probe import Probe
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 from mmret_lib.grading.answers import Answers, plain_python
 from mmret_lib.grading.drawn import CALLS
 from mmret_lib.grading.folder import Submission
-from mmret_lib.grading.guard import Guard, shut_in, unchanged
+from mmret_lib.grading.guard import Guard, left_alone, shut_in
 from mmret_lib.grading.notebook import Cell
 from mmret_lib.grading.tasks import load_tasks
 
-DRAWN = 4  # calls of other sizes, besides the check's own with other numbers
+DRAWN = 8  # calls of other sizes, besides the check's own with other numbers
 TRIES = 3  # a right answer may fail on extreme numbers by rounding, once in a thousand draws
 TOO_LONG = "has not ended after"  # as the check says it
 
@@ -44,7 +44,8 @@ class Verdict:
     Attributes:
         visible: the message of the notebook's check; "" if it passes.
         hidden: the message of the check with other numbers; "" if it passes.
-        share: of the calls and properties of the check with other numbers, how many are right.
+        share: of the calls and properties of the check with other numbers, how many are right;
+            counted only for an answer that is wrong.
         refused: what the code reached for and did not get.
         stand_ins: functions of earlier tasks that are wrong, and were replaced by right ones.
         network: whether the system, and not only Python, kept the process from the network.
@@ -65,7 +66,7 @@ def judge(
     verdict = Verdict(network=shut_in(folder, limits.seconds, limits.megabytes))
     guard = Guard(name)
     changed: list[str] = []
-    with unchanged(changed):
+    with left_alone(changed):
         guard.watch(folder)
         try:
             _judge(verdict, guard, submission, exercise, name, seed, limits.seconds / 6)
@@ -135,7 +136,8 @@ def _judge(
         verdict.hidden = message_of(hidden, answer)
         if not verdict.hidden:
             break
-    verdict.share = share_of_right(hidden, answer)
+    if verdict.visible or verdict.hidden:
+        verdict.share = share_of_right(hidden, answer, visible.cases)
 
 
 def _wrong_before(
@@ -161,9 +163,9 @@ def hidden_task(exercise: str, name: str, seed: int, seconds: float) -> Task:
     if name in CALLS and cases:
         draw = random.Random(f"{name} {seed}")
         for number in range(1, DRAWN + 1):
-            args = CALLS[name](draw)
-            cases.insert(1, Case(args, f"numbers that were drawn for you ({number})"))
-    return replace(task, cases=cases, seconds=seconds)
+            cases.append(Case(CALLS[name](draw), f"numbers that were drawn for you ({number})"))
+    # What a task says by its symptom goes by the order of the notebook's calls.
+    return replace(task, cases=cases, seconds=seconds, symptom=lambda answers: None)
 
 
 def message_of(task: Task, function: Callable[..., Any]) -> str:
@@ -172,19 +174,26 @@ def message_of(task: Task, function: Callable[..., Any]) -> str:
         check(task, function)
     except (CheckFailed, NotImplementedError) as error:
         return str(error)
+    except Exception as error:  # of the check itself, before an answer that it does not expect
+        return f"{task.name} is not right yet, and the check raised {type(error).__name__}."
     return ""
 
 
-def share_of_right(task: Task, function: Callable[..., Any]) -> float:
+def share_of_right(task: Task, function: Callable[..., Any], known: Sequence[Case] = ()) -> float:
     """Return how many of a task's calls and properties are right, from 0 to 1.
 
     What is not reached within the time of one call counts as wrong.
+
+    Args:
+        known: calls that are not counted, those of the notebook.
     """
     end = time.monotonic() + task.seconds
     probe = Probe(task, function)
     probe.calls = 1  # the first call's prints and stubs are dealt with
     right = []
     for case in task.cases:
+        if any(same_call(case, other) for other in known):
+            continue
         right.append(False)
         if time.monotonic() > end:
             continue
@@ -198,6 +207,11 @@ def share_of_right(task: Task, function: Callable[..., Any]) -> float:
         with contextlib.suppress(Exception):
             right[-1] = wrong(probe.quietly) is None
     return sum(right) / max(len(right), 1)
+
+
+def same_call(one: Case, other: Case) -> bool:
+    """Whether two calls have the same arguments."""
+    return len(one.args) == len(other.args) and unchanged(one.args, other.args)
 
 
 def ended_by(name: str, error: BaseException) -> str:

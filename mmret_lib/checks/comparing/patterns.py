@@ -8,7 +8,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.pipeline.draws import seeded
+from mmret_lib.checks.engine.seeds import seeded
 
 Pairs = tuple[Tensor, Tensor]
 P = Callable[[Tensor, Tensor], float]

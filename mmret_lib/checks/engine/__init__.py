@@ -13,6 +13,7 @@ To check a new task, say what is right, on which batches, and what can go wrong:
     from torch import Tensor
 
     from mmret_lib.checks.engine.check import check
+    from mmret_lib.checks.engine.seeds import seeded
     from mmret_lib.checks.engine.task import Case, Mistake, Task
 
 
@@ -32,8 +33,7 @@ To check a new task, say what is right, on which batches, and what can go wrong:
 
 
     def maps(*shape: int) -> Tensor:
-        generator = torch.Generator().manual_seed(sum(shape))
-        return torch.randn(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=seeded(sum(shape)), dtype=torch.float64)
 
 
     POOL_TASK = Task(
@@ -67,7 +67,8 @@ A call that goes on for longer than `Task.seconds` is stopped (`limit`).
 `task` has the description of a task and `check` runs it. There `probe` calls the student's function
 and compares values, with the `arguments`' copies and comparisons; `gradients` and `kinds` (float16,
 views, devices) test what comes after, `diagnosis` finds the mistake, and `symptoms` says what an
-error, a shape or a number means.
+error, a shape or a number means. Numbers come from generators of `seeds`, so that `mmret grade` can
+try a function with others.
 
 A catalogue of wrong and right answers in `tests/answers` holds every check to its words.
 '''
