@@ -131,6 +131,7 @@ def _judge(
             verdict.visible, verdict.stand_ins = "", stand_ins
     if TOO_LONG in verdict.visible or "not written yet" in verdict.visible:
         return
+    answer.by_name = True
     for attempt in range(TRIES if not verdict.visible else 1):
         hidden = hidden_task(exercise, name, seed + attempt, visible.seconds)
         verdict.hidden = message_of(hidden, answer)
@@ -227,19 +228,32 @@ class Answer:
     """A student's function; its results are plain ones.
 
     A class of the student's own could call itself equal to anything.
+
+    Attributes:
+        by_name: whether arguments are handed over by the names that the function gives them.
     """
 
     def __init__(self, function: Callable[..., Any], guard: Guard) -> None:
-        self.function, self.guard = function, guard
+        self.function, self.guard, self.by_name = function, guard, False
         self.__code__ = getattr(function, "__code__", None)  # by which a check quotes a line
         with contextlib.suppress(TypeError, ValueError):
             self.__signature__ = inspect.signature(function)
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """Call the function."""
+        names = self._names() if self.by_name else []
+        if len(names) >= len(args):
+            named |= dict(zip(names, args, strict=False))
+            args = ()
         value = self.function(*args, **named)
         mapped(value, self._refuse_disguise)
         return value
+
+    def _names(self) -> list[str]:
+        """The names of its arguments, if each has one by which it can be handed over."""
+        parameters = list(getattr(self, "__signature__", inspect.Signature()).parameters.values())
+        plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
+        return [one.name for one in parameters] if plain else []
 
     def _refuse_disguise(self, value: Any) -> None:
         plain = (Tensor, torch.nn.Parameter, bool, int, float, str, np.ndarray)

@@ -10,7 +10,8 @@ from mmret_lib.grading.notebook import Exercise
 RULE = (
     "A task earns all its points if its check passes, in the notebook and with other numbers and "
     "sizes, which were drawn for you. Otherwise it earns half of its points times the share of "
-    "calls and properties that are right, if at least half of them are; rounded to a quarter."
+    "these other calls, and of the properties that are tested, that are right, if at least half of "
+    "them are; rounded to a quarter."
 )
 
 

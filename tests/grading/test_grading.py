@@ -1,6 +1,7 @@
 """Marking folders of submissions: who handed in what, what earns points, what is refused."""
 
 import ast
+import contextlib
 import csv
 import os
 import random
@@ -26,7 +27,7 @@ from mmret_lib.grading.answers import Answers
 from mmret_lib.grading.drawn import CALLS
 from mmret_lib.grading.folder import find_submissions, student_of
 from mmret_lib.grading.guard import Guard
-from mmret_lib.grading.judge import Limits, Verdict, hidden_task, message_of, share_of_right
+from mmret_lib.grading.judge import Answer, Limits, Verdict, hidden_task, message_of, share_of_right
 from mmret_lib.grading.marks import Mark, mark_of
 from mmret_lib.grading.notebook import Cell, find_exercise, read_cells
 from mmret_lib.grading.run import Grading, grade_folder, seed_of
@@ -222,6 +223,24 @@ def test_wrong_answers_fail_with_other_numbers_too(lesson: str) -> None:
         sample = random.Random(name).sample(sorted(wrong[name]), 2 if name in quick else 6)
         passed = [each for each in sample if not message_of(hidden, wrong[name][each][-1])]
         assert set(passed) <= RARE, name
+
+
+def test_arguments_are_also_handed_over_by_their_names() -> None:
+    calls: list[tuple[Any, Any]] = []
+
+    def function(a: Any, b: Any = 2) -> None:
+        calls.append((a, b))
+
+    def of_any(*args: Any) -> None:
+        calls.append(args)
+
+    for each in (function, of_any, lambda *, a, b: None):
+        answer = Answer(each, Guard(""))
+        answer.by_name = True
+        with contextlib.suppress(TypeError):
+            answer(1)
+            answer(1, 3)
+    assert calls == [(1, 2), (1, 3), (1,), (1, 3)]
 
 
 # ---------------------------------------------------------------------------------------------
