@@ -38,6 +38,8 @@ def exercise(notebook: NotebookNode, target: Path) -> str:
     sys.path.insert(0, str(ROOT / "notebooks"))
     from execute import fill
 
+    cells = notebook.cells
+    notebook.cells = [c for c in cells if "solution-only" not in c.metadata.get("tags", [])]
     fill(notebook, target)  # its badge opens the exercise, not the solution
     notebook.metadata.pop("executed", None)
     exporter = NotebookExporter(config=Config(ClearSolutions={"code_stub": STUB}))
@@ -52,6 +54,9 @@ def row(solution: Path) -> str:
     cells = {cell.id: cell for cell in nbformat.read(solution, as_version=4).cells}
     title = cells["title"].source.split("\n")[0].removeprefix("# ").removesuffix(": exercise")
     tasks = [name for name in cells if re.fullmatch(r"task-\d+", name)]
+    if not tasks:  # it runs what was written before
+        [said] = re.findall(r"\*\*Minutes\*\*: about (\d+)", cells["title"].source)
+        return f"| [{title}]({solution.name}) | nothing new: it runs your file | {said} | – |"
     about = [re.search(r"about (\d+) minutes · (\d+) point", cells[name].source) for name in tasks]
     minutes, points = (sum(int(one[part]) for one in about if one) for part in (1, 2))
     answers = [cells[name.replace("task", "answer")].source for name in tasks]

@@ -116,6 +116,11 @@ def engine_file() -> Path:
     return place_to_read({}) or CLONE / "exercises" / NAME
 
 
+def place_of_engine() -> Path:
+    """Return the file that the checks of the running notebook write, or would."""
+    return place_to_read(_variables()) or engine_file()
+
+
 def engine_table(file: Path | None) -> str:
     """Return a text that lists, lesson by lesson, the functions in a file and those missing.
 
@@ -124,7 +129,7 @@ def engine_table(file: Path | None) -> str:
     """
     code = file.read_text(encoding="utf-8") if file and file.is_file() else ""
     try:
-        lines = _lines_of_functions(code)
+        lines = lines_of_functions(code)
     except SyntaxError as error:
         return f"{NAME} is no valid Python: {error.msg} (line {error.lineno}). Mend that line."
     wanted = [name for names in tasks().values() for name in names]
@@ -146,7 +151,7 @@ def engine_table(file: Path | None) -> str:
     return "\n".join(table)
 
 
-def _lines_of_functions(code: str) -> dict[str, int]:
+def lines_of_functions(code: str) -> dict[str, int]:
     """The line of each function whose check passed."""
     lines = code.splitlines()
     found = {}
