@@ -18,7 +18,11 @@ def by_sum(push: Tensor) -> Tensor:
     return push / safe(push.sum(dim=1, keepdim=True))
 
 
-def made(after=lambda push: by_sum(off(push.relu())), ways=lambda s: (s, s.T)):
+def pushes(push: Tensor) -> Tensor:
+    return by_sum(off(push.relu()))
+
+
+def made(after=pushes, ways=lambda s: (s, s.T)):
     """answer(loss, similarity): of each way's gradient (B, B) what `after` makes."""
 
     def answer(loss, similarity):
@@ -91,25 +95,6 @@ def stays_on(loss, similarity):
     return right(loss, similarity)
 
 
-def differences(loss, similarity):
-    """Finite differences, too coarse for float32."""
-    out = []
-    for way in (similarity.detach(), similarity.detach().T):
-        push = torch.zeros_like(way)
-        for b in range(len(way)):
-            for k in range(len(way)):
-                step = torch.zeros_like(way)
-                step[b, k] = 1e-6
-                push[b, k] = (loss(way + step) - loss(way - step)) / 2e-6
-        out.append(by_sum(off(push.relu())))
-    return torch.stack(out)
-
-
-def in_place(loss, similarity):
-    similarity.fill_diagonal_(0.5)
-    return right(loss, similarity)
-
-
 def on_the_cpu(loss, similarity):
     others = 1 - torch.eye(len(similarity), dtype=similarity.dtype)
     return made(lambda push: by_sum(push.relu() * others))(loss, similarity)
@@ -121,21 +106,6 @@ def own_direction(loss, similarity):
     with torch.enable_grad():
         push = torch.autograd.grad(loss(leaf) + loss(leaf.T), leaf)[0].relu()
     return torch.stack([by_sum(off(push)), by_sum(off(push.T))])
-
-
-def always_softmax(loss, similarity, temperature=0.2):
-    ways = torch.stack([similarity, similarity.T]).detach()
-    diagonal = torch.eye(len(similarity), dtype=torch.bool)
-    return (ways / temperature).masked_fill(diagonal, -torch.inf).softmax(dim=2)
-
-
-def carries_gradient(loss, similarity):
-    result = []
-    for way in (similarity, similarity.T):
-        leaf = way if way.requires_grad else way.clone().requires_grad_()
-        push = torch.autograd.grad(loss(leaf), leaf, create_graph=True)[0]
-        result.append(by_sum(off(push.relu())) + 0 * leaf)
-    return torch.stack(result) if similarity.requires_grad else torch.stack(result).detach()
 
 
 WRONG = {
@@ -215,19 +185,19 @@ WRONG = {
         "softmax is taken of the gradient",
         made(lambda push: push.masked_fill(eye(push), -torch.inf).softmax(1)),
     ),
-    "softmax whatever the loss": ("whatever the function", always_softmax),
+    "softmax whatever the loss": ("whatever the function", earlier.always_softmax),
     "every one alike": (
         "gets the same",
         made(lambda push: by_sum(off((push > 0).to(push.dtype)))),
     ),
     "sign": ("wrong sign", made(lambda push: by_sum(off((-push).relu())))),
-    "finite differences": ("float32", differences),
+    "finite differences": ("float32", earlier.differences(pushes)),
     "one direction": ("one direction alone", lambda d, s: right(d, s)[0]),
     "a list": ("list", lambda d, s: list(right(d, s))),
     "no return": ("nothing is returned", forgets_return),
-    "in place": ("in place", in_place),
+    "in place": ("in place", earlier.in_place(right)),
     "another tensor": ("another tensor", earlier.unused),
-    "carries a gradient": ("detach what you return", carries_gradient),
+    "carries a gradient": ("detach what you return", earlier.carries_gradient(pushes)),
     "float32 fixed": ("dtype", lambda d, s: right(d, s).float()),
     "on the CPU": ("gpu", on_the_cpu),
     "random": ("random", lambda d, s: right(d, s) + 0 * torch.rand(1, dtype=s.dtype)),

@@ -240,7 +240,7 @@ WRONG_MEDIAN = {
     "argsort": ("wrong", index_of_the_middle),
     "third": ("out of bounds", fixed_size),
     "no return": ("nothing is returned", lambda r: None),
-    "gradient": ("gradient", lambda r: half(r) - half(r).frac().detach() + 1),
+    "gradient": (".item()", lambda r: half(r) - half(r).frac().detach() + 1),
     "a list": ("should be", lambda r: [half(r).floor().item() + 1]),
     "both": ("should be", lambda r: (half(r).floor().item() + 1, r.mean().item())),
 }

@@ -99,9 +99,12 @@ def images_only(direction, similarity):
     return divided(off(push_of(direction, similarity)))
 
 
-def in_place(direction, similarity):
-    similarity.fill_diagonal_(0.5)
-    return right(direction, similarity)
+def in_place(right: Callable) -> Callable:
+    def weights(direction, similarity):
+        similarity.fill_diagonal_(0.5)
+        return right(direction, similarity)
+
+    return weights
 
 
 def switched_on(direction, similarity):
@@ -141,13 +144,16 @@ def unused(direction, similarity):
     return torch.stack([push, push])
 
 
-def carries_gradient(direction, similarity):
-    result = []
-    for way in (similarity, similarity.T):
-        leaf = way if way.requires_grad else way.clone().requires_grad_()
-        push = torch.autograd.grad(direction(leaf), leaf, create_graph=True)[0]
-        result.append(divided(off(push)) + 0 * leaf)
-    return torch.stack(result) if similarity.requires_grad else torch.stack(result).detach()
+def carries_gradient(after: Callable) -> Callable:
+    def weights(direction, similarity):
+        result = []
+        for way in (similarity, similarity.T):
+            leaf = way if way.requires_grad else way.clone().requires_grad_()
+            push = torch.autograd.grad(direction(leaf), leaf, create_graph=True)[0]
+            result.append(after(push) + 0 * leaf)
+        return torch.stack(result) if similarity.requires_grad else torch.stack(result).detach()
+
+    return weights
 
 
 def fixed_dtype(direction, similarity):
@@ -161,18 +167,22 @@ def on_the_cpu(direction, similarity):
     return shares(lambda push: divided(push * others))(direction, similarity)
 
 
-def differences(direction, similarity):
+def differences(after: Callable) -> Callable:
     """Finite differences, too coarse for float32."""
-    out = []
-    for way in (similarity.detach(), similarity.detach().T):
-        push = torch.zeros_like(way)
-        for b in range(len(way)):
-            for k in range(len(way)):
-                step = torch.zeros_like(way)
-                step[b, k] = 1e-6
-                push[b, k] = (direction(way + step) - direction(way - step)) / 2e-6
-        out.append(divided(off(push)))
-    return torch.stack(out)
+
+    def weights(direction, similarity):
+        out = []
+        for way in (similarity.detach(), similarity.detach().T):
+            push = torch.zeros_like(way)
+            for b in range(len(way)):
+                for k in range(len(way)):
+                    step = torch.zeros_like(way)
+                    step[b, k] = 1e-6
+                    push[b, k] = (direction(way + step) - direction(way - step)) / 2e-6
+            out.append(after(push))
+        return torch.stack(out)
+
+    return weights
 
 
 def always_sum(direction, similarity, margin=0.5):
@@ -330,7 +340,7 @@ WRONG_SHARES = {
     "hardest": ("whatever the function", always_hardest),
     "the sum's formula": ("whatever the function", always_sum),
     "the smooth loss's formula": ("whatever the function", always_softmax),
-    "finite differences": ("float32", differences),
+    "finite differences": ("float32", differences(lambda push: divided(off(push)))),
     "one direction": ("one direction alone", images_only),
     "a list": ("list", lambda d, s: list(right(d, s))),
     "a tuple": ("tuple", lambda d, s: tuple(right(d, s))),
@@ -339,13 +349,16 @@ WRONG_SHARES = {
     "first five": ("(2, b, b)", first_five),
     "no return": ("nothing is returned", forgets_return),
     "numpy": ("numpy", lambda d, s: right(d, s).numpy()),
-    "in place": ("in place", in_place),
+    "in place": ("in place", in_place(right)),
     "switched on": ("requires_grad", switched_on),
     "left behind": ("backward", left_behind),
     "nothing to differentiate": ("requires_grad_", needs_no_copy),
     "another tensor": ("another tensor", unused),
     "gradient of a view": ("none", grad_of_a_view),
-    "carries a gradient": ("detach what you return", carries_gradient),
+    "carries a gradient": (
+        "detach what you return",
+        carries_gradient(lambda push: divided(off(push))),
+    ),
     "float32 fixed": ("dtype", fixed_dtype),
     "float64": ("dtype", lambda d, s: right(d, s.double())),
     "on the CPU": ("gpu", on_the_cpu),

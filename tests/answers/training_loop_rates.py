@@ -232,7 +232,16 @@ def counting_calls():
     return rate
 
 
+def returns_in_the_loop(step, warmup, milestones, gamma):
+    reached = 0
+    for milestone in milestones:
+        reached += step >= milestone
+        if milestone == milestones[-1]:
+            return min(1, (step + 1) / max(1, warmup)) * gamma**reached
+
+
 WRONG = {
+    "return in the loop": ("stand within a loop", returns_in_the_loop),
     "the first step is 0": ("steps count from 0", first_at_zero),
     "warmup + 1": ("one step too many", one_step_long),
     "the rise goes on": ("does not end", without_end),

@@ -233,3 +233,58 @@ def test_the_gradient_of_every_result_counts() -> None:
     first, second = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
     weighted_sum((first * 1, [second * 1, "text"])).backward()
     assert (first.grad != second.grad).all()
+
+
+# ---------------------------------------------------------------------------------------------
+# What a special case shows, and what the plainer ones before it have shown
+
+
+def smallest(x: Tensor, k: int) -> Tensor:
+    """The places of the k smallest, or of all."""
+    return x.argsort(stable=True)[:k]
+
+
+FEW = "where there are fewer than k all are wanted"
+SMALLEST = Task(
+    name="smallest",
+    right=smallest,
+    cases=[
+        Case((numbers(9), 4), "nine numbers"),
+        Case((numbers(5), 3), "five numbers"),
+        Case((numbers(3), 7), "three numbers", (FEW,)),
+    ],
+    mistakes=[
+        Mistake("the largest are taken", lambda x, k: x.argsort(descending=True)[:k]),
+        Mistake("all are returned", lambda x, k: x.argsort()),
+        Mistake("they are sorted by place", lambda x, k: x.argsort()[:k].sort().values),
+    ],
+    has_gradient=False,
+    half=False,
+    remark="It is short.",
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x, k: x.topk(k, largest=False).indices, FEW),
+        (lambda x, k: torch.cat([smallest(x, k), torch.zeros(max(0, k - len(x))).long()]), FEW),
+        (lambda x, k: x.topk(k).indices, "probably the largest are taken"),
+        (lambda x, k: x.topk(k).indices.sort().values + 0 * x.argsort()[k - 1], "index 6"),
+        (lambda x, k: smallest(x, k) if k < 7 else None, "stand within a loop"),
+        (lambda x, k: smallest(x, k) if k < 7 else x.argsort()[:2], "(2,)"),
+        (lambda x, k: smallest(x, k).flip(0), "should be [2, 1, 0] and is [0, 1, 2]"),
+        (lambda x, k: smallest(x, k).numpy(), "a numpy array is returned, and a tensor is wanted"),
+        (lambda x, k: list(smallest(x, k)), "torch.stack makes it of several"),
+        (lambda x, k: x < x.sort().values[min(k, len(x) - 1)], "mask.nonzero()"),
+    ],
+)
+def test_the_first_mistake_is_told(answer: object, words: str) -> None:
+    assert words.lower() in message(SMALLEST, answer).lower()
+
+
+def test_a_hint_of_a_special_case_needs_right_answers_before_it() -> None:
+    def answer(x: Tensor, k: int) -> Tensor:
+        return x.topk(k).indices.sort().values + 0 * x.argsort()[k - 1]
+
+    assert FEW not in message(SMALLEST, answer)

@@ -171,11 +171,7 @@ class Probe:
             self.fail(f"{about}a Python number is returned, and {no_tensor}")
         batch, width = sizes(case.args) if self.task.batch else (-9, -9)
         if wrong := wrong_kind(value, wanted, batch, width):
-            says = "" if close(value, wanted) else self.known(value, case)  # the kind alone
-            says = f"\nProbably {says}." if says else ""
-            if not says and value is not None and self.seen and (hint := self.hint_of(case)):
-                says = f"\n{hint[0].upper()}{hint[1:]}."
-            self.fail(f"{about}{wrong}", says)
+            self.fail(f"{about}{wrong}", self.why_of_this_kind(value, wanted, case))
         if any(each.device.type != "cpu" for each in tensors(value)):
             self.fail(
                 f"the arguments are on the CPU, the result is on {tensors(value)[0].device}: a "
@@ -188,6 +184,17 @@ class Probe:
         if dtype == torch.float64 and len(self.seen) < len(self.task.cases):
             self.seen.append((case, value))
         return value
+
+    def why_of_this_kind(self, value: Any, wanted: Any, case: Case) -> str:
+        """What probably leads to a result of the wrong kind, as a line of its own; or nothing."""
+        if value is None and self.seen:
+            return "\nDoes the `return` stand within a loop or an `if` that is not reached here?"
+        if value is None or close(value, wanted):  # the kind alone is wrong
+            return ""
+        if says := self.known(value, case):
+            return f"\nProbably {says}."
+        hint = self.hint_of(case) if self.seen else ""
+        return f"\n{hint[0].upper()}{hint[1:]}." if hint else ""
 
     def right(self, case: Case) -> Any:
         """The right answer to a case."""

@@ -240,6 +240,8 @@ def difference(value: Any, right: Any, noun: str = "the result") -> str:
         wanted, given = texts if texts[0] != texts[1] else (repr(right), repr(value))
         return f"{noun} should be {wanted} and is {given}"
     whole = not (right.is_floating_point() or value.is_floating_point())
+    if whole and right.numel() <= 4:
+        return f"{noun} should be {right.tolist()} and is {value.tolist()}"
     value, right = value.detach().double(), right.detach().double()
     if not right.ndim:
         return f"{noun} should be {right:.4f} and is {value:.4f}"

@@ -27,7 +27,8 @@ class Case:
             dicts, and modules, generators and functions among the arguments.
         about: What kind of batch this is, in words that fit behind "for".
         hints: What the mistake probably is if the cases with this hint go wrong and all others
-            are right; the more special hint first.
+            are right; the more special hint first. The first also explains an error, or a result
+            of the wrong shape, that comes up in this case and not before.
         smooth: False if the gradient is not unique here, as where two negatives tie.
     """
 
