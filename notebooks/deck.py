@@ -19,7 +19,7 @@ NOT_SHOWN = re.compile(r"Going deeper|Papers|Exercise\b")  # sections that no le
 ONLY_SAID = ("<details", "**Build it", "**Minutes", "**Before this")
 LINES = 16  # of an output
 FULL = 22  # lines of code and output together; what is more goes to a further slide
-WORDS = 95  # of a slide; what is more goes to a further one
+WORDS = 110  # of a slide; what is more goes to a further one
 
 HEADING = re.compile(r"^(#{1,3}) (.+)$")
 FIGURE = re.compile(r"^\*Figure:\*")
