@@ -263,6 +263,11 @@ class Deck:
         self.slides[-1].waits = True
 
 
+def joined(parts: list[str]) -> str:
+    """The parts as one Markdown text; the items of a list stay close together."""
+    return re.sub(r"(?m)(^(?:[-*]|\d+\.) .+)\n\n(?=(?:[-*]|\d+\.) )", r"\1\n", "\n\n".join(parts))
+
+
 def as_notebook(slides: list[Slide]) -> NotebookNode:
     """The slides as the notebook that nbconvert's exporter of slides reads."""
     cells = []
@@ -272,13 +277,13 @@ def as_notebook(slides: list[Slide]) -> NotebookNode:
         text = text or [slide.about] if code else text
         title = f"{'###' if slide.below else '##'} {slide.title}"
         above = [] if slide.outputs or code else text
-        first = v4.new_markdown_cell("\n\n".join([title, *above, *code]))
+        first = v4.new_markdown_cell(joined([title, *above, *code]))
         first.metadata["slideshow"] = {"slide_type": "subslide" if slide.below else "slide"}
         cells.append(first)
         if slide.outputs:
             cells.append(v4.new_code_cell("", outputs=slide.outputs))
         if any(text) and not above:
-            cells.append(v4.new_markdown_cell("\n\n".join(text)))
+            cells.append(v4.new_markdown_cell(joined(text)))
         if slide.notes:
             notes = v4.new_markdown_cell("\n\n".join(slide.notes))
             notes.metadata["slideshow"] = {"slide_type": "notes"}
