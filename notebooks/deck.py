@@ -198,8 +198,10 @@ class Deck:
                 self.add_code(cell)
 
     def new(self, title: str = "", below: bool = True) -> Slide:
-        title = title or (self.slides[-1].title if self.slides else "")
-        self.slides.append(Slide(title, below))
+        last = self.slides[-1] if self.slides else Slide("", False)
+        if not title and last.title and not (last.shown or last.outputs or last.notes):
+            return last  # a heading that nothing has followed yet
+        self.slides.append(Slide(title or last.title, below))
         return self.slides[-1]
 
     def add_text(self, source: str, kind: str) -> None:
