@@ -58,7 +58,7 @@ NO_COMMANDS = frozenset(
         "that",
     ]
 )
-FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)(?![\w.-])")
+FLAG = re.compile(r"(?<![\w-])(?<!var\()--([a-z]+(?:-[a-z]+)*)(?![\w.-])")
 COMMAND = re.compile(r"\bmmret ([a-z]+)")
 TARGET = re.compile(r"`make ([a-z]+)`|\brun make ([a-z]+)")
 PARAMETER = re.compile(r"(?<![\w.{-])([a-z][a-z_]*_?)=(?=[…\w'\"])")
