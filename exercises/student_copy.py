@@ -22,7 +22,8 @@ from mmret_lib.files.whole import refuse_strangers, whole_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = re.compile(
-    r"solutions/|tests/|benchmarks/[^/]+\.py|docs/"  # tests hold right answers and references
+    r"solutions/|tests/|docs/"  # tests hold right answers and reference implementations
+    r"|benchmarks/(?:[^/]+\.py|results/grading)"
     r"|\.ci/|\.github/|\.pre-commit|CONTRIBUTING|CHANGELOG"
     r"|exercises/(?:[A-Z]+\.md|\w+\.py)(?<!README\.md)|notebooks/colab\.py"
 )
