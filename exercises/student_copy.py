@@ -25,7 +25,7 @@ LEFT_OUT = re.compile(
     r"solutions/|tests/|docs/"  # tests hold right answers and reference implementations
     r"|benchmarks/(?:[^/]+\.py|results/grading)"
     r"|\.ci/|\.github/|\.pre-commit|CONTRIBUTING|CHANGELOG"
-    r"|exercises/(?:[A-Z]+\.md|\w+\.py)(?<!README\.md)|notebooks/colab\.py"
+    r"|exercises/(?:[A-Z]+\.md|\w+\.py)(?<!README\.md)(?<!scoreboard\.py)|notebooks/colab\.py"
 )
 SECTIONS = {
     "exercises/README.md": "For instructors",

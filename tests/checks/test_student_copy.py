@@ -48,7 +48,13 @@ def test_no_solution_no_answer_and_no_key_is_in_it(copy: Path) -> None:
     names = {file.relative_to(copy).as_posix() for file in copy.rglob("*")}
     gone = ("solutions", "tests", "docs", ".github", "exercises/ANSWERS.md")
     assert not names & {*gone, "exercises/INSTRUCTORS.md", "exercises/generate.py"}
-    assert {"README.md", "Makefile", "exercises/README.md", "mmret_lib/checks"} <= names
+    assert {
+        "README.md",
+        "Makefile",
+        "exercises/README.md",
+        "exercises/scoreboard.py",
+        "mmret_lib/checks",
+    } <= names
     for file in copy.rglob("*.md"):
         assert not re.search(r"instructors[\[\]]|nbgrader", file.read_text(encoding="utf-8")), file
 
