@@ -1,8 +1,8 @@
 """The numbers in INSTRUCTORS.md: minutes of the plans, and slides of each lesson.
 
 `make exercises` writes them anew. A plan is a table whose last column has minutes; a row that links
-lessons or exercises has theirs ("exercise [04](…), tasks 1 to 3" those of three tasks), any other
-row keeps its own, and the row **total** has the sum.
+lessons or exercises has theirs ("exercise [04](…), tasks 1 to 3" those of three tasks, ", task 2"
+that of one), any other row keeps its own, and the row **total** has the sum.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-LINK = re.compile(r"\[\d\d\]\((\.\./notebooks/)?([\w.]+)\)(?:, tasks (\d) to (\d))?")
+LINK = re.compile(r"\[\d\d\]\((\.\./notebooks/)?([\w.]+)\)(?:, tasks? (\d)(?: to (\d))?)?")
 
 
 @cache
@@ -41,7 +41,7 @@ def minutes(text: str) -> int:
             total += minutes_of_lessons()[name]
         else:
             tasks = minutes_of_tasks(name)
-            total += sum(tasks[int(first) - 1 : int(last)] if first else tasks)
+            total += sum(tasks[int(first) - 1 : int(last or first)] if first else tasks)
     return total
 
 
