@@ -106,7 +106,7 @@ def effective_negatives(weights: Tensor, share: float = 0.01) -> tuple[float, fl
 
     Returns:
         The effective number of negatives, 1 / sum_k w_k^2 (n where n negatives share alike, 1 where
-        one takes all: the inverse participation ratio), and the number with a share above `share`
+        one takes all: the participation ratio), and the number with a share above `share`
         (Bleeker and de Rijke, arXiv 2202.07474, count so). Queries that push nothing are left
         out; NaN where none pushes.
     """

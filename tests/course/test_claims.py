@@ -288,7 +288,7 @@ CLAIMS: dict[tuple[str, str], Asserted | Callable[[], None]] = {
     ): nothing_was_measured_on_a_t4,
     (
         LESSONS + "13_extensions.ipynb",
-        "The start hardly matters for the end.",
+        "The start hardly matters for the end",
     ): Asserted("temperature-figure", "0.012 < path[-1] < 0.06 for start in (0.02, 0.5)"),
     (
         LESSONS + "13_extensions.ipynb",
