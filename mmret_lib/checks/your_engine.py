@@ -74,7 +74,7 @@ class Engine:
     """The parts of a retrieval engine, each an attribute: `engine.top_k(query_emb, emb, 5)`.
 
     Attributes:
-        file: the student's file; None where there is none.
+        file: the student's file, which need not be there; None for the library's engine.
         parts: name -> the part.
     """
 
@@ -109,7 +109,7 @@ class Engine:
                     getattr(module, f"check_{part.name}")(part.function)
             except (CheckFailed, NotImplementedError) as error:
                 failed += 1
-                print(f"{error} ({part.task})")
+                print(f"{error} (line {part.line} of {NAME}; {part.task})")
         print(f"{len(self.own) - failed} of your {len(self.own)} parts pass their checks.")
 
     def __repr__(self) -> str:
@@ -137,7 +137,9 @@ class Engine:
     def _summary(self) -> str:
         missing = len(self.parts) - len(self.own)
         if self.file is None:
-            return f"There is no {NAME} yet: all {missing} parts are the library's."
+            return f"All {missing} parts are the library's."
+        if not self.file.is_file():
+            return f"There is no {self.file} yet: all {missing} parts are the library's."
         code = self.file.read_text(encoding="utf-8")
         imports = "mmret_lib" if "mmret_lib" in _imported(code) else "torch and not mmret_lib"
         return (
@@ -158,7 +160,7 @@ def load_engine(file: Path | None = None) -> Engine:
     """
     file = place_of_engine() if file is None else file
     if not file.is_file():
-        return library_engine()
+        return Engine(file, list(library_engine().parts.values()))
     try:
         lines = lines_of_functions(file.read_text(encoding="utf-8"))
         module = _import(file)

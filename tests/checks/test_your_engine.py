@@ -57,7 +57,8 @@ def test_a_stand_in_passes_the_check_of_its_task(name: str) -> None:
 def test_without_a_file_every_part_is_the_librarys(file: Path) -> None:
     engine = load_engine()
     assert engine.own == [] and list(engine.parts) == list(STAND_INS)
-    assert "There is no my_retrieval.py yet: all 25 parts are the library's" in repr(engine)
+    assert f"There is no {file} yet: all 25 parts are the library's." in repr(engine)
+    assert repr(library_engine()).startswith("All 25 parts are the library's.\n")
     file.write_text("")
     assert load_engine().own == []
     assert "has 0 lines and imports torch and not mmret_lib" in repr(load_engine())
@@ -156,7 +157,10 @@ def test_the_checks_are_run_once_more(file: Path, capsys: pytest.CaptureFixture)
     file.write_text(before)
     load_engine().check()
     out = capsys.readouterr().out
-    assert "rate is not right yet" in out and "(07_training_loop, task 1)" in out
+    assert (
+        "rate is not right yet" in out
+        and "(line 9 of my_retrieval.py; 07_training_loop, task 1)" in out
+    )
     assert out.endswith("1 of your 2 parts pass their checks.\n")
     assert file.read_text() == before
 

@@ -85,7 +85,8 @@ ERRORS = {
         "recomputed values",
     ),
     "checkpoint needs use_reentrant=False here": ("use_reentrant=true",),
-    "a name is used that the notebook has not defined: run the cells above": ("is not defined",),
+    "a name is used that nothing defines: in a notebook, run the cells above; in a file, define or "
+    "import it": ("is not defined",),
 }
 
 LONGEST = 95  # characters of an error that are repeated
