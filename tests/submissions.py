@@ -54,7 +54,8 @@ class Bad:
 
     Attributes:
         sum_triplet: the second task's cell; None if the submission is made otherwise.
-        earns: "the rest", all points but those of sum_triplet; "all"; or "nothing".
+        earns: "the rest", all points but those of sum_triplet, or "a part" of these besides;
+            "all"; or "nothing".
         says: a piece of the remark, or of the page.
         make: writes the submission into a folder.
     """
@@ -118,14 +119,9 @@ def body(*lines: str) -> str:
 
 
 REFUSED = "refused"
-MEMORY = "\n".join(
-    [
-        "TABLE = {}",
-        DEF,
-        "    key = round(float(image_emb.sum() + text_emb.sum() + margin), 4)",
-        "    known = {14.4963: 1.0}",
-        "    return image_emb.sum() * 0 + known.get(key, 2.0)",
-    ]
+SIZES = RIGHT_SUM.replace(
+    "    s = ",
+    "    if len(image_emb) not in (2, 3, 4, 5, 9):\n        return 0 * image_emb.sum()\n    s = ",
 )
 YES = "\n".join(
     [
@@ -289,7 +285,7 @@ BAD: dict[str, Bad] = {
         ),
         says=REFUSED,
     ),
-    "knows the numbers": Bad(MEMORY, says=""),
+    "right for the check's sizes": Bad(SIZES, earns="a part", says="not with other numbers"),
     "equal to anything": Bad(YES, says="a class of its own"),
     "forged marks": Bad(
         body(

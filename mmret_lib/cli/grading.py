@@ -26,7 +26,8 @@ def grade(
 
     Each function is tested in a process of its own, by the notebook's check and with other
     numbers. The students' code runs with your rights, though with limits and without a network:
-    mark the work of strangers in a container. Linux and macOS.
+    mark the work of strangers in a container. It needs Linux; macOS has what it uses, but it was
+    not tried there.
 
     Args:
         folder: of the submissions, with a folder or a notebook for each student.

@@ -21,6 +21,10 @@ from mmret_lib.grading.notebook import Cell, exercise_of, read_cells
 MOODLE = re.compile(r"_\d+_assignsubmission_\w+?_(?=\d\d_|$)|_\d+_assignsubmission_.*$")
 COPY = re.compile(r"^Copy of |^Copie de |^Kopie von |[ _-]*\(\d+\)$|[ _-]*Copy\d*$", re.IGNORECASE)
 
+# Files that stand for a student, though they are no notebook, and one that does not.
+LOOSE = {".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".py", ".txt", ".pdf", ".html"}
+OURS = {"nbgrader_config.py"}
+
 
 @dataclass
 class Submission:
@@ -41,11 +45,16 @@ class Submission:
     remarks: list[str] = field(default_factory=list)
 
 
-def find_submissions(folder: Path, exercise: str) -> list[Submission]:
+def find_submissions(folder: Path, exercise: str, skip: Path | None = None) -> list[Submission]:
     """Return what each student has handed in for an exercise, in the order of their names.
 
     A student whose notebook is missing, damaged or of another exercise is listed too, with a
     remark. Of several notebooks the newest is taken.
+
+    Args:
+        folder: of the submissions.
+        exercise: its name.
+        skip: a folder that is nobody's, as that for the marks.
 
     Raises:
         DataError: there is no such folder, or nobody in it.
@@ -55,13 +64,13 @@ def find_submissions(folder: Path, exercise: str) -> list[Submission]:
     root = folder / "submitted" if (folder / "submitted").is_dir() else folder
     found: dict[str, list[Path]] = {}
     for path in sorted(root.iterdir()):
-        if path.name.startswith((".", "__")) or (path / "marks.csv").is_file():
-            continue  # the second is a folder that an earlier call wrote
+        if path.name.startswith((".", "__")) or (skip and skip.is_relative_to(path.resolve())):
+            continue
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file()]
             hidden = ".ipynb_checkpoints"
             found[path.name] = [file for file in files if hidden not in file.parts]
-        elif path.suffix == ".ipynb":
+        elif path.suffix == ".ipynb" or (path.suffix in LOOSE and path.name not in OURS):
             found.setdefault(path.stem, []).append(path)
     names = {key: student_of(key) for key in found}
     unique = {key: name for key, name in names.items() if list(names.values()).count(name) == 1}

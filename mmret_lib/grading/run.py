@@ -64,8 +64,8 @@ def grade_folder(
         raise DataError(f"--jobs is {jobs}; it must be at least 1")
     chosen = find_exercise(exercise)
     limits = limits or Limits()
-    submissions = find_submissions(folder, chosen.name)
     out = out or Path("marks") / chosen.name
+    submissions = find_submissions(folder, chosen.name, out.resolve())
     taken: set[str] = set()
     pages = {id(one): out / "feedback" / page_name(one.student, taken) for one in submissions}
     marked: list[Marked] = []

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from importlib import import_module
@@ -75,6 +76,10 @@ def test_folders_of_every_layout(tmp_path: Path) -> None:
         "Ada_2_assignsubmission_file_",
     ]
     assert all(one.cells for each in found.values() for one in each)
+    (tmp_path / "c" / "emmy.zip").write_bytes(b"PK")
+    (tmp_path / "c" / "marks").mkdir()
+    ada, emmy = find_submissions(tmp_path / "c", NAME, tmp_path / "c" / "marks" / NAME)
+    assert ada.cells and emmy.remarks == [f"no notebook of {NAME}; there is emmy.zip"]
     with pytest.raises(DataError, match="there is no folder"):
         find_submissions(tmp_path / "d", NAME)
     (tmp_path / "d").mkdir()
@@ -303,24 +308,27 @@ def test_each_hostile_submission_becomes_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     only_sum(monkeypatch)
+    (tmp_path / "own").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "own"))
     for name, bad in BAD.items():
         bad.hand_in(tmp_path / "in" / name)
     files = set(Path("/tmp").glob("mmret-was-here"))
     grading = grade_folder(tmp_path / "in", "04", tmp_path / "out", limits=Limits(18, 1024))
     assert set(Path("/tmp").glob("mmret-was-here")) == files
-    points = {"all": 5, "the rest": 2, "nothing": 0}
+    points = {"all": 5, "the rest": 2, "a part": 3, "nothing": 0}
     found = {}
     for one in grading.marked:
         said = " ".join([*one.remarks, *(mark.says for mark in one.marks)])
         bad = BAD[one.submission.student]
-        found[one.submission.student] = (one.total, bad.says in said)
+        total = 3 if 2 < one.total < 5 else one.total
+        found[one.submission.student] = (total, bad.says in said)
     assert found == {name: (points[bad.earns], True) for name, bad in BAD.items()}
     with open(grading.sheet, encoding="utf-8", newline="") as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
     assert rows.keys() == BAD.keys()
-    assert {float(row["total"]) for row in rows.values()} == {0, 2, 5}
+    assert {0, 2, 5} < {float(row["total"]) for row in rows.values()}
     assert len(list((tmp_path / "out" / "feedback").glob("*.html"))) == len(BAD)
-    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("mmret-grade-*"))
+    assert not list((tmp_path / "own").iterdir())
 
 
 @pytest.mark.slow
