@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmret_lib.checks.engine.arguments import close, copies, mapped, unchanged
+from mmret_lib.checks.engine.arguments import close, copies, mapped, tensors, unchanged
 from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.probe import Probe
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
@@ -43,7 +43,8 @@ class Verdict:
 
     Attributes:
         visible: the message of the notebook's check; "" if it passes.
-        hidden: the message of the check with other numbers; "" if it passes.
+        hidden: the message of the check with other numbers; "" if it passes, or was not asked
+            because the other one fails.
         share: of the calls and properties of the check with other numbers, how many are right;
             counted only for an answer that is wrong.
         refused: what the code reached for and did not get.
@@ -132,13 +133,13 @@ def _judge(
     if TOO_LONG in verdict.visible or "not written yet" in verdict.visible:
         return
     answer.by_name = True
-    for attempt in range(TRIES if not verdict.visible else 1):
+    hidden = hidden_task(exercise, name, seed, visible.seconds)
+    for attempt in range(0 if verdict.visible else TRIES):
         hidden = hidden_task(exercise, name, seed + attempt, visible.seconds)
         verdict.hidden = message_of(hidden, answer)
         if not verdict.hidden:
-            break
-    if verdict.visible or verdict.hidden:
-        verdict.share = share_of_right(hidden, answer, visible.cases)
+            return
+    verdict.share = share_of_right(hidden, answer, visible.cases)
 
 
 def _wrong_before(
@@ -164,9 +165,19 @@ def hidden_task(exercise: str, name: str, seed: int, seconds: float) -> Task:
     if name in CALLS and cases:
         draw = random.Random(f"{name} {seed}")
         for number in range(1, DRAWN + 1):
-            cases.append(Case(CALLS[name](draw), f"numbers that were drawn for you ({number})"))
-    # What a task says by its symptom goes by the order of the notebook's calls.
-    return replace(task, cases=cases, seconds=seconds, symptom=lambda answers: None)
+            args = CALLS[name](draw)
+            shapes = [str(tuple(each.shape)) for each in tensors(args)]
+            of = f", with tensors of shape {' and '.join(shapes)}," if shapes else ""
+            cases.append(Case(args, f"call {number} that was drawn for you{of}"))
+    # Whether it is right is asked, and not which mistake it is: to search for two takes seconds.
+    return replace(
+        task,
+        cases=cases,
+        mistakes=(),
+        gradient_mistakes=(),
+        symptom=lambda answers: None,
+        seconds=seconds,
+    )
 
 
 def message_of(task: Task, function: Callable[..., Any]) -> str:

@@ -313,7 +313,7 @@ def test_each_hostile_submission_becomes_a_line(
     for name, bad in BAD.items():
         bad.hand_in(tmp_path / "in" / name)
     files = set(Path("/tmp").glob("mmret-was-here"))
-    grading = grade_folder(tmp_path / "in", "04", tmp_path / "out", limits=Limits(18, 1024))
+    grading = grade_folder(tmp_path / "in", "04", tmp_path / "out", limits=Limits(24, 1024))
     assert set(Path("/tmp").glob("mmret-was-here")) == files
     points = {"all": 5, "the rest": 2, "a part": 3, "nothing": 0}
     found = {}
