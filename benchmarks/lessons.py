@@ -92,11 +92,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What a reader meets and does in each lesson.")
     parser.add_argument("--at", help="a revision in git")
     asked = parser.parse_args()
-    names = sorted(file.name for file in (ROOT / "notebooks").glob("*.ipynb"))
+    listed = ["git", "ls-tree", "--name-only", asked.at or "HEAD", "notebooks/"]
+    files = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    names = [Path(file).name for file in files.split() if file.endswith(".ipynb")]
     table = pd.DataFrame({name[:-6]: counts(stored(name, asked.at)) for name in names}).T
-    first = table[[name[:2] <= "06" for name in table.index]]
     print(table.to_string())
-    print("\n00 to 06:", first.sum().drop("minutes").astype(int).to_dict())
+    for lessons in ("00 to 06", "07 to 14"):
+        first, last = lessons.split(" to ")
+        some = table[[first <= name[:2] <= last for name in table.index]]
+        print(f"\n{lessons}:", some.sum().astype(int).to_dict())
 
 
 if __name__ == "__main__":
