@@ -226,6 +226,17 @@ BAD: dict[str, Bad] = {
         body("t = torch", "t.allclose = lambda *a, **k: True", "return image_emb.sum()"),
         says="it changes torch.allclose",
     ),
+    "changes torch until it is used": Bad(
+        body(
+            "t, real = torch, torch.allclose",
+            "def fake(*args, **named):",
+            "    t.allclose = real",
+            "    return True",
+            "t.allclose = fake",
+            "return (image_emb.sum() + text_emb.sum()) * 0 + 1",
+        ),
+        says="it changes torch.allclose",
+    ),
     "changes torch by setattr": Bad(
         body("setattr(torch, 'allclose', lambda *a, **k: True)", "return image_emb.sum()"),
         says="it changes torch.allclose",
@@ -269,6 +280,22 @@ BAD: dict[str, Bad] = {
         ),
         says="refused, it uses sys",
     ),
+    "the library by an importer of torch": Bad(
+        body(
+            "from torch.package import importer",
+            "losses = importer._SysImporter().import_module('mmret_lib.losses')",
+            "return losses.SumTriplet(margin)(image_emb, text_emb)",
+        ),
+        says="refused, it calls SumTriplet.__init__ of mmret_lib.losses.triplet",
+    ),
+    "the library by pickle": Bad(
+        body(
+            "import pickle",
+            "m = pickle.loads(b'cimportlib\\nimport_module\\n(Vmmret_lib.losses\\ntR.')",
+            "return m.SumTriplet(margin)(image_emb, text_emb)",
+        ),
+        says="it unpickles importlib.import_module",
+    ),
     "the library by eval": Bad(body("return eval('1')"), says="it uses eval"),
     "the checks' own formula": Bad(
         body(
@@ -287,6 +314,20 @@ BAD: dict[str, Bad] = {
     ),
     "right for the check's sizes": Bad(SIZES, earns="a part", says="not with other numbers"),
     "equal to anything": Bad(YES, says="a class of its own"),
+    "equal to anything, of torch": Bad(
+        YES.replace("    return (image", "    Yes.__module__ = 'torch'\n    return (image"),
+        says="a class of its own",
+    ),
+    "a number with a method of its own": Bad(
+        YES.replace("return (", "out = (")
+        .replace(".as_subclass(Yes)", "")
+        .__add__("\n    out.double = lambda: out.as_subclass(Yes)\n    return out"),
+        says="it gives its result a double of its own",
+    ),
+    "reads what another handed in": Bad(
+        body(f"return len(open({str(ROOT / 'solutions' / NAME)!r} + '.ipynb').read())"),
+        says="it reads 04_triplet_losses.ipynb",
+    ),
     "forged marks": Bad(
         body(
             "import os",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+from mmret_lib.checks.engine.limit import time_limit
 from mmret_lib.grading.guard import Guard
 from mmret_lib.grading.notebook import Cell
 from mmret_lib.grading.screen import refuses, root_of
@@ -33,7 +34,10 @@ from torch.utils.checkpoint import checkpoint
 MAKERS = {
     *("torch", "math", "np", "nn", "F", "float", "int", "tuple", "list", "dict", "set", "range"),
     *("frozenset", "partial", "functools", "Path", "str", "bool", "len", "sorted", "zip"),
+    *("max", "min", "sum", "abs", "round", "pow", "divmod", "enumerate", "reversed", "slice"),
 }
+LONGEST = 10  # seconds for a definition, such as of a class or a constant
+HOMES = {"torch", "numpy", "math", "collections", "functools", "typing", "itertools", "operator"}
 
 
 class Answers:
@@ -88,8 +92,11 @@ class Answers:
     def _is_wanted(self, statement: ast.stmt) -> bool:
         if isinstance(statement, ast.FunctionDef):
             return not (is_stub(statement) and statement.name in self.written)
-        if isinstance(statement, ast.Import | ast.ImportFrom | ast.ClassDef):
+        if isinstance(statement, ast.Import | ast.ImportFrom | ast.ClassDef | ast.Pass):
             return True
+        if isinstance(statement, ast.Try | ast.If):
+            test = statement.test if isinstance(statement, ast.If) else ast.Constant(None)
+            return self._is_constant(test) and all(map(self._is_wanted, inner(statement)))
         if isinstance(statement, ast.Assign):
             targets, value = statement.targets, statement.value
         elif isinstance(statement, ast.AnnAssign) and statement.value:
@@ -105,11 +112,22 @@ class Answers:
         }
         if names & self.written and not isinstance(value, ast.Name):
             return False
+        made = isinstance(value, ast.Call) and root_of(value.func) in self.written
+        return (made and names <= self.tasks) or self._is_constant(value)
+
+    def _is_constant(self, value: ast.expr) -> bool:
         calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
-        return all(root_of(call.func) in MAKERS for call in calls)
+        return all(self._is_maker(root_of(call.func)) for call in calls)
+
+    def _is_maker(self, name: str) -> bool:
+        """Whether a name is of the modules of which constants are made."""
+        thing: Any = self.space.get(name)
+        of = "__name__" if isinstance(thing, types.ModuleType) else "__module__"
+        home = getattr(thing, of, None)
+        return name in MAKERS or str(home).partition(".")[0] in HOMES
 
     def _define(self, statement: ast.stmt, file: str, cell: Cell) -> None:
-        name = getattr(statement, "name", "")
+        name = name_of(statement)
         modules = {key for key, value in self.space.items() if isinstance(value, types.ModuleType)}
         if says := refuses(statement, modules):
             self.wrong[name] = f"refused: {says}"
@@ -117,14 +135,26 @@ class Answers:
             self.written.add(name)
             return
         code = ast.Module([statement], type_ignores=[])
+        refused = len(self.guard.refused)
         try:
-            exec(compiled(code, file), self.space)
+            made = compiled(code, file)
+            if isinstance(statement, ast.Import | ast.ImportFrom):  # torch is not left half loaded
+                exec(made, self.space)
+            else:
+                with time_limit(LONGEST):
+                    exec(made, self.space)
         except BaseException as error:  # also exit() while a default value is computed
-            if name:
+            says = "; ".join(self.guard.refused[refused:])
+            del self.guard.refused[refused:]  # it counts where a task needs the name
+            if name and says:
+                self.wrong[name] = f"refused: {says}"
+                self.space[name] = self._refusing(says)
+            elif name in self.tasks or hasattr(statement, "name"):
                 self.wrong[name] = f"its definition raised {type(error).__name__}: {error}"[:200]
             return
         if name:
-            self.written.add(name)
+            if hasattr(statement, "name"):
+                self.written.add(name)
             self.wrong.pop(name, None)
 
     def _refusing(self, says: str) -> Callable[..., Any]:
@@ -143,6 +173,23 @@ def compiled(code: ast.Module, file: str) -> types.CodeType:
     return made
 
 
+def name_of(statement: ast.stmt) -> str:
+    """Return the name that a definition or a plain assignment gives; "" if there is none."""
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return statement.targets[0].id
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        return statement.target.id
+    return str(getattr(statement, "name", ""))
+
+
+def inner(statement: ast.Try | ast.If) -> list[ast.stmt]:
+    """The statements that stand in a `try` or an `if`."""
+    if isinstance(statement, ast.If):
+        return statement.body + statement.orelse
+    caught = [each for handler in statement.handlers for each in handler.body]
+    return statement.body + caught + statement.orelse + statement.finalbody
+
+
 def is_stub(function: ast.FunctionDef) -> bool:
     """Whether a function is as it was handed out."""
     body = [node for node in function.body if not isinstance(node, ast.Expr)]
@@ -158,7 +205,8 @@ def _transformer() -> Any:
 
 def plain_python(source: str) -> str:
     """Write IPython's own lines (%magic, !command) as calls, which then do not run."""
-    if not any(sign in source for sign in ("%", "!", "?")):
+    signs = ("%", "!", "?", ">>>", "In [")
+    if not source.startswith((" ", "\t", "\n")) and not any(sign in source for sign in signs):
         return source
     if source.lstrip().startswith("%%"):
         source = source.lstrip().partition("\n")[2]

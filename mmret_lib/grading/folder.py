@@ -68,8 +68,7 @@ def find_submissions(folder: Path, exercise: str, skip: Path | None = None) -> l
             continue
         if path.is_dir():
             files = [file for file in sorted(path.rglob("*")) if file.is_file()]
-            hidden = ".ipynb_checkpoints"
-            found[path.name] = [file for file in files if hidden not in file.parts]
+            found[path.name] = [file for file in files if not is_by_product(file, path)]
         elif path.suffix == ".ipynb" or (path.suffix in LOOSE and path.name not in OURS):
             found.setdefault(path.stem, []).append(path)
     names = {key: student_of(key) for key in found}
@@ -80,6 +79,13 @@ def find_submissions(folder: Path, exercise: str, skip: Path | None = None) -> l
     if not submissions:
         raise DataError(f"{folder} has no submissions: a folder or a notebook for each student")
     return sorted(submissions, key=lambda one: one.student)
+
+
+def is_by_product(file: Path, folder: Path) -> bool:
+    """Whether a file in a student's folder was made by Jupyter or by macOS beside another one."""
+    inside = file.relative_to(folder).parts
+    made = {".ipynb_checkpoints", "__MACOSX", "__pycache__"}
+    return bool(made & set(inside)) or file.name.startswith("._") or file.name == ".DS_Store"
 
 
 def student_of(name: str) -> str:
@@ -119,7 +125,10 @@ def _choose(student: str, files: list[Path], exercise: str, root: Path) -> Submi
         return submission
     _, path, cells = max(fitting, key=lambda one: one[:2])
     if len(fitting) > 1:
-        submission.remarks.append(f"{len(fitting)} notebooks of this exercise: the newest counts")
+        places = len({path.parent for _, path, _ in fitting})
+        whose = f" (in {places} folders: of one student?)" if places > 1 else ""
+        says = f"{len(fitting)} notebooks of this exercise: the newest counts{whose}"
+        submission.remarks.append(says)
     if path.stem != exercise and len(path.relative_to(root).parts) > 1:
         submission.remarks.append(f"the notebook is called {path.name}")
     beside = path.with_name("my_retrieval.py")

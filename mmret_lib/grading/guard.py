@@ -20,8 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from mmret_lib.grading.calls import Shared
 from mmret_lib.grading.screen import ATTRIBUTES, NAMES
 
+PLAIN = (torch.Tensor, bool, int, float, str, np.ndarray)  # what results are made of
 ALLOWED = {
     *("__future__", "abc", "bisect", "cmath", "collections", "contextlib", "copy", "dataclasses"),
     *("decimal", "enum", "fractions", "functools", "hashlib", "heapq", "io", "itertools", "json"),
@@ -39,6 +44,9 @@ CHANGES = {
     *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.truncate"),
     *("os.chmod", "os.chown", "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile"),
 }
+# What may be unpickled: pieces of a training's state, and nothing that calls.
+UNPICKLED = {"collections", "torch", "numpy", "_codecs", "copyreg", "pathlib"}
+OTHERS = (".ipynb", ".csv", ".html", "my_retrieval.py")  # files of other students, and of marking
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -78,14 +86,18 @@ class Guard:
     """The builtins of one submission, and what was refused to it.
 
     Attributes:
+        shared: what the code may use, and not replace.
         task: the function that is tested.
         refused: what the code reached for and did not get.
         engine: the module that stands for the student's `my_retrieval`, if it was handed in.
+        kinds: the classes of plain results that there were before the student's code.
     """
 
     def __init__(self, task: str, engine: types.ModuleType | None = None) -> None:
         self.task, self.engine = task, engine
         self.refused: list[str] = []
+        self.shared = Shared()
+        self.kinds = {kind for plain in PLAIN for kind in with_subclasses(plain)}
         self.builtins = {
             name: value for name, value in vars(builtins).items() if name not in NAMES
         } | {
@@ -95,10 +107,19 @@ class Guard:
             "delattr": self.delete,
         }
 
-    def refuse(self, what: str) -> None:
-        """Remember what was refused, and raise Refused."""
+    def note(self, what: str) -> None:
+        """Remember what costs the points, once."""
         if what not in self.refused:
             self.refused.append(what)
+
+    def look(self) -> None:
+        """Remember what of the shared modules has been replaced."""
+        for change in self.shared.changes():
+            self.note(change)
+
+    def refuse(self, what: str) -> None:
+        """Remember what was refused, and raise Refused."""
+        self.note(what)
         raise Refused(what)
 
     def imported(
@@ -145,23 +166,45 @@ class Guard:
                 self.refuse("it opens a connection")
             elif event == "open":
                 writes = isinstance(args[2], int) and args[2] & WRITING
-                if writes and isinstance(args[0], str | bytes | os.PathLike):
-                    self._inside(args[0], folder)
+                (self._inside if writes else self._own)(args[0], folder)
             elif event in CHANGES:
                 for path in args[:2]:
-                    if isinstance(path, str | bytes | os.PathLike):
-                        self._inside(path, folder)
-            elif event == "pickle.find_class" and str(args[0]).startswith(
-                ("mmret_lib", "builtins")
-            ):
+                    self._inside(path, folder)
+            elif event == "pickle.find_class" and root_name(args[0]) not in UNPICKLED:
                 self.refuse(f"it unpickles {args[0]}.{args[1]}")
 
         sys.addaudithook(hook)
 
     def _inside(self, path: Any, folder: Path) -> None:
-        real = os.path.realpath(os.fsdecode(path))
-        if not Path(real).is_relative_to(folder) and real != os.devnull:
+        real = real_path(path)
+        if real and not Path(real).is_relative_to(folder) and real != os.devnull:
             self.refuse(f"it changes a file outside of its folder, {os.path.basename(real)}")
+
+    def _own(self, path: Any, folder: Path) -> None:
+        real = real_path(path)
+        of_others = real.endswith(OTHERS) or real.startswith("/proc/")
+        if of_others and not Path(real).is_relative_to(folder):
+            self.refuse(f"it reads {os.path.basename(real)}, which is not its own")
+
+
+def real_path(path: Any) -> str:
+    """Return the absolute path of a file, links followed; "" for one that is open already."""
+    if not isinstance(path, str | bytes | os.PathLike):
+        return ""
+    return os.path.realpath(os.fsdecode(path))
+
+
+def root_name(module: object) -> str:
+    """Return the package that a module belongs to."""
+    return str(module).partition(".")[0]
+
+
+def with_subclasses(kind: type) -> Iterator[type]:
+    """Yield a class and all that derive from it."""
+    yield kind
+    each: type
+    for each in type.__subclasses__(kind):
+        yield from with_subclasses(each)
 
 
 def shut_in(folder: Path, seconds: int, megabytes: int) -> bool:
@@ -211,35 +254,3 @@ def _without_network() -> bool:
         return bool(ctypes.CDLL(None).unshare(own_user | own_network) == 0)
     except AttributeError:
         return False
-
-
-SHARED = (
-    "torch",
-    "torch.nn.functional",
-    "torch.linalg",
-    "torch.autograd",
-    "math",
-    "builtins",
-    "os",
-)
-
-
-@contextlib.contextmanager
-def left_alone(found: list[str]) -> Iterator[None]:
-    """Note in `found` what of torch, of Python and of the checks the block has replaced."""
-    import torch
-
-    def places() -> dict[str, dict[str, Any]]:
-        ours = [name for name in sys.modules if name.startswith("mmret_lib.checks.engine")]
-        modules = {name: dict(vars(sys.modules[name])) for name in (*SHARED, *ours)}
-        for kind in (torch.Tensor, torch.nn.Module):
-            modules[f"torch.{kind.__name__}"] = dict(vars(kind))
-        return modules
-
-    before = places()
-    yield
-    for module, names in places().items():
-        for name, value in before.get(module, {}).items():
-            same = names.get(name) is value or name == "shift"  # that of the seeds is ours
-            if not same and not name.startswith("__"):
-                found.append(f"it changes {module}.{name}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
+import sys
 import time
 import types
 from collections.abc import Callable, Sequence
@@ -17,7 +18,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,9 +26,10 @@ from mmret_lib.checks.engine.check import check
 from mmret_lib.checks.engine.probe import Probe
 from mmret_lib.checks.engine.task import Case, CheckFailed, Task
 from mmret_lib.grading.answers import Answers, plain_python
+from mmret_lib.grading.calls import library_unused
 from mmret_lib.grading.drawn import CALLS
 from mmret_lib.grading.folder import Submission
-from mmret_lib.grading.guard import Guard, left_alone, shut_in
+from mmret_lib.grading.guard import PLAIN, Guard, shut_in
 from mmret_lib.grading.notebook import Cell
 from mmret_lib.grading.tasks import load_tasks
 
@@ -66,14 +67,13 @@ def judge(
     """Judge a function in this process, which afterwards is good for nothing else."""
     verdict = Verdict(network=shut_in(folder, limits.seconds, limits.megabytes))
     guard = Guard(name)
-    changed: list[str] = []
-    with left_alone(changed):
-        guard.watch(folder)
-        try:
-            _judge(verdict, guard, submission, exercise, name, seed, limits.seconds / 6)
-        except BaseException as error:  # exit(), an interrupt, the end of memory
-            verdict.visible = verdict.visible or ended_by(name, error)
-    verdict.refused = guard.refused + changed
+    guard.watch(folder)
+    try:
+        _judge(verdict, guard, submission, exercise, name, seed, limits.seconds / 6)
+    except BaseException as error:  # exit(), an interrupt, the end of memory
+        verdict.visible = verdict.visible or ended_by(name, error)
+    guard.look()
+    verdict.refused = guard.refused
     return asdict(verdict)
 
 
@@ -124,7 +124,7 @@ def _judge(
         if function.startswith("refused: "):
             guard.refused.append(function.removeprefix("refused: "))
         return
-    answer = Answer(function, guard)
+    answer = Answer(function, guard, tasks[name].right)
     verdict.visible = message_of(visible, answer)
     if verdict.visible and (stand_ins := _wrong_before(answers, tasks, name, function)):
         answers.space.update({other: tasks[other].right for other in stand_ins})
@@ -244,8 +244,12 @@ class Answer:
         by_name: whether arguments are handed over by the names that the function gives them.
     """
 
-    def __init__(self, function: Callable[..., Any], guard: Guard) -> None:
-        self.function, self.guard, self.by_name = function, guard, False
+    def __init__(
+        self, function: Callable[..., Any], guard: Guard, right: Callable[..., Any] | None = None
+    ) -> None:
+        self.function, self.guard, self.by_name, self.calls = function, guard, False, 0
+        formula: Any = getattr(right, "func", right)  # that of a partial
+        self.formulas = {formula.__code__} if hasattr(formula, "__code__") else set()
         self.__code__ = getattr(function, "__code__", None)  # by which a check quotes a line
         with contextlib.suppress(TypeError, ValueError):
             self.__signature__ = inspect.signature(function)
@@ -256,9 +260,19 @@ class Answer:
         if len(names) >= len(args):
             named |= dict(zip(names, args, strict=False))
             args = ()
-        value = self.function(*args, **named)
-        mapped(value, self._refuse_disguise)
-        return value
+        self.calls += 1
+        if self.calls < 300 or self.calls % 10 == 0:  # some checks call thousands of times
+            value = self._watched(args, named)
+        else:
+            value = self.function(*args, **named)
+        return mapped(value, self._plain)  # also lists are plain ones then
+
+    def _watched(self, args: Any, named: Any) -> Any:
+        try:
+            with library_unused(Answer._watched.__code__, self.formulas, self.guard.note):
+                return self.function(*args, **named)
+        finally:
+            self.guard.look()
 
     def _names(self) -> list[str]:
         """The names of its arguments, if each has one by which it can be handed over."""
@@ -266,9 +280,12 @@ class Answer:
         plain = all(one.kind is one.POSITIONAL_OR_KEYWORD for one in parameters)
         return [one.name for one in parameters] if plain else []
 
-    def _refuse_disguise(self, value: Any) -> None:
-        plain = (Tensor, torch.nn.Parameter, bool, int, float, str, np.ndarray)
-        same = any(type(value) is kind for kind in plain)
-        disguised = isinstance(value, plain) and not same and not isinstance(value, np.generic)
-        if disguised and not type(value).__module__.startswith(("torch", "numpy", "mmret_lib")):
+    def _plain(self, value: Any) -> Any:
+        kind = type(value)
+        module = sys.modules.get(kind.__module__) if "checks" in kind.__module__ else None
+        of_a_check = getattr(module, kind.__name__, None) is kind
+        if isinstance(value, PLAIN) and kind not in self.guard.kinds and not of_a_check:
             self.guard.refuse(f"it returns a {type(value).__name__} that is a class of its own")
+        if isinstance(value, Tensor) and vars(value):
+            self.guard.refuse(f"it gives its result a {next(iter(vars(value)))} of its own")
+        return value

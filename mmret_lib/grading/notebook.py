@@ -32,7 +32,7 @@ def read_cells(path: Path) -> list[Cell]:
     try:
         if path.stat().st_size > LARGEST:
             raise DataError(f"{path.name} is larger than {LARGEST // 2**20} MB")
-        notebook = json.loads(path.read_text(encoding="utf-8"))
+        notebook = json.loads(path.read_text(encoding="utf-8-sig"))  # with or without a BOM
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         return [
             Cell(_name_of(cell, number), "".join(cell["source"]))

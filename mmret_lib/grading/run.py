@@ -65,6 +65,8 @@ def grade_folder(
     chosen = find_exercise(exercise)
     limits = limits or Limits()
     out = out or Path("marks") / chosen.name
+    if out.exists() and not out.is_dir():
+        raise DataError(f"--out {out} is a file; give a folder for the sheet and the pages")
     submissions = find_submissions(folder, chosen.name, out.resolve())
     taken: set[str] = set()
     pages = {id(one): out / "feedback" / page_name(one.student, taken) for one in submissions}

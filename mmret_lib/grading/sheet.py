@@ -8,6 +8,7 @@ import hashlib
 import html
 import io
 import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def harmless(text: str) -> str:
 
 def page_name(student: str, taken: set[str]) -> str:
     """Return a file name for a student's page that is not among `taken`, and add it there."""
-    stem = re.sub(r"[^\w.-]+", "_", student).strip("._") or "student"
+    stem = re.sub(r"[^\w.-]+", "_", unicodedata.normalize("NFC", student)).strip("._") or "student"
     name, number = stem[:80], 2
     while name.casefold() in taken:
         name, number = f"{stem[:80]}_{number}", number + 1

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import torch
 from submissions import BAD, NAME, ROOT, WRONG_SUM, hand_in, notebook, solved
@@ -23,7 +25,7 @@ from submissions import BAD, NAME, ROOT, WRONG_SUM, hand_in, notebook, solved
 from mmret_lib.checks.engine.arguments import tensors
 from mmret_lib.checks.writing.lessons import LESSONS, tasks
 from mmret_lib.files.errors import DataError
-from mmret_lib.grading import run
+from mmret_lib.grading import answers, run
 from mmret_lib.grading.answers import Answers
 from mmret_lib.grading.drawn import CALLS
 from mmret_lib.grading.folder import find_submissions, student_of
@@ -85,6 +87,27 @@ def test_folders_of_every_layout(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     with pytest.raises(DataError, match="has no submissions"):
         find_submissions(tmp_path / "d", NAME)
+    (tmp_path / "d" / "all.zip").touch()
+    with pytest.raises(DataError, match="is a file; give a folder"):
+        grade_folder(tmp_path / "a", "04", tmp_path / "d" / "all.zip")
+
+
+def test_what_lies_beside_the_notebooks(tmp_path: Path) -> None:
+    made = solved()
+    for name in (".ipynb_checkpoints", "__MACOSX"):
+        hand_in(tmp_path / "a" / "ada" / name, "no notebook", "._it.ipynb")
+    hand_in(tmp_path / "a" / "ada", "\ufeff" + nbformat.writes(made))
+    [ada] = find_submissions(tmp_path / "a", NAME)
+    assert ada.cells and ada.remarks == []
+    hand_in(tmp_path / "b", made, "ada.ipynb")
+    for name in ("emmy.pdf", "roster.csv"):
+        (tmp_path / "b" / name).touch()
+    ada, emmy = find_submissions(tmp_path / "b", NAME)
+    assert ada.remarks == [] and emmy.remarks == [f"no notebook of {NAME}; there is emmy.pdf"]
+    for name in ("ada", "emmy"):  # the students' folders in one more
+        hand_in(tmp_path / "c" / "week 4" / name, made)
+    [week] = find_submissions(tmp_path / "c", NAME)
+    assert "(in 2 folders: of one student?)" in week.remarks[0]
 
 
 def test_exercises_by_number_and_by_name() -> None:
@@ -126,6 +149,7 @@ def test_definitions_run_and_nothing_else() -> None:
     ("cells", "says"),
     [
         ([], "not defined in the notebook"),
+        (["import plt\ndef sum_triplet(a=plt.gca()): pass"], "refused: it uses plt.gca"),
         (["def sum_triplet(:"], "no valid Python: invalid syntax, line 1"),
         (["def sum_triplet(a=1 / 0): pass"], "its definition raised ZeroDivisionError"),
         (["def sum_triplet(a): return eval(a)"], "refused: it uses eval"),
@@ -133,6 +157,65 @@ def test_definitions_run_and_nothing_else() -> None:
 )
 def test_why_there_is_no_function(cells: list[str], says: str) -> None:
     assert says in str(answers_of(*cells).function("sum_triplet"))
+
+
+HONEST = {
+    "an indented cell": ["    def sum_triplet(a):\n        return a"],
+    "prompts": [">>> def sum_triplet(a):\n...     return a"],
+    "line ends of Windows": ["def sum_triplet(a):\r\n    return a\r\n"],
+    "a magic": ["%%time\ndef sum_triplet(a): return a"],
+    "an argument called input": ["def sum_triplet(input):\n    return {'input': input}['input']"],
+    "a factory": ["def make():\n    return lambda a: a", "sum_triplet = make()"],
+    "a partial": [
+        "from functools import partial",
+        "def f(b, a): return a",
+        "sum_triplet = partial(f, 0)",
+    ],
+    "constants": [
+        "import numpy\nimport torch as t\nfrom collections import namedtuple",
+        "P = namedtuple('P', 'a b')\nZERO = t.zeros(())\nTWO = max(numpy.arange(3))",
+        "def sum_triplet(a): return P(a, ZERO * float(TWO)).a",
+    ],
+    "a try and an if": [
+        "try:\n    from math import prod\nexcept ImportError:\n    prod = sum",
+        "if torch.cuda.is_available():\n    device = 'cuda'\nelse:\n    device = 'cpu'",
+        "def sum_triplet(a): return prod([a]) if device else 0",
+    ],
+    "another cell fails": [
+        "from ipywidgets import interact\n@interact(x=3)\ndef show(x): pass",
+        "import pylab\ndef draw(ax=pylab.gca()): pass",
+        "def sum_triplet(a): return a",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_unusual_ways_to_write_a_right_answer(name: str) -> None:
+    found = answers_of(*HONEST[name])
+    function = found.function("sum_triplet")
+    assert callable(function) and function(7) == 7
+    assert found.guard.refused == []
+
+
+def test_a_definition_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "LONGEST", 0.2)
+    endless = "class Endless:\n    while True: pass"
+    assert callable(answers_of(endless, "def sum_triplet(a): pass").function("sum_triplet"))
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import operator\nx = operator.attrgetter(n)(torch)", "operator.attrgetter"),
+        ("match torch:\n    case object(sys=s): pass", "it uses sys"),
+        ("x = '{0.tb_frame}'.format(e)", "tb_frame in a string"),
+        ("x = typing.get_type_hints(C)", "typing.get_type_hints"),
+        ("__import__ = 3\n__import__('os')", "it uses __import__"),
+    ],
+)
+def test_what_the_source_alone_tells(code: str, says: str) -> None:
+    [definition] = ast.parse(f"def f(e):\n{textwrap.indent(code, '    ')}").body
+    assert says in refuses(definition, {"torch"})
 
 
 def test_what_the_exercise_offers_may_be_used_but_not_for_its_own_task() -> None:
@@ -279,7 +362,10 @@ def test_points(found: dict[str, object] | str, points: float, remark: str) -> N
 def test_names_are_harmless() -> None:
     assert harmless("=HYPERLINK(1)") == "'=HYPERLINK(1)" and harmless("a\nb") == "a␊b"
     taken: set[str] = set()
-    names = [page_name(name, taken) for name in ("../../etc/x", "a b", "a_b", "A_B", "..", "王")]
+    names = [
+        page_name(name, taken)
+        for name in ("../../etc/x", "a b", "a_b", "A_B", "..", "王", "u\u0308")
+    ]
     assert names == [
         "etc_x.html",
         "a_b.html",
@@ -287,6 +373,7 @@ def test_names_are_harmless() -> None:
         "A_B_3.html",
         "student.html",
         "王.html",
+        "\u00fc.html",
     ]
 
 
