@@ -29,7 +29,7 @@ from mmret_lib import checks
 from mmret_lib.checks.engine.limit import load_lazy_parts
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 10  # for a mutant that never ends, where its check has no limit below this
+SECONDS = 10  # of computing, for a mutant that never ends, where its check has no limit below this
 
 SWAPPED = {
     ast.Add: [ast.Sub],
@@ -258,25 +258,25 @@ def answers() -> Iterator[tuple[str, str, str, str, Callable[[object], None]]]:
             before.append(code)
 
 
-def survives(before: str, mutant: str, name: str, check: Callable[[object], None]) -> bool:
-    """Whether a check lets a mutant through."""
+def refused(before: str, mutant: str, name: str, check: Callable[[object], None]) -> str:
+    """What a check says against a mutant; "" if it lets the mutant through."""
     names: dict[str, object] = {}
 
     def too_long(*_: object) -> None:
         raise KeyboardInterrupt  # not an Exception, which a check would explain, and call again
 
-    signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(SECONDS)
+    signal.signal(signal.SIGPROF, too_long)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)  # of computing: others' work does not count
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             exec(before, names)
             exec(mutant, names)
             check(names[name])
-    except BaseException:  # refused, or failing in some way that a student would see
-        return False
+    except BaseException as error:  # refused, or failing in some way that a student would see
+        return f"{type(error).__name__}: {error}"
     finally:
-        signal.alarm(0)
-    return True
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return ""
 
 
 def catalogue(exercise: str) -> ModuleType:
@@ -298,10 +298,10 @@ def main(words: list[str]) -> None:
         if words and not any(word in f"{exercise}/{name}" for word in words):
             continue
         began = time.perf_counter()
-        if not survives(before, source, name, check):
+        if refused(before, source, name, check):
             raise SystemExit(f"{exercise}: the solution of {name} does not pass")
         made, known = mutants(source), equivalent(exercise).get(name, {})
-        left = [what for what, text in made.items() if survives(before, text, name, check)]
+        left = [what for what, text in made.items() if not refused(before, text, name, check)]
         gaps = [what for what in left if what not in known]
         answered = catalogue(exercise)
         row = [len(answered.RIGHT[name]), len(answered.WRONG[name])]
