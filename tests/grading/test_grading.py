@@ -415,7 +415,8 @@ def test_each_hostile_submission_becomes_a_line(
     assert rows.keys() == BAD.keys()
     assert {0, 2, 5} < {float(row["total"]) for row in rows.values()}
     assert len(list((tmp_path / "out" / "feedback").glob("*.html"))) == len(BAD)
-    assert not list((tmp_path / "own").iterdir())
+    left = [each.name for each in (tmp_path / "own").iterdir()]
+    assert not [name for name in left if not name.startswith("torchinductor")]  # torch's own cache
 
 
 @pytest.mark.slow
