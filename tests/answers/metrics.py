@@ -48,5 +48,8 @@ EQUIVALENT: dict[str, dict[str, str]] = {
         "True -> False in `zip(better.tolist(), tied.tolist(), equal.tolist(), strict=True)`": (
             "the three are equally long"
         ),
+        "without strict= in `zip(better.tolist(), tied.tolist(), equal.tolist(), strict=True)`": (
+            "the three are equally long"
+        ),
     },
 }
